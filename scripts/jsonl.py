@@ -1,7 +1,6 @@
 """JSON Lines files, read with the file and line in every complaint and written the same way everywhere."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
             for row in rows:
                 out.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
                 count += 1
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return count

@@ -20,8 +20,15 @@ class Progress:
     """A bar over `total` units of work. `update(n, loss="2.31")` advances it and shows the figures beside it."""
 
     def __init__(self, description: str, total: int | None, unit: str = "it") -> None:
-        self._state: dict[str, Any] = {"description": description, "total": total, "unit": unit, "done": 0, "figures": {}}
+        self._state: dict[str, Any] = {
+            "description": description,
+            "total": total,
+            "unit": unit,
+            "done": 0,
+            "figures": {},
+        }
         self._events = os.environ.get("STEP_PROGRESS") == "1"
+        self._began = time.monotonic()
         self._sent = 0.0
         quiet = self._events or not sys.stderr.isatty()
         self._bar = tqdm(total=total, desc=description, unit=unit, leave=False, disable=quiet)
@@ -35,6 +42,7 @@ class Progress:
         now = time.monotonic()
         if self._events and now - self._sent >= SECONDS_BETWEEN_EVENTS:
             self._sent = now
+            self._state["elapsed"] = now - self._began
             print(EVENT + json.dumps(self._state), file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Progress":

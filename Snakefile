@@ -1,0 +1,75 @@
+"""Raw questions to a LoRA adapter that NIM serves. Rules are in rules/, one file per stage; what a rule's shell calls,
+scripts/step.py, runs the step in its environment and leaves proof under results/lineage/."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from base_model import base_model
+from build_lock import hold
+from configuration import check
+from faults import BadInput
+from hermetic.environments import venv_marker
+from hermetic.triggers import code
+
+# `python` in a rule is the one that runs Snakemake: it has what the step runner needs.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
+
+configfile: "config.yaml"
+
+
+try:
+    LOCK = check(config)
+    BASE = base_model(config["base"], LOCK)
+except BadInput as fault:
+    raise WorkflowError(str(fault)) from None
+
+
+onstart:
+    hold()
+
+
+# Steps choose their own container by digest (containers/); this is what --lint and reports show.
+container: "docker://localhost/adapter-build"
+
+
+wildcard_constraints:
+    adapter="|".join(config["adapters"]),
+    base=config["base"]["name"],
+    environment="workflow|curate|tune|serve",
+    split="train|val|test",
+
+
+include: "rules/environments.smk"
+include: "rules/acquire.smk"
+
+
+if config["data"]["source"] != "curated":
+
+    include: "rules/split.smk"
+    include: "rules/curate.smk"
+
+
+include: "rules/prompts.smk"
+include: "rules/convert.smk"
+include: "rules/tune.smk"
+include: "rules/evaluate.smk"
+include: "rules/stage.smk"
+include: "rules/deploy.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    """The sentinel and the report: everything else is made on the way."""
+    default_target: True
+    input:
+        ready=rules.check_deployment.output.ready,
+        report=rules.report.output.report,

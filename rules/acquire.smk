@@ -1,0 +1,139 @@
+# Acquire: the raw records and the base model, each checked against what data.lock.yaml or config.yaml says of it.
+
+if config["data"]["source"] == "file":
+
+    rule acquire_raw:
+        """Read the raw file, check every record, write them one per line."""
+        input:
+            venv=ancient(venv_marker("workflow")),
+            source=lookup("data/path", within=config),
+            schema="schemas/raw-record.schema.json",
+        output:
+            records="results/raw/records.jsonl",
+        log:
+            "logs/acquire_raw.log",
+        benchmark:
+            "benchmarks/acquire_raw.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime="10m",
+        params:
+            code=code("workflow", "scripts/acquire_raw.py"),
+            sha256=lookup("data/sha256", within=config),
+        shell:
+            "python scripts/step.py --env workflow --log {log:q}"
+            " --input source {input.source:q} --input schema {input.schema:q}"
+            " --output records {output.records:q}"
+            " --param kind file --param sha256 {params.sha256:q}"
+            " -- scripts/acquire_raw.py"
+
+elif config["data"]["source"] == "huggingface":
+
+    rule acquire_raw:
+        """Fetch the pinned revision from Hugging Face, check every record, write them one per line."""
+        input:
+            venv=ancient(venv_marker("workflow")),
+            lock="data.lock.yaml",
+            schema="schemas/raw-record.schema.json",
+        output:
+            records="results/raw/records.jsonl",
+        log:
+            "logs/acquire_raw.log",
+        benchmark:
+            "benchmarks/acquire_raw.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime="60m",
+        params:
+            code=code("workflow", "scripts/acquire_raw.py"),
+            dataset=lookup("data/dataset", within=config),
+        shell:
+            "python scripts/step.py --env workflow --network --secret HF_TOKEN --log {log:q}"
+            " --input lock {input.lock:q} --input schema {input.schema:q}"
+            " --output records {output.records:q}"
+            " --param kind huggingface --param dataset {params.dataset:q}"
+            " -- scripts/acquire_raw.py"
+
+else:
+
+    rule acquire_curated:
+        """Check splits that somebody has curated already, and take them as they are."""
+        input:
+            venv=ancient(venv_marker("workflow")),
+            source=expand(
+                "{folder}/law-qa-{split}.jsonl", folder=config["data"]["path"], split=["train", "val", "test"]
+            ),
+        output:
+            curated=expand("results/curated/law-qa-{split}.jsonl", split=["train", "val", "test"]),
+            ledger="results/curated/ledger.parquet",
+        log:
+            "logs/acquire_curated.log",
+        benchmark:
+            "benchmarks/acquire_curated.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime="10m",
+        params:
+            code=code("workflow", "scripts/acquire_curated.py"),
+        shell:
+            "python scripts/step.py --env workflow --log {log:q}"
+            " --input source {input.source:q}"
+            " --output curated {output.curated:q} --output ledger {output.ledger:q}"
+            " -- scripts/acquire_curated.py"
+
+
+rule acquire_base:
+    """Fetch the base model's files, each checked by its sha256."""
+    input:
+        venv=ancient(venv_marker("workflow")),
+        lock="data.lock.yaml",
+        source=BASE.source_files,
+    output:
+        files=BASE.acquired_files,
+    log:
+        "logs/acquire_base.log",
+    benchmark:
+        "benchmarks/acquire_base.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="120m",
+    params:
+        code=code("workflow", "scripts/acquire_base.py"),
+        base=lookup("base/name", within=config),
+        source=lambda wildcards, input: ["--input", "source-files", *input.source] if input.source else [],
+    shell:
+        "python scripts/step.py --env workflow --network --secret HF_TOKEN --log {log:q}"
+        " --input lock {input.lock:q} {params.source:q}"
+        " --output files {output.files:q}"
+        " --param base {params.base:q}"
+        " -- scripts/acquire_base.py"
+
+
+if BASE.quantized:
+
+    rule dequantize_base:
+        """Turn the GGUF file into the Hugging Face files that NeMo, PEFT and vLLM read."""
+        input:
+            venv=ancient(venv_marker("tune")),
+            gguf=BASE.acquired_files,
+        output:
+            files=BASE.files,
+        log:
+            "logs/dequantize_base.log",
+        benchmark:
+            "benchmarks/dequantize_base.tsv"
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime="30m",
+        params:
+            code=code("tune", "scripts/dequantize_base.py"),
+        shell:
+            "python scripts/step.py --env tune --log {log:q}"
+            " --input gguf {input.gguf:q}"
+            " --output files {output.files:q}"
+            " -- scripts/dequantize_base.py"

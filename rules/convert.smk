@@ -1,0 +1,25 @@
+# Convert: the Hugging Face files become the one .nemo file that tuning starts from.
+
+
+rule convert_base:
+    """Pack the base model into a .nemo archive, the same bytes every time."""
+    input:
+        venv=ancient(venv_marker("tune")),
+        files=BASE.files,
+    output:
+        nemo="results/base/{base}.nemo",
+    log:
+        "logs/convert_base/{base}.log",
+    benchmark:
+        "benchmarks/convert_base/{base}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="60m",
+    params:
+        code=code("tune", "scripts/convert_base.py"),
+    shell:
+        "python scripts/step.py --env tune --log {log:q}"
+        " --input files {input.files:q}"
+        " --output nemo {output.nemo:q}"
+        " -- scripts/convert_base.py"

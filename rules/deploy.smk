@@ -1,0 +1,35 @@
+# Deploy: a server really serves every staged adapter beside its base, or there is no sentinel.
+
+
+rule check_deployment:
+    """Start the engine, ask base and adapters, write the sentinel, stop the engine."""
+    input:
+        venv=ancient(venv_marker("serve")),
+        files=BASE.files,
+        staged=expand(rules.stage_adapter.output.staged, adapter=config["adapters"]),
+        predictions=expand(rules.evaluate_adapter.output.predictions, adapter=config["adapters"]),
+        server=["scripts/vllm_server.py", "scripts/nim_paths.py"],
+    output:
+        ready="results/deploy/ready.json",
+    log:
+        "logs/check_deployment.log",
+    benchmark:
+        "benchmarks/check_deployment.tsv"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+        runtime="30m",
+    params:
+        code=code("serve", "scripts/check_deployment.py"),
+        engine=lookup("deploy/engine", within=config),
+        base=lookup("base/name", within=config),
+        port=lookup("deploy/port", within=config),
+        timeout=lookup("deploy/timeout", within=config),
+        threads=lookup("threads", within=config),
+    shell:
+        "python scripts/step.py --env serve --threads {params.threads:q} --log {log:q}"
+        " --input files {input.files:q} --input staged {input.staged:q} --input predictions {input.predictions:q}"
+        " --output ready {output.ready:q}"
+        " --param engine {params.engine:q} --param base {params.base:q} --param port {params.port:q}"
+        " --param timeout {params.timeout:q} --param threads {params.threads:q}"
+        " -- scripts/check_deployment.py"

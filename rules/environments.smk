@@ -1,0 +1,27 @@
+# Environments: a venv per folder of containers/, from its lock.
+
+
+rule environment:
+    """Install one environment; the copy of its lock says from what it was built."""
+    input:
+        lock="containers/{environment}/requirements.lock",
+        uv=lambda wildcards: [] if wildcards.environment == "workflow" else ancient(venv_marker("workflow")),
+    output:
+        marker=".venvs/{environment}/requirements.lock",
+    log:
+        "logs/environment/{environment}.log",
+    benchmark:
+        "benchmarks/environment/{environment}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    shell:
+        "python scripts/install_environment.py {wildcards.environment:q}"
+
+
+rule environments:
+    """All four, for tests and for machines that will have no network later."""
+    input:
+        expand(".venvs/{environment}/requirements.lock", environment=["workflow", "curate", "tune", "serve"]),
+    localrule: True

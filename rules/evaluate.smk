@@ -1,0 +1,35 @@
+# Evaluate: base and adapter answer the same test prompts.
+
+
+rule evaluate_adapter:
+    """ROUGE of base and adapter with bootstrap intervals, and their answers side by side."""
+    input:
+        venv=ancient(venv_marker("tune")),
+        files=BASE.files,
+        adapter=[rules.export_adapter.output.config, rules.export_adapter.output.weights],
+        test="results/prompts/{adapter}/test.jsonl",
+    output:
+        scores="results/evaluation/{adapter}.json",
+        predictions="results/evaluation/{adapter}.predictions.jsonl",
+    log:
+        "logs/evaluate_adapter/{adapter}.log",
+    benchmark:
+        "benchmarks/evaluate_adapter/{adapter}.tsv"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+        runtime="120m",
+    params:
+        code=code("tune", "scripts/evaluate_adapter.py"),
+        limit=lookup("evaluate/limit", within=config),
+        max_new_tokens=lookup("evaluate/max_new_tokens", within=config),
+        resamples=lookup("evaluate/resamples", within=config),
+        seed=lookup("evaluate/seed", within=config),
+        threads=lookup("threads", within=config),
+    shell:
+        "python scripts/step.py --env tune --threads {params.threads:q} --log {log:q}"
+        " --input files {input.files:q} --input adapter-files {input.adapter:q} --input test {input.test:q}"
+        " --output scores {output.scores:q} --output predictions {output.predictions:q}"
+        " --param limit {params.limit:q} --param max-new-tokens {params.max_new_tokens:q}"
+        " --param resamples {params.resamples:q} --param seed {params.seed:q}"
+        " -- scripts/evaluate_adapter.py"

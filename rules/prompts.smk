@@ -1,0 +1,26 @@
+# Prompts: a jq program per adapter turns a curated record into {input, output}.
+
+
+rule format_prompts:
+    """Run the adapter's jq program over one split."""
+    input:
+        venv=ancient(venv_marker("workflow")),
+        program=lookup("adapters/{adapter}/prompt", within=config),
+        curated="results/curated/law-qa-{split}.jsonl",
+    output:
+        prompts="results/prompts/{adapter}/{split}.jsonl",
+    log:
+        "logs/format_prompts/{adapter}/{split}.log",
+    benchmark:
+        "benchmarks/format_prompts/{adapter}/{split}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="10m",
+    params:
+        code=code("workflow", "scripts/format_prompts.py"),
+    shell:
+        "python scripts/step.py --env workflow --log {log:q}"
+        " --input program {input.program:q} --input curated {input.curated:q}"
+        " --output prompts {output.prompts:q}"
+        " -- scripts/format_prompts.py"

@@ -1,0 +1,35 @@
+# Report: one page that says what was built, from what, how good it is and how to check it.
+
+
+rule report:
+    """Write the report, a single file that needs no network."""
+    input:
+        venv=ancient(venv_marker("workflow")),
+        template="scripts/report.html.jinja",
+        ledger="results/curated/ledger.parquet",
+        metrics=expand(rules.tune_adapter.output.metrics, adapter=config["adapters"]),
+        scores=expand(rules.evaluate_adapter.output.scores, adapter=config["adapters"]),
+        predictions=expand(rules.evaluate_adapter.output.predictions, adapter=config["adapters"]),
+        staged=expand(rules.stage_adapter.output.staged, adapter=config["adapters"]),
+        ready=rules.check_deployment.output.ready,
+    output:
+        report="results/report/index.html",
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="10m",
+    params:
+        code=code("workflow", "scripts/report.py"),
+        settings=json.dumps(config, sort_keys=True),
+    shell:
+        "python scripts/step.py --env workflow --log {log:q}"
+        " --input template {input.template:q} --input ledger {input.ledger:q} --input metrics {input.metrics:q}"
+        " --input scores {input.scores:q} --input predictions {input.predictions:q}"
+        " --input staged {input.staged:q} --input ready {input.ready:q}"
+        " --output report {output.report:q}"
+        " --param settings {params.settings:q}"
+        " -- scripts/report.py"

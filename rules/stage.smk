@@ -1,0 +1,40 @@
+# Stage: an adapter that passed its checks lies in the model store, in the layout NIM documents.
+
+
+rule stage_adapter:
+    """Refuse an adapter that a server would take and answer nonsense with; copy the others."""
+    input:
+        venv=ancient(venv_marker("workflow")),
+        adapter=[
+            rules.export_adapter.output.config,
+            rules.export_adapter.output.weights,
+            rules.export_adapter.output.card,
+        ],
+        base_config=BASE.config,
+        lock="data.lock.yaml",
+    output:
+        staged=[
+            "results/loras/{adapter}/adapter_config.json",
+            "results/loras/{adapter}/adapter_model.safetensors",
+            "results/loras/{adapter}/README.md",
+        ],
+    log:
+        "logs/stage_adapter/{adapter}.log",
+    benchmark:
+        "benchmarks/stage_adapter/{adapter}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    params:
+        code=code("workflow", "scripts/stage_adapter.py"),
+        base=lookup("base/name", within=config),
+        model=BASE.model,
+        max_rank=lookup("deploy/max_rank", within=config),
+    shell:
+        "python scripts/step.py --env workflow --log {log:q}"
+        " --input adapter-files {input.adapter:q} --input base-config {input.base_config:q}"
+        " --input base-lock {input.lock:q}"
+        " --output staged {output.staged:q}"
+        " --param adapter {wildcards.adapter:q} --param base {params.base:q} --param max-rank {params.max_rank:q}"
+        " -- scripts/stage_adapter.py"

@@ -1,0 +1,79 @@
+# Tune: nemo_toolkit trains the adapter on the .nemo base; what it leaves is exported as Hugging Face PEFT files.
+
+
+rule tune_adapter:
+    """LoRA on the answers' tokens; the checkpoint is that of the best validation loss."""
+    input:
+        venv=ancient(venv_marker("tune")),
+        base=expand("results/base/{base}.nemo", base=config["base"]["name"]),
+        train="results/prompts/{adapter}/train.jsonl",
+        validation="results/prompts/{adapter}/val.jsonl",
+    output:
+        checkpoint="results/checkpoints/{adapter}.nemo",
+        metrics="results/checkpoints/{adapter}.metrics.jsonl",
+    log:
+        "logs/tune_adapter/{adapter}.log",
+    benchmark:
+        "benchmarks/tune_adapter/{adapter}.tsv"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+        runtime="240m",
+    params:
+        code=code("tune", "scripts/tune_adapter.py"),
+        rank=lookup("adapters/{adapter}/rank", within=config),
+        alpha=lookup("adapters/{adapter}/alpha", within=config),
+        dropout=lookup("adapters/{adapter}/dropout", within=config),
+        target_modules=lookup("adapters/{adapter}/target_modules", within=config),
+        learning_rate=lookup("adapters/{adapter}/learning_rate", within=config),
+        max_steps=lookup("adapters/{adapter}/max_steps", within=config),
+        micro_batch_size=lookup("adapters/{adapter}/micro_batch_size", within=config),
+        global_batch_size=lookup("adapters/{adapter}/global_batch_size", within=config),
+        sequence_length=lookup("adapters/{adapter}/sequence_length", within=config),
+        validation_interval=lookup("adapters/{adapter}/validation_interval", within=config),
+        patience=lookup("adapters/{adapter}/patience", within=config),
+        seed=lookup("adapters/{adapter}/seed", within=config),
+        threads=lookup("threads", within=config),
+    shell:
+        "python scripts/step.py --env tune --threads {params.threads:q} --log {log:q}"
+        " --input base {input.base:q} --input train {input.train:q} --input validation {input.validation:q}"
+        " --output checkpoint {output.checkpoint:q} --output metrics {output.metrics:q}"
+        " --param rank {params.rank:q} --param alpha {params.alpha:q} --param dropout {params.dropout:q}"
+        " --param target-modules {params.target_modules:q} --param learning-rate {params.learning_rate:q}"
+        " --param max-steps {params.max_steps:q} --param micro-batch-size {params.micro_batch_size:q}"
+        " --param global-batch-size {params.global_batch_size:q}"
+        " --param sequence-length {params.sequence_length:q}"
+        " --param validation-interval {params.validation_interval:q} --param patience {params.patience:q}"
+        " --param seed {params.seed:q}"
+        " -- scripts/tune_adapter.py"
+
+
+rule export_adapter:
+    """Write the adapter as PEFT, vLLM and NIM read it, with a model card."""
+    input:
+        venv=ancient(venv_marker("tune")),
+        checkpoint="results/checkpoints/{adapter}.nemo",
+        metrics="results/checkpoints/{adapter}.metrics.jsonl",
+        lock="data.lock.yaml",
+    output:
+        config="results/adapters/{adapter}/adapter_config.json",
+        weights="results/adapters/{adapter}/adapter_model.safetensors",
+        card="results/adapters/{adapter}/README.md",
+    log:
+        "logs/export_adapter/{adapter}.log",
+    benchmark:
+        "benchmarks/export_adapter/{adapter}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    params:
+        code=code("tune", "scripts/export_adapter.py"),
+        base=lookup("base/name", within=config),
+        model=BASE.model,
+    shell:
+        "python scripts/step.py --env tune --log {log:q}"
+        " --input checkpoint {input.checkpoint:q} --input metrics {input.metrics:q} --input base-lock {input.lock:q}"
+        " --output config {output.config:q} --output weights {output.weights:q} --output card {output.card:q}"
+        " --param base {params.base:q} --param adapter {wildcards.adapter:q}"
+        " -- scripts/export_adapter.py"

@@ -1,0 +1,98 @@
+"""The configuration: checked against its schema before any step runs, every default filled in."""
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError, validators
+
+from faults import BadInput
+
+SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
+SPLITS = ("train", "val", "test")
+
+
+def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> dict[str, Any]:
+    """Fill in defaults in place and return what data.lock.yaml says. Raises `BadInput` naming the key that is wrong."""
+    errors = sorted(_filling(json.loads(SCHEMA.read_text())).iter_errors(config), key=lambda error: list(error.path))
+    if errors:
+        raise BadInput(_explain(errors[0]))
+    lock = yaml.safe_load(lock_path.read_text())
+    for key, path in _files(config):
+        if not Path(path).exists():
+            raise BadInput(f"config: {key}: {path}: no such file or folder")
+    _check_entry("base.name", config["base"]["name"], {} if config["base"]["path"] else lock["bases"])
+    if config["data"]["source"] == "huggingface":
+        _check_entry("data.dataset", config["data"]["dataset"], lock["datasets"])
+    _check_adapters(config)
+    return lock
+
+
+def _check_adapters(config: dict[str, Any]) -> None:
+    if config["curate"]["min_words"] > config["curate"]["max_words"]:
+        raise BadInput("config: curate.min_words is greater than curate.max_words: no record could pass")
+    for name, adapter in config["adapters"].items():
+        where = f"config: adapters.{name}"
+        if name == config["base"]["name"]:
+            raise BadInput(f"{where}: has the base's own name, which a server refuses: rename the adapter")
+        if adapter["rank"] > config["deploy"]["max_rank"]:
+            raise BadInput(f"{where}.rank: {adapter['rank']} is more than deploy.max_rank: lower it or raise that")
+        if adapter["global_batch_size"] % adapter["micro_batch_size"]:
+            raise BadInput(f"{where}.global_batch_size: must be a multiple of micro_batch_size")
+
+
+def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the key and path of every file that the configuration names."""
+    data = config["data"]
+    if data["source"] == "file":
+        yield "data.path", data["path"]
+    if data["source"] == "curated":
+        yield from (("data.path", f"{data['path']}/law-qa-{split}.jsonl") for split in SPLITS)
+    if config["base"]["path"]:
+        yield "base.path", f"{config['base']['path']}/config.json"
+    for name, adapter in config["adapters"].items():
+        yield f"adapters.{name}.prompt", adapter["prompt"]
+
+
+def _check_entry(key: str, name: str, entries: dict[str, Any]) -> None:
+    if entries and name not in entries:
+        raise BadInput(f"config: {key}: data.lock.yaml has no {name!r}{_did_you_mean(name, entries)}")
+
+
+def _explain(error: ValidationError) -> str:
+    where = ".".join(map(str, error.absolute_path))
+    prefix = f"config: {where}: " if where else "config: "
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = next(key for key in error.instance if key not in known)
+        return f"{prefix}unknown key {unknown!r}{_did_you_mean(str(unknown), known)}"
+    if error.validator == "type":
+        return f"{prefix}expected {error.validator_value}, found {error.instance!r}"
+    if error.validator == "enum":
+        choices = ", ".join(map(str, error.validator_value))
+        return (
+            f"{prefix}{error.instance!r} is none of: {choices}{_did_you_mean(str(error.instance), choices.split(', '))}"
+        )
+    return f"{prefix}{error.message}"
+
+
+def _did_you_mean(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(map(str, known)), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(map(str, known))})"
+
+
+def _filling(schema: dict[str, Any]) -> Draft202012Validator:
+    """Return a validator that also fills in defaults, as the jsonschema manual shows."""
+    check_properties = Draft202012Validator.VALIDATORS["properties"]
+
+    def properties(validator: Any, known: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if validator.is_type(instance, "object"):
+            for name, subschema in known.items():
+                if "default" in subschema:
+                    instance.setdefault(name, json.loads(json.dumps(subschema["default"])))
+        yield from check_properties(validator, known, instance, schema)
+
+    return validators.extend(Draft202012Validator, {"properties": properties})(schema)

@@ -1,0 +1,120 @@
+"""The attestation of a step: an in-toto Statement v1 with a SLSA provenance v1 predicate."""
+
+import datetime
+import getpass
+import json
+import os
+import platform
+import socket
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+from hermetic.action import Action
+from hermetic.closure import SCRIPTS, closure
+from hermetic.digests import file_digest
+from hermetic.environments import lock_file
+
+LINEAGE = Path("results/lineage")
+STATEMENT = "https://in-toto.io/Statement/v1"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:hermetic-step:v1"
+
+
+def now() -> datetime.datetime:
+    """Return the present in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def statement(step: str, action: Action, outputs: dict[Path, str], started: datetime.datetime) -> dict[str, Any]:
+    """Return the statement that `outputs` (path → sha256) were made by `action`."""
+    return {
+        "_type": STATEMENT,
+        "subject": [_resource(path, digest) for path, digest in sorted(outputs.items())],
+        "predicateType": PROVENANCE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "step": step,
+                    "script": action.script.name,
+                    "inputs": {name: [str(path) for path in paths] for name, paths in action.inputs.items()},
+                    "outputs": {name: [str(path) for path in paths] for name, paths in action.outputs.items()},
+                    "parameters": action.params,
+                },
+                "internalParameters": {
+                    "actionKey": action.key(),
+                    "environment": action.environment,
+                    "threads": action.threads,
+                    "devices": action.devices,
+                    "network": action.network,
+                },
+                "resolvedDependencies": _dependencies(action),
+            },
+            "runDetails": {
+                "builder": {
+                    "id": "urn:hermetic-step-runner:host",
+                    "version": {"python": platform.python_version(), "platform": platform.platform()},
+                },
+                "metadata": {
+                    "invocationId": str(uuid.uuid4()),
+                    "startedOn": _timestamp(started),
+                    "finishedOn": _timestamp(now()),
+                },
+                "byproducts": [
+                    {
+                        "name": "run",
+                        "annotations": {
+                            "runtime": "host",
+                            "isolation": "none",
+                            "host": socket.gethostname(),
+                            "user": getpass.getuser(),
+                            "slurmJob": os.environ.get("SLURM_JOB_ID"),
+                        },
+                    }
+                ],
+            },
+        },
+    }
+
+
+def write(step: str, document: dict[str, Any]) -> Path:
+    """Write the attestation of a step, whole or not at all, and return its path."""
+    path = LINEAGE / f"{step}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    part.replace(path)
+    return path
+
+
+def _dependencies(action: Action) -> list[dict[str, Any]]:
+    files = {
+        **action.input_digests,
+        **{Path(SCRIPTS.name) / path.relative_to(SCRIPTS): file_digest(path) for path in closure(action.script)},
+        lock_file(action.environment): file_digest(lock_file(action.environment)),
+    }
+    return [*(_resource(path, digest) for path, digest in sorted(files.items())), *_commit()]
+
+
+def _commit() -> list[dict[str, Any]]:
+    """Return the checkout's commit and whether it was altered; nothing where this is no git checkout."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        altered = bool(_git("status", "--porcelain"))
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [{"name": "checkout", "digest": {"gitCommit": commit}, "annotations": {"altered": altered}}]
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _resource(path: Path, digest: str) -> dict[str, Any]:
+    return {"name": path.as_posix(), "digest": {"sha256": digest}}
+
+
+def _timestamp(moment: datetime.datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,40 @@
+"""Environments: `containers/<name>/requirements.lock`, realised as the venv `.venvs/<name>`."""
+
+from pathlib import Path
+
+from faults import BadInput
+from hermetic.digests import file_digest
+
+CONTAINERS = Path("containers")
+VENVS = Path(".venvs")
+
+
+def lock_file(environment: str) -> Path:
+    """Return the lock of an environment. Raises `BadInput` where there is none."""
+    lock = CONTAINERS / environment / "requirements.lock"
+    if not lock.is_file():
+        known = ", ".join(sorted(path.parent.name for path in CONTAINERS.glob("*/requirements.lock")))
+        raise BadInput(f"{lock}: no such environment (there are: {known}); make lock writes it")
+    return lock
+
+
+def lock_digest(environment: str) -> str:
+    """Return the sha256 of an environment's lock."""
+    return file_digest(lock_file(environment))
+
+
+def venv_marker(environment: str) -> Path:
+    """Return the file that tells which lock a venv was built from: a copy of that lock."""
+    return VENVS / environment / "requirements.lock"
+
+
+def interpreter(environment: str) -> Path:
+    """Return the venv's Python. Raises `BadInput` where the venv is missing or was built from another lock."""
+    marker, lock = venv_marker(environment), lock_file(environment)
+    if not marker.is_file():
+        raise BadInput(f"{VENVS / environment}: not installed; python scripts/install_environment.py {environment}")
+    if marker.read_bytes() != lock.read_bytes():
+        raise BadInput(
+            f"{VENVS / environment}: not what {lock} says; python scripts/install_environment.py {environment}"
+        )
+    return (VENVS / environment / "bin" / "python").absolute()

@@ -1,0 +1,118 @@
+"""Install one environment from its lock: `.venvs/<name>`, built in place, every package checked by its hash.
+
+Needs nothing but Python 3.11, since it also makes the workflow environment that everything else runs in. uv, itself
+taken from the workflow lock, does the installing: it unpacks in parallel and keeps a cache.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+from faults import BadInput, run
+from hermetic.environments import VENVS, lock_file, venv_marker
+from hermetic.terminal import StatusLine
+
+# torch's `+cpu` builds are on PyTorch's own index, unless the configured one mirrors them.
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+BOOTSTRAP = "workflow"
+
+
+def main() -> None:
+    """Install the environment that the command line names, unless it is what its lock says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("environment", help="a folder of containers/")
+    name = parser.parse_args().environment
+    lock, marker = lock_file(name), venv_marker(name)
+    folder = VENVS / name
+    if marker.is_file() and marker.read_bytes() == lock.read_bytes():
+        marker.touch()
+        return
+    if sys.version_info[:2] != (3, 11):
+        raise BadInput(f"Python {sys.version.split()[0]} runs this, 3.11 is needed: make finds it or says what to type")
+    if Path(sys.prefix).resolve() == folder.resolve():
+        raise BadInput(f"{folder} is older than {lock} and is in use by this very command: run make environment")
+    log = Path("logs/environment") / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    status = StatusLine()
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, with_pip=name == BOOTSTRAP, symlinks=True)
+    if name == BOOTSTRAP:
+        _install_uv(folder, lock, log, status)
+    _install(name, folder, lock, log, status)
+    shutil.copyfile(lock, marker)
+    packages = len(list(folder.glob("lib/python*/site-packages/*.dist-info")))
+    status.finish(f"  {f'environment {name}':<32} {time.monotonic() - began:6.1f} s  ({packages} packages)")
+
+
+def _install_uv(folder: Path, lock: Path, log: Path, status: StatusLine) -> None:
+    pinned = re.search(r"^uv==.*", lock.read_text().replace("\\\n", " "), re.MULTILINE)
+    assert pinned, f"{lock} does not pin uv"
+    only_uv = folder / "uv.lock"
+    only_uv.write_text(pinned[0])
+    command = [folder / "bin/python", "-m", "pip", "install", "--no-deps", "--require-hashes", "-r", only_uv]
+    _call([*map(str, command)], log, status, "workflow: installing uv")
+
+
+def _install(name: str, folder: Path, lock: Path, log: Path, status: StatusLine) -> None:
+    command = [
+        str(VENVS / BOOTSTRAP / "bin" / "uv"), "pip", "install", "--no-deps", "--require-hashes", "--compile-bytecode",
+        "--python", str(folder / "bin" / "python"), "--build-constraints", str(lock), "-r", str(lock),
+        *_pip_settings(),
+    ]  # fmt: skip
+    try:
+        _call(command, log, status, f"environment {name}")
+    except BadInput:
+        if "torch" not in log.read_text():
+            raise
+        _call([*command, "--index", TORCH_INDEX], log, status, f"environment {name}, torch from its own index")
+
+
+def _pip_settings() -> list[str]:
+    """Return uv's options for the indexes that pip is set up with: uv reads none of pip's configuration."""
+    python = VENVS / BOOTSTRAP / "bin" / "python"
+    listed = subprocess.run([str(python), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    settings = dict(re.findall(r"^(?:.*\.)?([\w-]+)='(.*)'$", listed.stdout, re.MULTILINE))
+    options = [option for link in settings.get("find-links", "").split() for option in ("--find-links", link)]
+    if "index-url" in settings:
+        options += ["--default-index", settings["index-url"]]
+    for index in settings.get("extra-index-url", "").split():
+        # uv takes no index from a folder; find-links serves there. The hashes make any index safe to ask.
+        options += ["--index", index] if index.startswith("http") else []
+    return [*options, "--index-strategy", "unsafe-best-match"]
+
+
+def _call(command: list[str], log: Path, status: StatusLine, label: str) -> None:
+    """Run a command into the log, its last line on the status line. Raises `BadInput` if it fails."""
+    began = time.monotonic()
+    last = ""
+    environment = {**os.environ, "UV_NO_PROGRESS": "1", "PYTHONUNBUFFERED": "1"}
+    with (
+        open(log, "a", encoding="utf-8") as lines,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as child,
+    ):
+        os.set_blocking(child.stdout.fileno(), False)
+        while child.poll() is None:
+            for line in child.stdout:
+                lines.write(line)
+                last = line.strip() or last
+            status.show(f"  {label}: {last} ({time.monotonic() - began:.0f} s)")
+            time.sleep(0.2)
+        for line in child.stdout:
+            lines.write(line)
+            last = line.strip() or last
+    if child.returncode:
+        status.finish()
+        raise BadInput(f"{label}: {last} (log: {log}); check the network and pip's index settings, then run make again")
+
+
+if __name__ == "__main__":
+    run(main)

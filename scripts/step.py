@@ -1,0 +1,125 @@
+"""Run one declared step: a script in its environment, with nothing but its inputs, and leave proof of what it did.
+
+    python scripts/step.py --env curate --log logs/split_records.log \\
+        --input records results/raw/records.jsonl --output train results/split/train.jsonl --param seed 42 \\
+        -- scripts/split_records.py
+
+The script is called with every input, output and parameter as an option of the same name. Outputs are written to a
+private folder, digested, attested under results/lineage/ and only then renamed into place.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from faults import BadInput, run
+from hermetic import attestation, host
+from hermetic.action import Action
+from hermetic.attempt import attempt
+from hermetic.digests import file_digest
+from hermetic.terminal import StatusLine
+from progress import EVENT
+
+
+def main() -> None:
+    """Run the step that the command line declares."""
+    arguments = _parse()
+    step = arguments.log.relative_to("logs").with_suffix("").as_posix()
+    status = StatusLine()
+    began = time.monotonic()
+    started = attestation.now()
+    action = Action(
+        script=arguments.script,
+        environment=arguments.env,
+        inputs=_files(arguments.input),
+        outputs=_files(arguments.output),
+        params={name: values for name, *values in arguments.param},
+        threads=arguments.threads,
+        devices=arguments.devices,
+        network=arguments.network,
+        secrets=tuple(arguments.secret),
+    ).with_digests()
+    outputs = [path for paths in action.outputs.values() for path in paths]
+    with attempt(step) as private:
+        private.prepare(outputs)
+        try:
+            _execute(step, action, private.out, private.scratch, arguments.log, status)
+            private.check(outputs)
+        except BadInput as fault:
+            status.finish()
+            raise BadInput(f"{step}: {fault} (log: {arguments.log})") from None
+        digests = {path: file_digest(private.out / path) for path in outputs}
+        attestation.write(step, attestation.statement(step, action, digests, started))
+        private.publish(outputs)
+    status.finish(f"  {step:<32} {time.monotonic() - began:6.1f} s")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    named = {"action": "append", "nargs": "+", "default": [], "metavar": ("NAME", "VALUE")}
+    parser.add_argument("--env", required=True, help="the environment, a folder of containers/")
+    parser.add_argument("--log", required=True, type=Path, help="logs/STEP.log; STEP names the attestation too")
+    parser.add_argument("--input", **named, help="an option of the script and the files it reads")
+    parser.add_argument("--output", **named, help="an option of the script and the files it writes")
+    parser.add_argument("--param", **named, help="an option of the script and its values")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the numeric libraries")
+    parser.add_argument("--devices", type=int, default=0, help="how many GPUs the step may see")
+    parser.add_argument("--network", action="store_true", help="the step may use the network")
+    parser.add_argument("--secret", action="append", default=[], help="a variable that only this step may see")
+    parser.add_argument("script", type=Path, help="after --: the script to run")
+    return parser.parse_args()
+
+
+def _files(named: list[list[str]]) -> dict[str, list[Path]]:
+    return {name: [Path(path) for path in paths] for name, *paths in named}
+
+
+def _execute(step: str, action: Action, out: Path, scratch: Path, log: Path, status: StatusLine) -> None:
+    """Run the script, its output to the log. Raises `BadInput` with the script's own last error line."""
+    status.show(f"  {step} …")
+    error = last = ""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w", encoding="utf-8") as lines, host.running(action, out, scratch) as process:
+        for line in _lines(process):
+            if line.startswith(EVENT):
+                status.show(_bar(step, line.removeprefix(EVENT)))
+                continue
+            lines.write(line)
+            lines.flush()
+            if line.startswith("error: "):
+                error = line.removeprefix("error: ").strip()
+            last = line.strip() or last
+        code = process.wait()
+    if code == 2 and error:
+        raise BadInput(error)
+    if code:
+        raise BadInput(f"ended with exit code {code}: {last}")
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    assert process.stdout
+    for line in process.stdout:
+        yield line.decode("utf-8", errors="replace")
+
+
+def _bar(step: str, event: str) -> str:
+    state = json.loads(event)
+    figures = ", ".join(f"{name} {value}" for name, value in state["figures"].items())
+    return tqdm.format_meter(
+        n=state["done"],
+        total=state["total"],
+        elapsed=state["elapsed"],
+        unit=state["unit"],
+        prefix=f"  {step}: {state['description']}",
+        postfix=figures,
+        ncols=100,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,93 @@
+"""The configuration: defaults filled in, and one clear line for each mistake."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from base_model import HUGGING_FACE_FILES, base_model
+from configuration import check
+from faults import BadInput
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(monkeypatch):
+    """The project's own configuration, as the Snakefile reads it."""
+    monkeypatch.chdir(ROOT)
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def test_defaults_are_filled_in(config):
+    check(config)
+    assert config["curate"]["filtered_splits"] == ["train"]
+    assert config["adapters"]["law-titlegen"]["seed"] == 1234
+    assert config["evaluate"] == {"limit": 128, "max_new_tokens": 25, "resamples": 1000, "seed": 1234}
+
+
+def test_every_overlay_is_valid(config):
+    overlays = sorted((ROOT / "configs").glob("*.yaml"))
+    assert overlays
+    for overlay in overlays:
+        merged = copy.deepcopy(config)
+        for section, values in yaml.safe_load(overlay.read_text()).items():
+            merged[section] = {**merged.get(section, {}), **values}
+        merged["data"]["path"] = "config.yaml"  # an overlay may name a file that only its user has
+        check(merged)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("curate", {"min_word": 5}, "curate: unknown key 'min_word'; did you mean 'min_words'?"),
+        ("curate", {"min_words": "fifty"}, "curate.min_words: expected integer, found 'fifty'"),
+        ("curate", {"min_words": 600}, "curate.min_words is greater than curate.max_words"),
+        ("split", {"method": "shufle"}, "split.method: 'shufle' is none of: hash, shuffle; did you mean 'shuffle'?"),
+        ("data", {"path": "data/none.json"}, "data.path: data/none.json: no such file"),
+        ("data", {"sha256": "abc"}, "data.sha256: 'abc' does not match"),
+        ("base", {"name": "smollm2-135m-instuct"}, "has no 'smollm2-135m-instuct'; did you mean 'smollm2-135m-instruct'?"),
+        ("base", {"path": "models/none"}, "base.path: models/none/config.json: no such file"),
+        ("data", {"source": "huggingface", "dataset": "law"}, "data.dataset: data.lock.yaml has no 'law'"),
+        ("data", {"source": "curated", "path": "data"}, "data.path: data/law-qa-train.jsonl: no such file"),
+        ("adapters", {}, "adapters:"),
+        ("adapters", {"a": {"prompt": "prompts/none.jq"}}, "adapters.a.prompt: prompts/none.jq: no such file"),
+        ("adapters", {"smollm2-135m-instruct": {"prompt": "config.yaml"}}, "has the base's own name"),
+        ("adapters", {"a": {"prompt": "config.yaml", "rank": 64}}, "adapters.a.rank: 64 is more than deploy.max_rank"),
+        ("adapters", {"a": {"prompt": "config.yaml", "rank": 0}}, "adapters.a.rank: 0 is less than the minimum"),
+        (
+            "adapters",
+            {"a": {"prompt": "config.yaml", "micro_batch_size": 2, "global_batch_size": 3}},
+            "adapters.a.global_batch_size: must be a multiple of micro_batch_size",
+        ),
+        ("adapters", {"a": {"prompt": "config.yaml", "target_modules": ["lm_head"]}}, "'lm_head' is none of"),
+        ("adapters", {"../a": {"prompt": "config.yaml"}}, "'../a' does not match"),
+        ("tune", {"lr": 1}, "unknown key 'tune'"),
+    ],
+)
+def test_a_mistake_is_named(config, section, values, message):
+    config[section] = values if section == "adapters" else {**config.get(section, {}), **values}
+    with pytest.raises(BadInput) as fault:
+        check(config)
+    assert message in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_files_of_a_quantized_base():
+    entry = {"model": "org/m", "licence": "MIT", "files": {"m.gguf": {}}}
+    base = base_model({"name": "m", "path": ""}, {"bases": {"m": entry}})
+    assert base.quantized
+    assert base.acquired_files == ["results/base/m-gguf/m.gguf"]
+    assert base.files == [f"results/base/m/{name}" for name in HUGGING_FACE_FILES]
+    assert base.config == "results/base/m/config.json"
+
+
+def test_files_of_a_folder(tmp_path):
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "notes.txt"):
+        (tmp_path / name).touch()
+    base = base_model({"name": "mine", "path": str(tmp_path), "model": ""}, {"bases": {}})
+    assert not base.quantized
+    assert [Path(path).name for path in base.source_files] == ["config.json", "model.safetensors", "tokenizer.json"]
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match="has no \\*.safetensors"):
+        base_model({"name": "mine", "path": str(tmp_path), "model": ""}, {"bases": {}})

@@ -1,0 +1,176 @@
+"""The step runner: what it hands to a script, what it refuses, and what is left when a step fails or is killed."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+from in_toto_attestation.v1 import statement_pb2
+
+from hermetic.digests import file_digest
+
+ROOT = Path(__file__).parents[2]
+COPY = """
+import argparse, pathlib
+parser = argparse.ArgumentParser()
+parser.add_argument("--source"); parser.add_argument("--copy"); parser.add_argument("--word", nargs="+")
+arguments = parser.parse_args()
+text = pathlib.Path(arguments.source).read_text()
+pathlib.Path(arguments.copy).write_text(text + " ".join(arguments.word))
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with the real runner and no rules, in which a test puts the script that it runs."""
+    for name in ("scripts", "containers"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / ".venvs").symlink_to(ROOT / ".venvs")
+    (tmp_path / "in.txt").write_text("in ")
+    return tmp_path
+
+
+def command(script: str = "copy_text.py", *options: str) -> list[str]:
+    """Return a runner's command line for a script with the options of COPY."""
+    return [
+        sys.executable, "scripts/step.py", "--env", "workflow", "--log", "logs/copy/one.log",
+        "--input", "source", "in.txt", "--output", "copy", "results/out.txt", "--param", "word", "a", "b c",
+        *options, "--", f"scripts/{script}",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def step(project: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a script's text as the step `copy/one`."""
+
+    def run(text: str, *options: str) -> subprocess.CompletedProcess[str]:
+        (project / "scripts/copy_text.py").write_text(text)
+        return subprocess.run(
+            command("copy_text.py", *options), cwd=project, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def nothing_half_written(project: Path) -> bool:
+    """Tell whether neither output, attestation nor attempt is there."""
+    attempts = [path for path in (project / "results").glob(".attempts/*") if path.is_dir()]
+    return not attempts and not (project / "results/out.txt").exists() and not (project / "results/lineage").exists()
+
+
+def test_output_and_attestation(step, project):
+    done = step(COPY)
+    assert done.returncode == 0, done.stderr
+    assert (project / "results/out.txt").read_text() == "in a b c"
+    text = (project / "results/lineage/copy/one.json").read_text()
+    json_format.Parse(text, statement_pb2.Statement())
+    document = json.loads(text)
+    assert document["subject"] == [
+        {"name": "results/out.txt", "digest": {"sha256": file_digest(project / "results/out.txt")}}
+    ]
+    dependencies = {
+        item["name"]: item["digest"].get("sha256")
+        for item in document["predicate"]["buildDefinition"]["resolvedDependencies"]
+    }
+    assert dependencies["in.txt"] == file_digest(project / "in.txt")
+    assert dependencies["scripts/copy_text.py"] == file_digest(project / "scripts/copy_text.py")
+    assert "containers/workflow/requirements.lock" in dependencies
+
+
+def test_bad_input_is_one_line(step, project):
+    done = step("import sys; print('warning'); print('error: in.txt: no good', file=sys.stderr); sys.exit(2)")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "error: copy/one: in.txt: no good (log: logs/copy/one.log)"
+    assert "warning" in (project / "logs/copy/one.log").read_text()
+    assert nothing_half_written(project)
+
+
+def test_crash_shows_last_line_only(step, project):
+    done = step("raise RuntimeError('lost')")
+    assert done.returncode == 2
+    assert "ended with exit code 1: RuntimeError: lost" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in (project / "logs/copy/one.log").read_text()
+    assert nothing_half_written(project)
+
+
+def test_missing_output_is_refused(step, project):
+    done = step("print('done nothing')")
+    assert "results/out.txt: declared as an output but not written" in done.stderr
+    assert done.returncode == 2
+    assert nothing_half_written(project)
+
+
+def test_undeclared_output_is_refused(step, project):
+    done = step(COPY + "pathlib.Path(arguments.copy).with_name('more.txt').write_text('x')")
+    assert "results/more.txt: written but not declared as an output" in done.stderr
+    assert done.returncode == 2
+    assert nothing_half_written(project)
+
+
+def test_missing_input_is_refused(step, project):
+    (project / "in.txt").unlink()
+    done = step(COPY)
+    assert "in.txt: declared as an input but missing" in done.stderr
+    assert done.returncode == 2
+
+
+def test_environment_is_an_allow_list(step, project, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_THE_SHELL", "x")
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    shows = COPY + "import os; pathlib.Path(arguments.copy).write_text(repr(dict(os.environ)))"
+    assert step(shows).returncode == 0
+    seen = (project / "results/out.txt").read_text()
+    assert "SECRET_OF_THE_SHELL" not in seen and "hf_x" not in seen
+    assert "'PYTHONHASHSEED': '0'" in seen and "'HF_HUB_OFFLINE': '1'" in seen
+    assert step(shows, "--secret", "HF_TOKEN").returncode == 0
+    assert "hf_x" in (project / "results/out.txt").read_text()
+    assert "hf_x" not in (project / "results/lineage/copy/one.json").read_text()
+
+
+def test_stale_venv_is_refused(step, project):
+    with open(project / "containers/workflow/requirements.lock", "a") as lock:
+        lock.write("# changed\n")
+    done = step(COPY)
+    assert "not what containers/workflow/requirements.lock says" in done.stderr
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_killed_runner_leaves_no_child_and_no_output(project, number):
+    (project / "scripts/copy_text.py").write_text(
+        "import os, pathlib, time\npathlib.Path(os.environ['HOME'], 'pid').write_text(str(os.getpid()))\ntime.sleep(60)"
+    )
+    runner = subprocess.Popen(command(), cwd=project, stderr=subprocess.PIPE)
+    child = None
+    for _ in range(200):
+        if found := [path for path in project.glob("results/.attempts/*/scratch/pid") if path.read_text()]:
+            child = int(found[0].read_text())
+            break
+        time.sleep(0.05)
+    assert child, "the script never started"
+    runner.send_signal(number)
+    runner.wait(20)
+    runner.stderr.close()
+    deadline = time.monotonic() + 10
+    while _alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(child)
+    assert not (project / "results/out.txt").exists()
+    (project / "scripts/copy_text.py").write_text(COPY)
+    again = subprocess.run(command(), cwd=project, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert not [path for path in project.glob("results/.attempts/*") if path.is_dir()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
