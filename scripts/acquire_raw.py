@@ -1,0 +1,95 @@
+"""Acquire the raw dataset: one checked record per line, in the source's order and in one spelling.
+
+    --kind file          a JSON array or JSON Lines, also .xz or .gz; --sha256 is of the file on disk, as packed
+    --kind huggingface   an entry of data.lock.yaml, fetched at its pinned revision and checked against its sha256
+
+Blanks, key order and escapes of the source change nothing in the output.
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data_lock import Dataset, download, file_sha256, read_datasets, what
+from faults import BadInput, run
+from jsonl import write_jsonl
+from progress import Progress
+from raw_records import SCHEMA, read_raw_records
+
+
+def main() -> None:
+    """Write the records of the source that the command line names."""
+    arguments = _parse()
+    if arguments.kind == "file":
+        if arguments.sha256:
+            _check_sha256(arguments.source, arguments.sha256, "config key data.sha256")
+        _write(arguments.records, read_raw_records(arguments.source, arguments.schema))
+        return
+    dataset = _entry(arguments.lock, arguments.dataset)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        path = download(dataset, Path(folder))
+        _check_sha256(path, dataset.sha256 or "", f"{arguments.lock} key datasets.{dataset.name}.sha256")
+        records = _counted(read_raw_records(path, arguments.schema), dataset, arguments.lock)
+        _write(arguments.records, records, dataset.records)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", required=True, choices=["file", "huggingface"], help="where the records come from")
+    parser.add_argument("--source", type=Path, help="kind file: the file")
+    parser.add_argument("--sha256", default="", help="kind file: its sha256; empty: not checked")
+    parser.add_argument("--dataset", help="kind huggingface: a name under datasets: in the lock")
+    parser.add_argument("--lock", type=Path, help="kind huggingface: data.lock.yaml")
+    parser.add_argument("--schema", type=Path, default=SCHEMA, help="JSON Schema of one raw record")
+    parser.add_argument("--records", type=Path, required=True, help="JSON Lines to write")
+    arguments = parser.parse_args()
+    needed = ["source"] if arguments.kind == "file" else ["dataset", "lock"]
+    missing = [f"--{name}" for name in needed if not getattr(arguments, name)]
+    if missing:
+        parser.error(f"--kind {arguments.kind} needs {' and '.join(missing)}")
+    return arguments
+
+
+def _entry(lock: Path, name: str) -> Dataset:
+    datasets = read_datasets(lock)
+    if name not in datasets:
+        raise BadInput(f"{lock} has no dataset {name} (it has: {', '.join(datasets) or 'none'}): set data.dataset")
+    dataset = datasets[name]
+    if not (dataset.revision and dataset.sha256 and dataset.records):
+        raise BadInput(f"{what(dataset)} is not pinned in {lock} (no revision, sha256 or records): run: make pin")
+    return dataset
+
+
+def _check_sha256(path: Path, expected: str, key: str) -> None:
+    got = file_sha256(path)
+    if got != expected.lower():
+        raise BadInput(
+            f"{path}: wrong sha256: expected {expected} ({key}), got {got}: another file, or correct the key"
+        )
+
+
+def _counted(records: Iterator[dict[str, Any]], dataset: Dataset, lock: Path) -> Iterator[dict[str, Any]]:
+    count = 0
+    for record in records:
+        count += 1
+        yield record
+    if count != dataset.records:
+        raise BadInput(f"{what(dataset)}: {count} records, but {lock} says {dataset.records}: correct its records key")
+
+
+def _write(path: Path, records: Iterator[dict[str, Any]], total: int | None = None) -> None:
+    with Progress("reading records", total, "record") as bar:
+
+        def shown() -> Iterator[dict[str, Any]]:
+            for record in records:
+                yield record
+                bar.update(1)
+
+        write_jsonl(path, shown())
+
+
+if __name__ == "__main__":
+    run(main)

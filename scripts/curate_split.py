@@ -1,0 +1,135 @@
+"""Curate one split with NeMo Curator: HTML to text, unicode repair and, with --filters on, the filters.
+
+Curated records keep every key and the order of the split; the ledger has a row for each record of the split, and for
+a dropped one the first filter that it failed, with the measured value and the bound.
+"""
+
+import argparse
+import itertools
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from faults import BadInput, run
+from jsonl import read_jsonl, write_jsonl
+from progress import Progress
+
+# Records per partition: bounds the memory, and is the unit that a cluster would hand out. It changes no output.
+SHARD = 1000
+
+
+def main() -> None:
+    """Write the curated split and its ledger."""
+    arguments = _parse()
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        scratch = Path(folder)
+        shards = _shard(arguments.records, scratch / "in")
+        if not shards:
+            raise BadInput(
+                f"{arguments.records}: the {arguments.split} split holds no record: bring more records or another "
+                "split.seed"
+            )
+        entries: list[dict[str, Any]] = []
+        write_jsonl(arguments.curated, _kept(_curate(shards, scratch / "out", arguments), entries, arguments.split))
+    from ledger import write_ledger
+
+    write_ledger(arguments.ledger, entries)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", choices=["train", "val", "test"], required=True, help="which split it is")
+    parser.add_argument("--records", type=Path, required=True, help="the split, JSON Lines")
+    parser.add_argument("--filters", choices=["on", "off"], required=True, help="off: clean only")
+    parser.add_argument("--min-words", type=int, required=True, help="in question and answer; the tutorial's is 50")
+    parser.add_argument("--max-words", type=int, required=True, help="in question and answer; the tutorial's is 500")
+    parser.add_argument("--min-score", type=float, required=True, help="of question and answer; the tutorial's is 0")
+    parser.add_argument("--null-score", choices=["keep", "drop"], required=True, help="fate of an unknown score")
+    parser.add_argument("--curated", type=Path, required=True, help="curated records to write, JSON Lines")
+    parser.add_argument("--ledger", type=Path, required=True, help="ledger to write, Parquet")
+    arguments = parser.parse_args()
+    if arguments.min_words > arguments.max_words:
+        raise BadInput(
+            f"curate.min_words {arguments.min_words} is greater than curate.max_words {arguments.max_words}: "
+            "no text can have that many words"
+        )
+    return arguments
+
+
+def _shard(records: Path, folder: Path) -> dict[str, int]:
+    """Cut the split into files of `SHARD` records. Returns the number of records of each, by path, in order."""
+    folder.mkdir()
+    rows = read_jsonl(records)
+    shards: dict[str, int] = {}
+    while batch := list(itertools.islice(rows, SHARD)):
+        path = folder / f"{len(shards):06}.jsonl"
+        shards[str(path)] = write_jsonl(path, batch)
+    return shards
+
+
+def _curate(
+    shards: dict[str, int], folder: Path, arguments: argparse.Namespace
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield each record of the split, in order, with clean texts, and its row of the ledger."""
+    from nemo_curator.pipeline import Pipeline
+
+    import curator_stages
+
+    checks = curator_stages.checks(
+        filters=arguments.filters == "on",
+        min_words=arguments.min_words,
+        max_words=arguments.max_words,
+        min_score=arguments.min_score,
+        keep_null=arguments.null_score == "keep",
+    )
+    sizes = list(shards.values())
+    with Progress(f"curating {arguments.split}", sum(sizes), "record") as bar:
+        executor = curator_stages.InProcessExecutor(lambda task: bar.update(sizes[task._metadata["partition_index"]]))
+        stages = curator_stages.pipeline(list(shards), folder, checks)
+        tasks = Pipeline(name="curate_split", stages=stages).run(executor) or []
+    # Another executor may finish partitions in any order, and the writer names its files by a hash of their path.
+    tasks.sort(key=lambda task: task._metadata["partition_index"])
+    curated = itertools.chain.from_iterable(read_jsonl(path) for task in tasks for path in task.data)
+    for row, found in zip(read_jsonl(arguments.records), curated, strict=True):
+        if row["id"] != found["id"]:
+            raise RuntimeError(f"NeMo Curator returned record {found['id']} in the place of {row['id']}")
+        # Only the texts are Curator's: its tables would turn an integer beside a null into a float.
+        row |= {text: found[text] for text in curator_stages.TEXTS}
+        entry = {
+            "record_id": row["id"],
+            "position": row["position"],
+            "split": arguments.split,
+            "outcome": "kept",
+            "parent": row.get("parent"),
+        }
+        if found[curator_stages.FAILED] >= 0:
+            check = checks[found[curator_stages.FAILED]]
+            reason = {"filter": check.filter.name, "field": check.field, "bound": check.bound}
+            entry |= {"outcome": "dropped", "step": "curate_split", "measured": found[check.column], **reason}
+        yield row, entry
+
+
+def _kept(
+    results: Iterator[tuple[dict[str, Any], dict[str, Any]]], entries: list[dict[str, Any]], split: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the records that stay and append each one's row to `entries`. Raises `BadInput` if none stays."""
+    kept = 0
+    for row, entry in results:
+        entries.append(entry)
+        if entry["outcome"] == "kept":
+            kept += 1
+            yield row
+    if not kept:
+        reasons = Counter(f"{entry['filter']} of {entry['field']} not in {entry['bound']}" for entry in entries)
+        counted = ", ".join(f"{count} with {reason}" for reason, count in reasons.most_common())
+        raise BadInput(
+            f"the {split} split is empty after curation ({len(entries)} records: {counted}): "
+            "loosen curate.min_words, curate.max_words, curate.min_score or curate.null_score, or bring more records"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

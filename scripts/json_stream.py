@@ -1,0 +1,146 @@
+"""JSON values read one at a time from a file of any size: an array or JSON Lines, plain or packed with xz or gzip."""
+
+import gzip
+import io
+import itertools
+import json
+import lzma
+import math
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from faults import BadInput
+
+CHUNK = 1 << 20  # characters read at a time
+LARGEST_EXACT = 2.0**53  # a double beyond it need not be the integer that was written
+BLANK = re.compile(r"[ \t\r\n]*")
+
+
+def read_values(path: Path) -> Iterator[Any]:
+    """Yield the elements of the JSON array in `path`, or its values one after another if it is JSON Lines.
+
+    A name ending in .xz or .gz is unpacked on the way. Raises `BadInput` with line and column of what is wrong.
+    """
+    stream = _Stream(path, _chunks(path))
+    if not stream.peek():
+        raise BadInput(f"{path}: is empty: expected a JSON array of records, or one record per line")
+    if stream.peek() != "[":
+        while stream.peek():
+            yield stream.value()
+        return
+    stream.step()
+    following = stream.peek()
+    while following != "]":
+        yield stream.value()
+        following = stream.peek()
+        if following == ",":
+            stream.step()
+        elif not following:
+            raise stream.fault("the file ends inside the array: it was cut off")
+        elif following != "]":
+            raise stream.fault("expected ',' or ']' after the record")
+    stream.step()
+    if stream.peek():
+        raise stream.fault("text after the end of the array")
+
+
+class _Stream:
+    """A window over the text. It grows only while one value needs more, and knows its place in the file."""
+
+    def __init__(self, path: Path, chunks: Iterator[str]) -> None:
+        self._path, self._chunks = path, chunks
+        self._text, self._at = "", 0
+        self._line, self._column = 1, 1  # of the window's first character
+        self._decoder = json.JSONDecoder(parse_float=self._number, parse_constant=self._constant)
+
+    def peek(self) -> str:
+        """Return the next character that is not blank, without taking it; '' at the end."""
+        while True:
+            self._at = BLANK.match(self._text, self._at).end()  # type: ignore[union-attr]
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._grow(1):
+                return ""
+
+    def step(self) -> None:
+        """Take the character that `peek` showed."""
+        self._at += 1
+
+    def value(self) -> Any:
+        """Take one JSON value. Raises `BadInput` with its line and column."""
+        self.peek()
+        chunks = 1
+        while True:
+            try:
+                found, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # The value may only be longer than the window; doubling keeps all retries linear in the file's size.
+                if self._grow(chunks):
+                    chunks *= 2
+                    continue
+                raise self.fault(error.msg, error.pos) from None
+            except (RecursionError, ValueError) as error:
+                raise self.fault(str(error)) from None
+            # A number at the window's edge may go on behind it.
+            if end == len(self._text) and not isinstance(found, dict | list | str) and self._grow(1):
+                continue
+            self._at = end
+            return found
+
+    def fault(self, what: str, at: int | None = None) -> BadInput:
+        """Return a complaint about the character at `at`, by default the next one."""
+        line, column = self._place(self._at if at is None else at)
+        return BadInput(f"{self._path}: line {line}, column {column}: not JSON ({what})")
+
+    def _place(self, at: int) -> tuple[int, int]:
+        breaks = self._text.count("\n", 0, at)
+        if not breaks:
+            return self._line, self._column + at
+        return self._line + breaks, at - self._text.rfind("\n", 0, at)
+
+    def _grow(self, chunks: int) -> bool:
+        more = list(itertools.islice(self._chunks, chunks))
+        if not more:
+            return False
+        self._line, self._column = self._place(self._at)
+        self._text, self._at = self._text[self._at :] + "".join(more), 0
+        return True
+
+    def _number(self, text: str) -> int | float:
+        number = float(text)
+        if math.isinf(number):
+            raise ValueError(f"{text} is larger than any double")
+        # 3.0 and 3 are one number in JSON: one spelling, so that a rewritten file changes nothing downstream.
+        return int(number) if number.is_integer() and abs(number) < LARGEST_EXACT else number
+
+    def _constant(self, text: str) -> None:
+        raise ValueError(f"{text} is no JSON number")
+
+
+def _chunks(path: Path) -> Iterator[str]:
+    kind = path.suffix
+    try:
+        with _open(path) as data, io.TextIOWrapper(data, encoding="utf-8-sig", newline="") as text:
+            while chunk := text.read(CHUNK):
+                yield chunk
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except EOFError:
+        raise BadInput(f"{path}: the {kind} file is truncated: fetch or pack it again") from None
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
+        raise BadInput(f"{path}: not a {kind} file, or a damaged one ({error})") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 ({error.reason}): convert it to UTF-8") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".xz":
+        return lzma.open(path)
+    if path.suffix == ".gz":
+        return gzip.open(path)
+    return open(path, "rb")

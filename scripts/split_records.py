@@ -1,0 +1,110 @@
+"""Take each question with its best answer and divide them 80/10/10 into train, val and test.
+
+    --method hash      A record's split follows from the seed and its id alone, so adding or removing records moves no
+                       other one. The rows of a file lie in the order of their hashes: any head of it is a fair sample.
+    --method shuffle   The tutorial's: all records shuffled with the seed, cut at 80 % and 90 %. One record more can
+                       move every other one. The rows lie in the shuffled order.
+
+The best answer has the highest score; an unknown score is lower than any, and the first one wins a tie.
+"""
+
+import argparse
+import hashlib
+import random
+from pathlib import Path
+from typing import Any
+
+from faults import BadInput, run
+from jsonl import read_jsonl, write_jsonl
+
+SPLITS = ("train", "val", "test")
+TENTHS = {"train": 8, "val": 1, "test": 1}
+
+
+def main() -> None:
+    """Write the three splits and the records that are of no use."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=Path, required=True, help="raw records, JSON Lines")
+    parser.add_argument("--method", choices=["hash", "shuffle"], required=True, help="how records are divided")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the hash or the shuffle; the tutorial's is 42")
+    for split in SPLITS:
+        parser.add_argument(f"--{split}", type=Path, required=True, help=f"the {split} split to write")
+    parser.add_argument("--unusable", type=Path, required=True, help="records without an answer, to write")
+    arguments = parser.parse_args()
+
+    usable, unusable = [], []
+    for position, record in enumerate(read_jsonl(arguments.records)):
+        if record["answers"]:
+            usable.append(question_and_answer(position, record))
+        else:
+            unusable.append(_no_answer(position, record))
+    if not usable:
+        raise BadInput(f"{arguments.records}: no record has an answer: nothing to split")
+    divide = by_hash if arguments.method == "hash" else by_shuffle
+    for split, rows in divide(usable, arguments.seed).items():
+        write_jsonl(getattr(arguments, split), rows)
+    write_jsonl(arguments.unusable, unusable)
+
+
+def question_and_answer(position: int, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the split record of a raw record that has an answer. Its texts are still HTML."""
+    answer = max(record["answers"], key=_rank)  # max() returns the first of equals
+    return {
+        "id": str(record["question_id"]),
+        "position": position,
+        "title": record["question_title"],
+        "question": record["question_body"],
+        "answer": answer["body"],
+        "question_score": record["score"],
+        "answer_score": answer["score"],
+        "answer_id": answer["answer_id"],
+        "tags": record["tags"],
+        "license": record["license"],
+        "link": record["link"],
+    }
+
+
+def by_hash(rows: list[dict[str, Any]], seed: int) -> dict[str, list[dict[str, Any]]]:
+    """Divide rows by the sha256 of seed and id, read as a fraction of 1: below 0.8 train, below 0.9 val, else test."""
+    ordered = sorted((_hash(seed, row["id"]), row["id"], row) for row in rows)
+    splits: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    for fraction, _, row in ordered:
+        splits[_split_of(fraction)].append(row)
+    return splits
+
+
+def by_shuffle(rows: list[dict[str, Any]], seed: int) -> dict[str, list[dict[str, Any]]]:
+    """Divide rows as the tutorial's `random_split_rows` does (NeMo Curator, tutorials/peft-curation-with-sdg)."""
+    shuffled = list(rows)
+    random.Random(seed).shuffle(shuffled)
+    train = int(0.8 * len(shuffled))
+    val = train + int(0.1 * len(shuffled))
+    return {"train": shuffled[:train], "val": shuffled[train:val], "test": shuffled[val:]}
+
+
+def _rank(answer: dict[str, Any]) -> tuple[bool, int]:
+    score = answer["score"]
+    return score is not None, score or 0
+
+
+def _hash(seed: int, record_id: str) -> int:
+    """Return 64 bits: the numerator of a fraction over 2**64. Integers, so that no rounding decides a split."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{record_id}".encode()).digest()[:8])
+
+
+def _split_of(hashed: int) -> str:
+    tenths = 0
+    for split, share in TENTHS.items():
+        tenths += share
+        if hashed * 10 < tenths << 64:
+            return split
+    raise AssertionError("the shares sum to ten tenths")
+
+
+def _no_answer(position: int, record: dict[str, Any]) -> dict[str, Any]:
+    reason = {"step": "split_records", "filter": "has_answer", "field": "answers", "measured": 0, "bound": "1.."}
+    return {"id": str(record["question_id"]), "position": position, **reason}
+
+
+if __name__ == "__main__":
+    run(main)
