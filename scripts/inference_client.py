@@ -1,0 +1,53 @@
+"""What is asked of a server behind NIM's contract: health, models, completions. Plain HTTP, embedded engine or NIM."""
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
+
+from faults import BadInput
+
+SECONDS_TO_ANSWER = 300  # 25 tokens take seconds on an idle CPU; a build may share it with others
+MAX_TOKENS = 25  # the tutorial's length of a title, and what evaluation measures
+
+# No proxy: the server is on this machine or in its own network.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One greedy completion: its text as a client sees it, its tokens (None if the server keeps them), why it ended."""
+
+    text: str
+    tokens: list[int] | None
+    finish_reason: str
+
+
+def get(url: str, path: str, seconds: float = SECONDS_TO_ANSWER) -> tuple[int, Any]:
+    """Return status and JSON body of GET `path`. Raises `BadInput` if nobody answers."""
+    return _ask(urllib.request.Request(url + path), seconds)
+
+
+def complete(url: str, model: str, prompt: str) -> Answer:
+    """Return the greedy completion of `prompt` by `model`. Raises `BadInput` if the server does not give one."""
+    body = {"model": model, "prompt": prompt, "max_tokens": MAX_TOKENS, "temperature": 0, "return_token_ids": True}
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(f"{url}/v1/completions", json.dumps(body).encode(), headers)
+    status, answer = _ask(request, SECONDS_TO_ANSWER)
+    if status != 200:
+        raise BadInput(f"{model}: the server answered {status} to a completion: {json.dumps(answer)[:300]}")
+    choice = answer["choices"][0]
+    return Answer(choice["text"].strip(), choice.get("token_ids"), choice["finish_reason"])
+
+
+def _ask(request: urllib.request.Request, seconds: float) -> tuple[int, Any]:
+    try:
+        with _opener.open(request, timeout=seconds) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        body = error.read().decode(errors="replace")
+        return error.code, body
+    except (OSError, ValueError, HTTPException) as error:
+        raise BadInput(f"{request.full_url}: no answer ({error})") from None

@@ -1,0 +1,82 @@
+"""Serve every staged adapter beside its base until Ctrl-C, on this machine only, and print a request that works."""
+
+import argparse
+import json
+import shlex
+import signal
+from pathlib import Path
+
+from base_model import HUGGING_FACE_FILES
+from embedded_engine import serving
+from faults import BadInput, run
+from inference_client import MAX_TOKENS
+from jsonl import read_jsonl
+
+
+def main() -> None:
+    """Start the engine, say how to ask it, wait for a signal, stop it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", default=Path("results"), type=Path, help="what the build made (default: results)")
+    parser.add_argument("--base", required=True, help="the base's name, a folder of results/base (base.name)")
+    parser.add_argument("--port", default=8000, type=int, help="TCP port on loopback; 0: any free one (default: 8000)")
+    parser.add_argument("--threads", default=2, type=int, help="threads of the engine (default: 2)")
+    parser.add_argument("--timeout", default=600, type=float, help="seconds to become ready (default: 600)")
+    parser.add_argument("--log", default=Path("logs/serve.log"), type=Path, help="the engine's log")
+    arguments = parser.parse_args()
+
+    files = base_files(arguments.results / "base" / arguments.base)
+    adapters = staged_adapters(arguments.results / "loras")
+    arguments.log.parent.mkdir(parents=True, exist_ok=True)
+    print(f"starting the embedded engine (vLLM on this CPU), log in {arguments.log} …", flush=True)
+    try:
+        with serving(
+            arguments.base,
+            files,
+            adapters,
+            port=arguments.port,
+            threads=arguments.threads,
+            timeout=arguments.timeout,
+            log=arguments.log,
+        ) as url:
+            adapter = next(iter(adapters))
+            predictions = arguments.results / "evaluation" / f"{adapter}.predictions.jsonl"
+            print(f"serving {arguments.base} and {', '.join(adapters)} on {url}; Ctrl-C stops it. Try:\n")
+            print(curl(url, adapter, prompt(predictions)) + "\n", flush=True)
+            signal.pause()
+    except SystemExit:  # what TERM and Ctrl-C become: the asked-for end of a server
+        print("stopped", flush=True)
+
+
+def base_files(folder: Path) -> list[Path]:
+    """Return the base's Hugging Face files, sharded weights included. Raises `BadInput` if it was not built."""
+    found = sorted(folder.glob("*")) if folder.is_dir() else []
+    names = set(HUGGING_FACE_FILES)
+    files = [path for path in found if path.name in names or ".safetensors" in path.suffixes]
+    if not any(path.name == "config.json" for path in files):
+        raise BadInput(f"{folder}: no base model there: run `make` first, or name another with --base")
+    return files
+
+
+def staged_adapters(folder: Path) -> dict[str, Path]:
+    """Return name → folder of every staged adapter. Raises `BadInput` if there is none."""
+    adapters = {path.parent.name: path.parent for path in sorted(folder.glob("*/adapter_config.json"))}
+    if not adapters:
+        raise BadInput(f"{folder}: no staged adapter there: run `make` first")
+    return adapters
+
+
+def prompt(predictions: Path) -> str:
+    """Return the shortest prompt that the adapter was evaluated on: it reads as the adapter was trained."""
+    if not predictions.is_file():
+        raise BadInput(f"{predictions}: no such file: run `make` first")
+    return min((row["input"] for row in read_jsonl(predictions)), key=lambda text: (len(text), text))
+
+
+def curl(url: str, model: str, text: str) -> str:
+    """Return a command line that asks `model` to complete `text`."""
+    body = {"model": model, "prompt": text, "max_tokens": MAX_TOKENS, "temperature": 0}
+    return f"curl -s {url}/v1/completions -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,91 @@
+"""Put an adapter into the model store, `loras/<name>/` as NIM reads it, if a server will serve it as it was trained."""
+
+import argparse
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from adapter_checks import check_config, check_weights, llama_modules
+from faults import BadInput, run
+
+FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
+# A name is a folder, a part of a URL and a model's name at once.
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def main() -> None:
+    """Check the adapter whole, then copy its files byte for byte."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--adapter", required=True, help="the adapter's name")
+    parser.add_argument("--adapter-files", required=True, nargs="+", type=Path, metavar="PATH", help=", ".join(FILES))
+    parser.add_argument("--base", required=True, help="the base served, an entry of data.lock.yaml")
+    parser.add_argument("--base-config", required=True, type=Path, help="that base's config.json")
+    parser.add_argument("--base-lock", required=True, type=Path, help="data.lock.yaml")
+    parser.add_argument("--base-model", default="", help="the base's true name, where it has no entry (base.path)")
+    parser.add_argument("--max-rank", required=True, type=int, help="greatest rank the server takes (deploy.max_rank)")
+    parser.add_argument("--staged", required=True, nargs="+", type=Path, metavar="PATH", help="where the copies go")
+    arguments = parser.parse_args()
+
+    name = arguments.adapter
+    check_name(name, arguments.base)
+    sources, staged = _by_name(arguments.adapter_files), _by_name(arguments.staged)
+    base_model = arguments.base_model or true_name(arguments.base_lock, arguments.base)
+    modules, layers = llama_modules(arguments.base_config)
+    config = check_config(sources["adapter_config.json"], base_model, modules, arguments.max_rank, name)
+    check_weights(sources["adapter_model.safetensors"], config, modules, layers, name)
+    _copy({sources[file]: staged[file] for file in FILES})
+
+
+def check_name(name: str, base: str) -> None:
+    """Refuse a name that is no safe folder name or that the base already has."""
+    if not SAFE_NAME.fullmatch(name):
+        raise BadInput(f"adapters.{name}: a name holds letters, digits, '.', '_' and '-' only: rename it in config")
+    if name == base:
+        raise BadInput(f"adapters.{name}: has the base's own name, which a server refuses: rename it in config")
+
+
+def true_name(lock: Path, base: str) -> str:
+    """Return `bases.<base>.model` of data.lock.yaml: the name that adapters of this base carry."""
+    try:
+        bases = yaml.safe_load(lock.read_text(encoding="utf-8"))["bases"]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise BadInput(f"{lock}: has no readable `bases` ({error!r}): restore it, or run `make pin`") from None
+    if base not in bases:
+        raise BadInput(f"{lock}: no base {base!r} among {', '.join(sorted(bases))}: set base.name to one of them")
+    return str(bases[base]["model"])
+
+
+def _by_name(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return the adapter's files by name: exactly FILES."""
+    for path in paths:
+        if path.name not in FILES:
+            raise BadInput(
+                f"{path}: not one of {', '.join(FILES)}; a pickle (.bin) runs code when read and is never served: "
+                "export the adapter again"
+            )
+    named = {path.name: path for path in paths}
+    if missing := [name for name in FILES if name not in named]:
+        raise BadInput(f"{missing[0]}: the adapter has no such file: export the adapter again")
+    return named
+
+
+def _copy(pairs: dict[Path, Path]) -> None:
+    """Copy every file beside its target, then rename all: a failing copy leaves nothing at the target."""
+    parts = {target: target.with_name(f"{target.name}.part") for target in pairs.values()}
+    try:
+        for source, target in pairs.items():
+            shutil.copyfile(source, parts[target])
+        for target, part in parts.items():
+            part.replace(target)
+    except OSError as error:
+        raise BadInput(f"{error.filename}: {error.strerror}") from None
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    run(main)
