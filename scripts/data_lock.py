@@ -59,9 +59,7 @@ def download(dataset: Dataset, folder: Path) -> Path:
 
     Raises `BadInput` if the hub cannot be reached or has no such file.
     """
-    # Its bars would be drawn into the step's log. Read when the library is first imported.
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    quieten_hub()
     from httpx import HTTPError
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError
@@ -79,6 +77,16 @@ def download(dataset: Dataset, folder: Path) -> Path:
         )
     except (OSError, HTTPError, EntryNotFoundError, HFValidationError) as error:
         raise BadInput(f"{what(dataset)}: cannot be fetched: {first_line(error)}") from None
+
+
+def quieten_hub() -> None:
+    """Keep the hub's client from drawing bars, reporting retries and sending statistics. Before its first use."""
+    # Read when the library is imported.
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()
 
 
 def what(dataset: Dataset) -> str:

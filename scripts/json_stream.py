@@ -83,7 +83,7 @@ class _Stream:
                     continue
                 raise self.fault(error.msg, error.pos) from None
             except (RecursionError, ValueError) as error:
-                raise self.fault(str(error)) from None
+                raise self.fault(f"{error}, in the value that begins here") from None
             # A number at the window's edge may go on behind it.
             if end == len(self._text) and not isinstance(found, dict | list | str) and self._grow(1):
                 continue

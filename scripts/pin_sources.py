@@ -4,6 +4,7 @@ Only the values change: comments, order and layout of the file stay. Needs the n
 """
 
 import argparse
+import contextlib
 import json
 import os
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from data_lock import Dataset, download, file_sha256, first_line, read_datasets, what
+from data_lock import Dataset, download, file_sha256, first_line, quieten_hub, read_datasets, what
 from faults import BadInput, run
 from raw_records import SCHEMA, read_raw_records
 
@@ -62,6 +63,7 @@ def pinned(dataset: Dataset) -> Dataset:
 
 def _repository(dataset: Dataset) -> tuple[str, str | None]:
     """Return the commit that the revision (a branch, a tag, or none) stands for, and the licence on the data's card."""
+    quieten_hub()
     from httpx import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
@@ -81,7 +83,9 @@ def with_values(text: str, name: str, values: dict[str, Any]) -> str:
     edits = []
     for key, value in values.items():
         if key in present:
-            edits.append((present[key].start_mark.index, present[key].end_mark.index, _spelled(value)))
+            start, end = present[key].start_mark.index, present[key].end_mark.index
+            # A key with nothing behind its colon has an empty value right there.
+            edits.append((start, end, _spelled(value) if start < end else f" {_spelled(value)}"))
     absent = {key: value for key, value in values.items() if key not in present}
     if absent:
         first = entry.value[0][0].start_mark
@@ -99,8 +103,10 @@ def _child(node: yaml.MappingNode, name: str) -> yaml.MappingNode:
 
 def _spelled(value: Any) -> str:
     """Spell a scalar so that YAML reads it back as it is: JSON is YAML; quotes only where they are needed."""
-    if isinstance(value, str) and yaml.safe_load(f"[{value}]") == [value]:
-        return value
+    if isinstance(value, str):
+        with contextlib.suppress(yaml.YAMLError):
+            if yaml.safe_load(f"[{value}]") == [value]:
+                return value
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -1,0 +1,90 @@
+"""A Hugging Face hub of one dataset on this machine's loopback: it answers what `huggingface_hub` really asks."""
+
+import hashlib
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REPO = "someone/Law"
+FILE = "questions.json"
+
+
+@dataclass
+class Hub:
+    """Where it listens, and every request it got: (method, path, authorization)."""
+
+    port: int
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+
+    def run(self, script: str, *options: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a script of the workflow environment with this hub in the place of the real one."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        environment |= {"HF_ENDPOINT": f"http://127.0.0.1:{self.port}", "NO_PROXY": "127.0.0.1", **variables}
+        command = [ROOT / ".venvs/workflow/bin/python", ROOT / "scripts" / script, *options]
+        return subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False
+        )
+
+
+@contextmanager
+def hub(content: bytes, licence: str = "cc-by-sa-4.0", token: str | None = None) -> Iterator[Hub]:
+    """Serve `content` as FILE of REPO at COMMIT, which is also the branch main; with `token`, to its bearer only."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(with_body=False)
+
+        def do_GET(self) -> None:
+            self._answer(with_body=True)
+
+        def _answer(self, with_body: bool) -> None:
+            served.requests.append((self.command, self.path, self.headers["Authorization"]))
+            if token and self.headers["Authorization"] != f"Bearer {token}":
+                self._send(
+                    401, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}, with_body
+                )
+            elif self.path in (f"/datasets/{REPO}/resolve/{revision}/{FILE}" for revision in (COMMIT, "main")):
+                etag = hashlib.sha256(content).hexdigest()
+                self._send(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, with_body)
+            elif self.path in (f"/api/datasets/{REPO}/revision/{COMMIT}", f"/api/datasets/{REPO}/revision/main"):
+                card = {"id": REPO, "sha": COMMIT, "cardData": {"license": licence}}
+                self._send(200, json.dumps(card).encode(), {"Content-Type": "application/json"}, with_body)
+            elif self.path == f"/api/datasets/{REPO}":
+                self._send(307, b"", {"Location": f"/api/datasets/{REPO}/revision/main"}, with_body)
+            elif "/resolve/" in self.path:
+                missing = {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
+                self._send(404, b"", missing, with_body)
+            else:
+                self._send(
+                    404, b"", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, with_body
+                )
+
+        def _send(self, status: int, body: bytes, headers: dict[str, str], with_body: bool) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if with_body:
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served = Hub(server.server_port)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

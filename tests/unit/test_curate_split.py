@@ -1,0 +1,250 @@
+"""curate_split: what the cleaning does to a text, and that the ledger tells of NeMo Curator's own decisions."""
+
+import itertools
+import json
+import lzma
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from split_records import question_and_answer
+
+ROOT = Path(__file__).parents[2]
+SLICE = ROOT.parent / "shared/data/law-stackexchange-slice.json.xz"
+WORDS = "word " * 60
+
+
+def row(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": str(number),
+        "position": number,
+        "title": "A title",
+        "question": WORDS,
+        "answer": WORDS,
+        "question_score": 1,
+        "answer_score": 1,
+        "answer_id": number + 1,
+        "tags": ["a"],
+        "license": None,
+        "link": None,
+        **changes,
+    }
+
+
+@pytest.fixture
+def curate(run_script, tmp_path):
+    """Run the step on rows with the tutorial's bounds; return the process, the curated rows and the ledger's."""
+
+    def run(rows: list[dict[str, Any]], split: str = "train", filters: str = "on", **options: object):
+        records = tmp_path / f"{split}.jsonl"
+        records.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+        curated, ledger = tmp_path / f"law-qa-{split}.jsonl", tmp_path / f"{split}.parquet"
+        defaults = {"min_words": 50, "max_words": 500, "min_score": 0, "null_score": "keep"}
+        paths = {"split": split, "records": records, "filters": filters, "curated": curated, "ledger": ledger}
+        result = run_script("curate", "curate_split", **paths, **{**defaults, **options})
+        if result.returncode:
+            assert not list(tmp_path.glob("law-qa-*"))
+            assert not list(tmp_path.glob("*.parquet*"))
+            return result, [], []
+        kept = [json.loads(line) for line in curated.read_text(encoding="utf-8").splitlines()]
+        return result, kept, pq.read_table(ledger).to_pylist()
+
+    return run
+
+
+def test_cleaning(curate):
+    """One run for all of it: each text is a title of its own record."""
+    cases = {
+        "<p>One</p><p>two</p><ul><li>three</li><li>four</li></ul>": "One two three four",
+        "one<br>two<br/>three<hr>four": "one two three four",
+        "<b>In</b>line <a href='x'>ta</a>gs, no gap<em>s</em>.": "Inline tags, no gaps.",
+        "<table><tr><td>a</td><td>b</td></tr></table>": "a b",
+        "<p>Keep <code>if (a &lt; b) { f(&amp;a); }</code></p><pre><code>x = 1\n  y = 2</code></pre>": (
+            "Keep if (a < b) { f(&a); } x = 1 y = 2"
+        ),
+        "AT&amp;T &quot;v.&quot; Smith &mdash; &sect;&nbsp;5 &#8217;s": 'AT&T "v." Smith — § 5 \u2019s',
+        "<p>Broken <b>bold <i>both</b> text</i> <p>again <div": "Broken bold both text again",
+        "a <!-- hidden --><script>alert(1)</script><style>p {}</style> b": "a b",
+        "  \n spaced \t\r\n out\u00a0now\u2003then ": "spaced out now then",
+        "The courtâ€™s cafÃ© voilÃ\u00a0 is rÃ©sumÃ©": "The court\u2019s café voilà is résumé",
+        "C1 \u0093quotes\u0094": "C1 “quotes”",
+        "naïve § 5 — “fine” 日本 😀 כן": "naïve § 5 — “fine” 日本 😀 כן",
+        "2020-01-31": "2020-01-31",
+        "00042": "00042",
+        "example.com": "example.com",
+        "null": "null",
+        "1 < 2 and 3 > 2": "1 < 2 and 3 > 2",
+        'a/b \\ "c" \u2028 d': 'a/b \\ "c" d',
+    }
+    result, kept, _ = curate([row(n, title=title) for n, title in enumerate(cases)])
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "", "a library's warning reached the log"
+    assert dict(zip(cases, (one["title"] for one in kept), strict=True)) == cases
+
+
+def test_a_type_is_never_guessed(curate):
+    """All values of a column alike is what makes a table reader see dates, numbers or nothing at all."""
+    texts = {"title": "2020-01-31", "question": "42", "answer": "1e5"}
+    rows = [row(n, **texts, id=f"{n:03}", question_score=None, answer_score=7) for n in range(3)]
+    result, kept, _ = curate(rows, filters="off")
+    assert result.returncode == 0, result.stderr
+    assert kept == rows
+    assert [type(one["answer_score"]) for one in kept] == [int] * 3
+
+
+CASES = [
+    (row(0), None),
+    (row(1, question="word " * 50, answer="<p>word</p> " * 500), None),
+    (row(2, question="word " * 49), ("word_count", "question", 49, "50..500")),
+    (row(3, answer="word " * 501), ("word_count", "answer", 501, "50..500")),
+    (row(4, question="word", answer="word"), ("word_count", "question", 1, "50..500")),
+    (row(5, question_score=-1), ("min_score", "question_score", -1, "0..")),
+    (row(6, answer_score=-7, question_score=0), ("min_score", "answer_score", -7, "0..")),
+    (row(7, question_score=None, answer_score=None), None),
+    (row(8, title="<p> &nbsp; </p>"), ("has_text", "title", 0, "1..")),
+    (row(9, answer="<!-- gone -->", question="word", question_score=-1), ("has_text", "answer", 0, "1..")),
+    (row(10, answer="word", question_score=-1), ("word_count", "answer", 1, "50..500")),
+]
+
+
+def reasons(ledger: list[dict[str, Any]]) -> list[tuple | None]:
+    columns = ("filter", "field", "measured", "bound")
+    return [None if one["outcome"] == "kept" else tuple(one[column] for column in columns) for one in ledger]
+
+
+def test_the_ledger_names_the_first_filter_that_failed(curate):
+    result, kept, ledger = curate([one for one, _ in CASES])
+    assert result.returncode == 0, result.stderr
+    assert reasons(ledger) == [reason for _, reason in CASES]
+    assert [one["id"] for one in kept] == [one["id"] for one, reason in CASES if reason is None]
+    assert [(one["record_id"], one["position"], one["split"]) for one in ledger] == [
+        (str(n), n, "train") for n in range(len(CASES))
+    ]
+    assert {one["step"] for one in ledger} == {None, "curate_split"}
+
+
+def test_without_filters_only_an_emptied_text_is_dropped(curate):
+    _, kept, ledger = curate([one for one, _ in CASES], split="val", filters="off")
+    assert reasons(ledger) == [reason if reason and reason[0] == "has_text" else None for _, reason in CASES]
+    assert len(kept) == len(CASES) - 2
+    assert {one["split"] for one in ledger} == {"val"}
+
+
+def test_null_scores_and_bounds_are_the_configurations(curate):
+    rows = [row(0), row(1, question_score=None), row(2, answer_score=None), row(3, question="word " * 3)]
+    _, _, ledger = curate(rows, null_score="drop", min_words=3, max_words=60, min_score=0.5)
+    assert reasons(ledger) == [
+        None,
+        ("min_score", "question_score", None, "0.5.."),
+        ("min_score", "answer_score", None, "0.5.."),
+        None,
+    ]
+
+
+def test_an_empty_split_is_refused(curate):
+    result, _, _ = curate([row(0, question="short"), row(1, question="short"), row(2, answer_score=-1)])
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    for word in (
+        "the train split is empty after curation",
+        "3 records: 2 with word_count of question not in 50..500, 1 with min_score of answer_score not in 0..",
+        "curate.min_words",
+        "curate.min_score",
+        "curate.null_score",
+    ):
+        assert word in result.stderr
+
+
+def test_no_records_and_impossible_bounds_are_refused(curate):
+    result, _, _ = curate([])
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "the train split holds no record" in result.stderr
+    result, _, _ = curate([row(0)], min_words=501)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "curate.min_words 501 is greater than curate.max_words 500" in result.stderr
+
+
+def posts(count: int) -> list[dict[str, Any]]:
+    if not SLICE.exists():
+        pytest.skip(f"{SLICE} is not on this machine")
+    with lzma.open(SLICE) as packed:
+        records = json.load(packed)
+    rows = [question_and_answer(position, one) for position, one in enumerate(records) if one["answers"]][:count]
+    # The slice has no scores: these cover known ones on both sides of the bound, and unknown ones.
+    for number, (one, votes) in enumerate(zip(rows, itertools.cycle([3, None, -1, 0, 12]), strict=False)):
+        one |= {"question_score": votes, "answer_score": [0, 5, -2, None][number % 4]}
+    return rows
+
+
+# NeMo Curator alone: its own ScoreFilter drops, its own writer writes. Only the cleaning and MinScore are shared.
+PLAIN = """
+import json, sys
+sys.path.insert(0, "scripts")
+from pathlib import Path
+from curator_stages import TEXTS, HasText, InProcessExecutor, MinScore, cleaning
+from nemo_curator.pipeline import Pipeline
+from nemo_curator.stages.text.filters import ScoreFilter
+from nemo_curator.stages.text.filters.heuristic.string import WordCountFilter
+from nemo_curator.stages.text.io.reader import JsonlReader
+from nemo_curator.stages.text.io.writer import JsonlWriter
+
+source, folder, keep_null = sys.argv[1], sys.argv[2], sys.argv[3] == "keep"
+stages = [JsonlReader(source), *cleaning()]
+stages += [ScoreFilter(HasText(), text_field=text) for text in TEXTS]
+stages += [ScoreFilter(WordCountFilter(50, 500), text_field=text) for text in ("question", "answer")]
+stages += [ScoreFilter(MinScore(0, keep_null), text_field=f"{text}_score") for text in ("question", "answer")]
+[task] = Pipeline(name="plain", stages=[*stages, JsonlWriter(folder)]).run(InProcessExecutor())
+for line in Path(task.data[0]).read_text(encoding="utf-8").splitlines():
+    one = json.loads(line)
+    print(json.dumps([one["id"], *(one[text] for text in TEXTS)]))
+"""
+
+
+@pytest.mark.parametrize("null_score", ["keep", "drop"])
+def test_the_decisions_are_those_of_curators_score_filter(curate, tmp_path, null_score):
+    rows = posts(600)
+    result, kept, ledger = curate(rows, null_score=null_score)
+    assert result.returncode == 0, result.stderr
+    plain = subprocess.run(
+        [ROOT / ".venvs/curate/bin/python", "-c", PLAIN, tmp_path / "train.jsonl", tmp_path / "plain", null_score],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    expected = [json.loads(line) for line in plain.stdout.splitlines()]
+    assert [[one[key] for key in ("id", "title", "question", "answer")] for one in kept] == expected
+    assert {one["filter"] for one in ledger} >= {None, "word_count", "min_score"}
+    assert 0 < len(kept) < len(rows)
+
+
+def test_neither_partitions_nor_a_slurm_array_change_a_byte(tmp_path):
+    """Curator left to itself would read a third of the partitions here: the job array's shard."""
+    rows = posts(50)
+    records = tmp_path / "train.jsonl"
+    records.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    program = (
+        "import sys; sys.path.insert(0, 'scripts'); import curate_split; curate_split.SHARD = int(sys.argv.pop(1))"
+    )
+    bounds = ["--min-words", "50", "--max-words", "500", "--min-score", "0", "--null-score", "keep"]
+    array = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "0"}
+    made = []
+    for shard, variables in (("1000", {}), ("7", array)):
+        outputs = [tmp_path / f"{shard}.jsonl", tmp_path / f"{shard}.parquet"]
+        command = [
+            ROOT / ".venvs/curate/bin/python",
+            "-c",
+            f"{program}; curate_split.main()",
+            shard,
+            "--split",
+            "train",
+        ]
+        command += ["--records", records, "--filters", "on", *bounds, "--curated", outputs[0], "--ledger", outputs[1]]
+        environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), **variables}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+        made.append([path.read_bytes() for path in outputs])
+    assert made[0] == made[1]
+    assert made[0][0].count(b"\n") > 10
