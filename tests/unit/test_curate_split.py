@@ -59,6 +59,7 @@ def test_cleaning(curate):
     """One run for all of it: each text is a title of its own record."""
     cases = {
         "<p>One</p><p>two</p><ul><li>three</li><li>four</li></ul>": "One two three four",
+        "before<p>inside</p>after": "before inside after",
         "one<br>two<br/>three<hr>four": "one two three four",
         "<b>In</b>line <a href='x'>ta</a>gs, no gap<em>s</em>.": "Inline tags, no gaps.",
         "<table><tr><td>a</td><td>b</td></tr></table>": "a b",
@@ -70,11 +71,12 @@ def test_cleaning(curate):
         "a <!-- hidden --><script>alert(1)</script><style>p {}</style> b": "a b",
         "  \n spaced \t\r\n out\u00a0now\u2003then ": "spaced out now then",
         "The courtâ€™s cafÃ© voilÃ\u00a0 is rÃ©sumÃ©": "The court\u2019s café voilà is résumé",
+        "Ã\u0085land and Ã\u0085bo": "Åland and Åbo",
         "C1 \u0093quotes\u0094": "C1 “quotes”",
         "naïve § 5 — “fine” 日本 😀 כן": "naïve § 5 — “fine” 日本 😀 כן",
         "2020-01-31": "2020-01-31",
         "00042": "00042",
-        "example.com": "example.com",
+        "https://example.com/law.html": "https://example.com/law.html",
         "null": "null",
         "1 < 2 and 3 > 2": "1 < 2 and 3 > 2",
         'a/b \\ "c" \u2028 d': 'a/b \\ "c" d',
