@@ -1,0 +1,183 @@
+"""Write the report: one HTML page on what was built, from what, how good it is and how to check it.
+
+The page needs no network, no script and no other file, and holds no time, host or path of this machine: the same inputs
+give the same bytes. It refuses inputs that do not belong together, since a report of two builds would be true of none.
+"""
+
+import argparse
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from faults import BadInput, run
+from hermetic.digests import combine, file_digest
+from jsonl import read_jsonl
+from ledger import read_ledger
+from report_data import data_flow, examples, loss, spoken_bound, verdict
+from report_figures import interval_chart, loss_curve, share_bar
+
+METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
+# What HTML does not allow in text, whatever a model answered, and the marks that turn the direction of writing.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def main() -> None:
+    """Read the artifacts, check that they are of one build, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    template = Path(__file__).with_name("report.html.jinja")
+    parser.add_argument("--template", type=Path, default=template, help="the page's Jinja template")
+    parser.add_argument("--ledger", type=Path, required=True, help="ledger, one row per raw record, Parquet")
+    for name, ending in (("metrics", "metrics.jsonl"), ("scores", "json"), ("predictions", "predictions.jsonl")):
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=f"NAME.{ending} of every adapter")
+    parser.add_argument("--staged", type=Path, nargs="+", required=True, help="every staged adapter's files, NAME/FILE")
+    parser.add_argument("--ready", type=Path, required=True, help="the deployment's sentinel, JSON")
+    parser.add_argument("--settings", required=True, help="the effective configuration, JSON text")
+    parser.add_argument("--report", type=Path, required=True, help="page to write, HTML")
+    arguments = parser.parse_args()
+
+    settings = parse_settings(arguments.settings)
+    ready = read_object(arguments.ready)
+    staged: dict[str, dict[str, Path]] = {}
+    for path in arguments.staged:
+        staged.setdefault(path.parent.name, {})[path.name] = path
+    given = {
+        "--metrics": by_adapter(arguments.metrics, ".metrics.jsonl"),
+        "--scores": by_adapter(arguments.scores, ".json"),
+        "--predictions": by_adapter(arguments.predictions, ".predictions.jsonl"),
+        "--staged": staged,
+        str(arguments.ready): {adapter["name"]: adapter for adapter in ready["adapters"]},
+    }
+    check_names(settings["adapters"], given)
+    if ready["base"]["name"] != settings["base"]["name"]:
+        raise BadInput(f"{arguments.ready}: speaks of base {ready['base']['name']!r}, config of another: run `make`")
+    adapters = [describe(name, settings["adapters"][name], *(of[name] for of in given.values())) for name in staged]
+    page = render(
+        arguments.template,
+        flow=data_flow(read_ledger(arguments.ledger)),
+        adapters=sorted(adapters, key=lambda adapter: adapter["name"]),
+        ready=ready,
+        settings=settings,
+        settings_rows=list(flatten(settings)),
+    )
+    write(arguments.report, page)
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """Return the effective configuration. Raises `BadInput` if the text is no JSON object."""
+    try:
+        settings = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"--settings: not JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(settings, dict) or not {"adapters", "base", "curate"} <= settings.keys():
+        raise BadInput("--settings: not an effective configuration: expected adapters, base, curate and the others")
+    return settings
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises `BadInput` naming the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file: run `make`") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not JSON ({error}): delete it and run `make`") from None
+    if not isinstance(value, dict):
+        raise BadInput(f"{path}: expected a JSON object, found {type(value).__name__}: delete it and run `make`")
+    return value
+
+
+def by_adapter(paths: Sequence[Path], ending: str) -> dict[str, Path]:
+    """Return adapter → its file, the name being what stands before `ending`."""
+    return {path.name.removesuffix(ending): path for path in paths}
+
+
+def check_names(names: Iterable[str], given: dict[str, dict[str, Any]]) -> None:
+    """Raise `BadInput` unless every source speaks of the configured adapters and of no other."""
+    for source, found in given.items():
+        if odd := sorted(set(names) ^ set(found)):
+            fault = "has nothing of" if odd[0] in names else "speaks of an unknown"
+            raise BadInput(f"{source}: {fault} adapter {odd[0]!r} (config: adapters): run `make`")
+
+
+def describe(
+    name: str, settings: dict[str, Any], metrics: Path, scores: Path, predictions: Path, staged: dict[str, Path],
+    checked: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the page says of one adapter. Raises `BadInput` if its files are not those that were served."""
+    digests = {file: file_digest(path) for file, path in sorted(staged.items())}
+    if combine(digests) != checked["digest"]:
+        raise BadInput(
+            f"adapter {name}: the staged files have digest {combine(digests)}, served and checked was "
+            f"{checked['digest']}: run `make` to check what is staged"
+        )
+    rouge, answered = read_object(scores), list(read_jsonl(predictions))
+    if rouge["records"] != len(answered):
+        raise BadInput(f"{scores}: scores of {rouge['records']} records, but {predictions} has {len(answered)}")
+    curves = loss(metrics)
+    rows = [(spoken, *(interval(rouge[side][key]) for side in ("base", "adapter"))) for key, spoken in METRICS.items()]
+    return {
+        "name": name,
+        "settings": settings,
+        "files": [{"name": file, "sha256": digest, "bytes": staged[file].stat().st_size}
+                  for file, digest in digests.items()],
+        "checked": checked,
+        "scores": [{"name": spoken, **{side: rouge[side][key] for side in ("base", "adapter", "difference")}}
+                   for key, spoken in METRICS.items()],
+        "records": rouge["records"],
+        "verdict": verdict(rouge["difference"]["rougeL"]),
+        "loss": curves,
+        "loss_chart": loss_curve(curves["train"], curves["validation"], f"Loss of {name} over optimizer steps")
+        if curves["train"] or curves["validation"] else None,
+        "rouge_chart": interval_chart(rows, f"ROUGE of the base and of {name} on {rouge['records']} test records"),
+        "examples": examples(answered),
+    }  # fmt: skip
+
+
+def interval(score: dict[str, float]) -> tuple[float, float, float]:
+    """Return mean, low and high of a score."""
+    return score["mean"], score["low"], score["high"]
+
+
+def flatten(value: Any, key: str = "") -> Iterable[tuple[str, str]]:
+    """Yield every setting as (dotted key, JSON text)."""
+    if isinstance(value, dict) and value:
+        for name in sorted(value):
+            yield from flatten(value[name], f"{key}.{name}" if key else name)
+    else:
+        yield key, value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def render(template: Path, **content: Any) -> str:
+    """Return the page: everything that comes from data is escaped, and what HTML forbids becomes U+FFFD."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {"share_bar": share_bar, "spoken_bound": spoken_bound}
+    environment.filters["signed"] = lambda value: f"{value:+.1f}".replace("-", "\u2212")
+    environment.filters["quoted"] = shlex.quote
+    environment.filters["count"] = lambda value: f"{value:,}"
+    return UNPRINTABLE.sub("\ufffd", environment.get_template(template.name).render(**content))
+
+
+def write(path: Path, page: str) -> None:
+    """Write the page, whole or not at all."""
+    part = Path(f"{path}.part")
+    try:
+        part.write_text(page, encoding="utf-8", newline="\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    run(main)
