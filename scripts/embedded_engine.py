@@ -1,30 +1,43 @@
 """The embedded engine: vLLM on this machine's CPU behind NIM's paths, as a child in a process group of its own.
 
-`with serving(...) as url:` starts it, waits until it is ready and always ends it. Nothing is written outside the
+`with serving(...) as server:` starts it, waits until it is ready and always ends it. Nothing is written outside the
 scratch folder and nothing leaves the machine.
 """
 
 import contextlib
-import os
+import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
+from child_group import end_group, ended_by_signals
 from engine_command import HOST, command, environment
 from faults import BadInput
 from inference_client import get
 from progress import Progress
 
-SECONDS_TO_END = 8  # less than the step runner's own patience, so that a TERM to it ends the server in good order
 SECONDS_TO_TELL = 5  # whether it is ready
 LOG_LINES = 20
+# An exception in vLLM's log, after the name of the process and, where it was logged, level, time and place.
+CAUSE = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?([\w.]+(?:Error|Exception): .+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is ready, at `url`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def wait(self) -> None:
+        """Return never: a signal ends the wait, and a server that ends by itself raises `BadInput`."""
+        raise BadInput(f"the embedded engine ended by itself with exit code {self.process.wait()}: start it again")
 
 
 @contextlib.contextmanager
@@ -37,14 +50,14 @@ def serving(
     threads: int,
     timeout: float,
     log: Path | None = None,
-) -> Iterator[str]:
-    """Serve base model `base` (its HF `files`) and `adapters` (name → staged folder); give the server's URL.
+) -> Iterator[Server]:
+    """Serve base model `base` (its HF `files`) and `adapters` (name → staged folder).
 
     `port` 0 takes a free one. Raises `BadInput` if the port is taken, if the engine ends early, or if it is not ready
     within `timeout` seconds; the last lines of its log then stand on stderr. TERM and INT end it and this process.
     """
     port = _free_port(port)
-    with _ended_by_signals(), contextlib.ExitStack() as cleanup:
+    with ended_by_signals(), contextlib.ExitStack() as cleanup:
         scratch = Path(tempfile.mkdtemp(prefix="engine-")).resolve()
         cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
         lines = cleanup.enter_context(open(log or scratch / "engine.log", "w+b"))
@@ -57,12 +70,12 @@ def serving(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        cleanup.callback(_end, process)
+        cleanup.callback(end_group, process)
         try:
-            _wait_until_ready(process, port, timeout)
-            yield f"http://{HOST}:{port}"
+            _wait_until_ready(process, port, timeout, Path(lines.name))
+            yield Server(f"http://{HOST}:{port}", process)
         except BadInput:
-            print("".join(_tail(Path(lines.name))), file=sys.stderr)
+            print(_tail(Path(lines.name)), file=sys.stderr)
             raise
 
 
@@ -88,16 +101,15 @@ def _free_port(port: int) -> int:
         return probe.getsockname()[1]
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, timeout: float) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, timeout: float, log: Path) -> None:
     began = time.monotonic()
     with Progress("waiting for the engine", total=None, unit="s") as bar:
         while not _ready(process, port):
             waited = time.monotonic() - began
             if process.poll() is not None:
-                raise BadInput(
-                    f"the embedded engine ended with exit code {process.returncode} after {waited:.0f} s; "
-                    "the end of its log says why (if the port was taken meanwhile, set deploy.port)"
-                )
+                cause = _cause(log)
+                mend = "set deploy.port to a free port" if "address already in use" in cause.lower() else "see its log"
+                raise BadInput(f"the embedded engine ended with exit code {process.returncode}: {cause}: {mend}")
             if waited > timeout:
                 raise BadInput(f"the embedded engine was not ready after {timeout:g} s: raise deploy.timeout")
             time.sleep(0.2)
@@ -116,33 +128,11 @@ def _ready(process: subprocess.Popen[bytes], port: int) -> bool:
     return status == 200 and isinstance(metadata, dict) and metadata.get("process") == process.pid
 
 
-def _tail(log: Path) -> list[str]:
-    return log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-LOG_LINES:]
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the engine's whole process group: TERM, some patience, then KILL for whatever is left."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(SECONDS_TO_END)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Turn TERM and INT into `SystemExit`, so that what was started is ended on the way out."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        for signalled in before:  # a second one must not interrupt the ending
-            signal.signal(signalled, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _cause(log: Path) -> str:
+    """Return the first exception that the log names; those after it follow from it."""
+    found = CAUSE.search(log.read_text(encoding="utf-8", errors="replace"))
+    return found[1] if found else "the end of its log says why"

