@@ -32,7 +32,7 @@ check: environment
 	@$(RUN)/shellcheck scripts/*.sh .ci/run && $(RUN)/snakemake --lint
 
 serve: environment
-	@$(RUN)/snakemake --cores 1 .venvs/serve/requirements.lock
+	@$(RUN)/snakemake --cores 1 .venvs/serve.ready
 	@.venvs/serve/bin/python scripts/serve.py --results results
 
 lock: environment

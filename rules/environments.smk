@@ -2,12 +2,12 @@
 
 
 rule environment:
-    """Install one environment; the copy of its lock says from what it was built."""
+    """Install one environment; a copy of its lock stays in it."""
     input:
         lock="containers/{environment}/requirements.lock",
         uv=lambda wildcards: [] if wildcards.environment == "workflow" else ancient(venv_marker("workflow")),
     output:
-        marker=".venvs/{environment}/requirements.lock",
+        marker=".venvs/{environment}.ready",
     log:
         "logs/environment/{environment}.log",
     benchmark:
@@ -23,5 +23,5 @@ rule environment:
 rule environments:
     """All four, for tests and for machines that will have no network later."""
     input:
-        expand(".venvs/{environment}/requirements.lock", environment=["workflow", "curate", "tune", "serve"]),
+        expand(".venvs/{environment}.ready", environment=["workflow", "curate", "tune", "serve"]),
     localrule: True

@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 
 from faults import BadInput, run
-from hermetic.environments import VENVS, lock_file, venv_marker
+from hermetic.environments import VENVS, installed_lock, lock_file, venv_marker
 from hermetic.terminal import StatusLine
 
 # torch's `+cpu` builds are on PyTorch's own index, unless the configured one mirrors them.
@@ -28,11 +28,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("environment", help="a folder of containers/")
     name = parser.parse_args().environment
-    lock, marker = lock_file(name), venv_marker(name)
-    folder = VENVS / name
-    if marker.is_file() and marker.read_bytes() == lock.read_bytes():
-        marker.touch()
-        return
+    lock, installed, folder = lock_file(name), installed_lock(name), VENVS / name
+    if not installed.is_file() or installed.read_bytes() != lock.read_bytes():
+        _make(name, lock, folder)
+        shutil.copyfile(lock, installed)
+    venv_marker(name).touch()
+
+
+def _make(name: str, lock: Path, folder: Path) -> None:
     if sys.version_info[:2] != (3, 11):
         raise BadInput(f"Python {sys.version.split()[0]} runs this, 3.11 is needed: make finds it or says what to type")
     if Path(sys.prefix).resolve() == folder.resolve():
@@ -46,7 +49,6 @@ def main() -> None:
     if name == BOOTSTRAP:
         _install_uv(folder, lock, log, status)
     _install(name, folder, lock, log, status)
-    shutil.copyfile(lock, marker)
     packages = len(list(folder.glob("lib/python*/site-packages/*.dist-info")))
     status.finish(f"  {f'environment {name}':<32} {time.monotonic() - began:6.1f} s  ({packages} packages)")
 

@@ -38,7 +38,7 @@ def main() -> None:
         environment=arguments.env,
         inputs=_files(arguments.input),
         outputs=_files(arguments.output),
-        params={name: values for name, *values in arguments.param},
+        params={name: values for name, *values in arguments.param if values},  # one without a value is unset
         threads=arguments.threads,
         devices=arguments.devices,
         network=arguments.network,

@@ -24,16 +24,23 @@ def lock_digest(environment: str) -> str:
 
 
 def venv_marker(environment: str) -> Path:
-    """Return the file that tells which lock a venv was built from: a copy of that lock."""
+    """Return the file that tells Snakemake that a venv is there. It removes its outputs before a job, so that the
+    copy of the lock inside the venv, not this file, says what the venv was built from.
+    """
+    return VENVS / f"{environment}.ready"
+
+
+def installed_lock(environment: str) -> Path:
+    """Return the copy of the lock that a venv was built from, inside the venv."""
     return VENVS / environment / "requirements.lock"
 
 
 def interpreter(environment: str) -> Path:
     """Return the venv's Python. Raises `BadInput` where the venv is missing or was built from another lock."""
-    marker, lock = venv_marker(environment), lock_file(environment)
-    if not marker.is_file():
+    installed, lock = installed_lock(environment), lock_file(environment)
+    if not installed.is_file():
         raise BadInput(f"{VENVS / environment}: not installed; python scripts/install_environment.py {environment}")
-    if marker.read_bytes() != lock.read_bytes():
+    if installed.read_bytes() != lock.read_bytes():
         raise BadInput(
             f"{VENVS / environment}: not what {lock} says; python scripts/install_environment.py {environment}"
         )
