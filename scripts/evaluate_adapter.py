@@ -1,0 +1,128 @@
+"""Let base and adapter answer the same test prompts greedily, and compare both with the references by ROUGE."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from answer_tokens import fit_prompt, read_prompts
+from base_checks import check_base
+from faults import BadInput, run
+from jsonl import write_jsonl
+from progress import Progress
+
+BATCH = 8  # prompts answered at once
+
+
+def main() -> None:
+    """Read the options, check them, answer, score, write."""
+    options = arguments().parse_args()
+    check_base(options.files)
+    if {path.name for path in options.adapter_files} != {"adapter_config.json", "adapter_model.safetensors"}:
+        raise BadInput("--adapter-files: expected adapter_config.json and adapter_model.safetensors")
+    rows = read_prompts(options.test, options.limit)
+    if not rows:
+        raise BadInput(
+            f"{options.test}: no records to evaluate on: give more raw records (data.path) or change split.seed"
+        )
+    import torch
+
+    from rouge import resample, rouge, summary
+
+    torch.set_num_threads(options.threads)
+    torch.use_deterministic_algorithms(True)
+    model, tokenizer = load(options.files[0].parent, options.adapter_files[0].parent)
+    room = model.config.max_position_embeddings - options.max_new_tokens
+    prompts = [fit_prompt(tokenizer, row["input"], room)[0] for row in rows]
+    with Progress("evaluate", total=2 * len(prompts), unit="answer") as bar:
+        with model.disable_adapter():
+            base = answer(model, tokenizer, prompts, options.max_new_tokens, bar)
+        adapter = answer(model, tokenizer, prompts, options.max_new_tokens, bar)
+    references = [row["output"].strip() for row in rows]
+    scores = {"adapter": rouge(references, adapter), "base": rouge(references, base)}
+    scores["difference"] = {kind: values - scores["base"][kind] for kind, values in scores["adapter"].items()}
+    samples = resample(len(rows), options.resamples, options.seed)
+    settings = {name: getattr(options, name) for name in ("limit", "max_new_tokens", "resamples", "seed")}
+    result = {
+        **{name: summary(values, samples) for name, values in scores.items()},
+        "records": len(rows),
+        "settings": {**settings, "stemmer": True},
+    }
+    write_jsonl(
+        options.predictions,
+        (
+            {"id": row.get("id"), "input": row["input"], "reference": reference, "base": plain, "adapter": tuned}
+            for row, reference, plain, tuned in zip(rows, references, base, adapter, strict=True)
+        ),
+    )
+    options.scores.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=Path, nargs="+", required=True, help="the base's Hugging Face files")
+    parser.add_argument("--adapter-files", type=Path, nargs="+", required=True, help="the adapter's config and weights")
+    parser.add_argument("--test", type=Path, required=True, help="prompts {id, input, output}")
+    parser.add_argument("--scores", type=Path, required=True, help="scores.json to write")
+    parser.add_argument("--predictions", type=Path, required=True, help="predictions.jsonl to write, in test order")
+    for name in ("limit", "max-new-tokens", "resamples", "seed", "threads"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    return parser
+
+
+def load(base: Path, adapter: Path) -> tuple[Any, Any]:
+    """Return the base with the adapter on it, and the tokenizer; on a GPU in bfloat16, else in float32."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device, dtype = ("cuda:0", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(base, torch_dtype=dtype).to(device)
+    return PeftModel.from_pretrained(model, adapter).eval(), AutoTokenizer.from_pretrained(base)
+
+
+def answer(
+    model: Any, tokenizer: Any, prompts: list[list[int]], most: int, bar: Progress, batch: int = BATCH
+) -> list[str]:
+    """Return the answers of `most` new tokens at most to prompts given as tokens, in their order."""
+    import torch
+    from transformers import GenerationConfig
+
+    # The base's own stop tokens and nothing else of its settings: some bases sample by default.
+    stops = model.generation_config.eos_token_id or tokenizer.eos_token_id
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    settings = GenerationConfig(max_new_tokens=most, do_sample=False, eos_token_id=stops, pad_token_id=pad)
+    model.base_model.model.generation_config = settings
+    answers: dict[int, str] = {}
+    for numbers in _batches(prompts, batch):
+        width = max(len(prompts[number]) for number in numbers)
+        blank = [width - len(prompts[number]) for number in numbers]  # left, so that the answer follows the prompt
+        tokens = [[pad] * left + prompts[number] for left, number in zip(blank, numbers, strict=True)]
+        mask = [[0] * left + [1] * (width - left) for left in blank]
+        with torch.inference_mode():
+            made = model.generate(
+                input_ids=torch.tensor(tokens, device=model.device),
+                attention_mask=torch.tensor(mask, device=model.device),
+                generation_config=settings,
+            )
+        for number, row in zip(numbers, made[:, width:].tolist(), strict=True):
+            answers[number] = first_line(tokenizer.decode(row, skip_special_tokens=True))
+        bar.update(len(numbers))
+    return [answers[number] for number in range(len(prompts))]
+
+
+def _batches(prompts: list[list[int]], batch: int) -> Iterable[list[int]]:
+    """Yield the prompts' numbers in batches of alike length."""
+    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    return (order[at : at + batch] for at in range(0, len(order), batch))
+
+
+def first_line(text: str) -> str:
+    """Return an answer as it is read back: its first line, without space at the ends."""
+    return next(iter(text.strip().splitlines()), "").strip()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,113 @@
+"""Tune a LoRA adapter on a .nemo base with nemo_toolkit; the loss is that of the answers alone.
+
+The order of records is shuffled by the seed, anew for each pass over them. Validation comes every --validation-interval
+steps and after the last one; the checkpoint is that of the lowest validation loss, the earliest on ties. A step's loss
+is the mean over its micro-batches of their mean over answer tokens. One script for CPU (float32) and GPU (bfloat16).
+"""
+
+import argparse
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from answer_tokens import encode, read_prompts
+from faults import BadInput, run
+from hermetic.digests import file_digest
+from jsonl import write_jsonl
+from nemo_archive import CONFIG, read_config, write_archive
+
+WEIGHTS = "adapter_model.safetensors"
+FORMAT = "hf-lora"
+
+
+def main() -> None:
+    """Read the options, check them, train, write checkpoint and metrics."""
+    options = arguments().parse_args()
+    if options.global_batch_size % options.micro_batch_size:
+        raise BadInput(
+            f"adapters.<name>.global_batch_size is {options.global_batch_size}: it must be a multiple of "
+            f"micro_batch_size ({options.micro_batch_size})"
+        )
+    read_config(options.base, "hf")
+    rows = {
+        "train": read_prompts(options.train),
+        "validation": read_prompts(options.validation, options.validation_limit),
+    }
+    if not rows["train"]:
+        raise BadInput(f"{options.train}: no records to train on: loosen curate.min_words, max_words or min_score")
+    if not rows["validation"]:
+        raise BadInput(
+            f"{options.validation}: no records to validate on: give more raw records (data.path) or change split.seed"
+        )
+    import nemo_tuning  # 12 s
+
+    base = nemo_tuning.restore(options.base, options.threads, options.seed)
+    examples = {
+        name: [encode(base.tokenizer, row, options.sequence_length, getattr(options, name)) for row in rows[name]]
+        for name in rows
+    }
+    for name, found in examples.items():
+        cut = sum(example.cut > 0 for example in found)
+        print(f"{getattr(options, name)}: {len(found)} records, {cut} cut to {options.sequence_length} tokens")
+    order = record_order(len(examples["train"]), options.max_steps * options.global_batch_size, options.seed)
+    stream = [examples["train"][index] for index in order]
+    result = nemo_tuning.tune(base, stream, examples["validation"], options)
+    write_jsonl(options.metrics, result.metrics)
+    config = describe(options, result.step, result.validation_loss)
+    write_archive(options.checkpoint, {CONFIG: config, WEIGHTS: result.weights})
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", type=Path, required=True, help="the base's .nemo file (base.format hf)")
+    parser.add_argument("--train", type=Path, required=True, help="prompts to train on")
+    parser.add_argument("--validation", type=Path, required=True, help="prompts to validate on")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file to write")
+    parser.add_argument("--metrics", type=Path, required=True, help="losses by step to write")
+    parser.add_argument("--target-modules", nargs="+", required=True, help="linear layers that get an adapter")
+    for name in ("rank", "max-steps", "micro-batch-size", "global-batch-size", "sequence-length", "threads"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in ("alpha", "dropout", "learning-rate"):
+        parser.add_argument(f"--{name}", type=float, required=True)
+    parser.add_argument("--validation-interval", type=int, required=True, help="0: at the end only")
+    parser.add_argument("--validation-limit", type=int, default=64, help="validation records at the most; 0: all")
+    parser.add_argument("--patience", type=int, required=True, help="0: never stop early")
+    parser.add_argument("--seed", type=int, required=True)
+    return parser
+
+
+def record_order(records: int, wanted: int, seed: int) -> list[int]:
+    """Return `wanted` indices: all records in a seeded order, then all in another, and so on."""
+    order: list[int] = []
+    generator = random.Random(seed)
+    while len(order) < wanted:
+        order += generator.sample(range(records), records)
+    return order[:wanted]
+
+
+def describe(options: argparse.Namespace, step: int, validation_loss: float) -> bytes:
+    """Return the checkpoint's model_config.yaml: what the adapter is, what it was made with, and of which base."""
+    settings: dict[str, Any] = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("base", "train", "validation", "checkpoint", "metrics")
+    }
+    settings["target_modules"] = sorted(options.target_modules)
+    if float(settings["alpha"]).is_integer():
+        settings["alpha"] = int(settings["alpha"])
+    content = {
+        "format": FORMAT,
+        "base_sha256": file_digest(options.base),
+        "step": step,
+        "validation_loss": validation_loss,
+        **settings,
+    }
+    return yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=True).encode()
+
+
+if __name__ == "__main__":
+    run(main)
