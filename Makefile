@@ -8,23 +8,26 @@ SHELL := /bin/bash
 CORES ?= all
 VENV := .venvs/workflow
 RUN := $(VENV)/bin
+# The step runner says what was wrong; Snakemake's own account of it goes to its log.
+QUIETLY := $(RUN)/snakemake --quiet all
+SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
 .PHONY: build environment test test-fast check serve lock pin bench clean
 
 build: environment
-	@$(RUN)/snakemake --cores $(CORES) $(SNAKEMAKE)
+	@$(QUIETLY) --cores $(CORES) $(SNAKEMAKE) || $(SAY_WHY)
 	@$(RUN)/python scripts/summary.py --results results
 
 environment:
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/install_environment.py workflow
 
 test: environment
-	@$(RUN)/snakemake --cores $(CORES) environments
+	@$(QUIETLY) --cores $(CORES) environments || $(SAY_WHY)
 	@$(RUN)/python -m pytest $(PYTEST)
 
 test-fast: environment
-	@$(RUN)/snakemake --cores $(CORES) environments
+	@$(QUIETLY) --cores $(CORES) environments || $(SAY_WHY)
 	@$(RUN)/python -m pytest -m "not slow" $(PYTEST)
 
 check: environment
@@ -32,8 +35,8 @@ check: environment
 	@$(RUN)/shellcheck scripts/*.sh .ci/run && $(RUN)/snakemake --lint
 
 serve: environment
-	@$(RUN)/snakemake --cores 1 .venvs/serve.ready
-	@.venvs/serve/bin/python scripts/serve.py --results results
+	@$(QUIETLY) --cores 1 .venvs/serve.ready || $(SAY_WHY)
+	@.venvs/serve/bin/python scripts/serve.py --results results $(if $(PORT),--port $(PORT))
 
 lock: environment
 	@scripts/lock_environments.sh

@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -20,7 +19,7 @@ from hermetic.environments import venv_marker
 from hermetic.triggers import code
 
 # `python` in a rule is the one that runs Snakemake: it has what the step runner needs.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
 
 configfile: "config.yaml"
@@ -30,7 +29,7 @@ try:
     LOCK = check(config)
     BASE = base_model(config["base"], LOCK)
 except BadInput as fault:
-    raise WorkflowError(str(fault)) from None
+    sys.exit(f"error: {fault}")
 
 
 onstart:

@@ -1,6 +1,9 @@
 """What every test shares: the project's root and a way to run a step script in its own environment."""
 
+import hashlib
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# Everything that needs no server.
+STORE = (
+    "results/loras/law-titlegen/adapter_model.safetensors",
+    "results/evaluation/law-titlegen.json",
+    "results/curated/ledger.parquet",
+)
 
 
 @pytest.fixture
@@ -23,3 +32,87 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
 
     return run
+
+
+class Checkout:
+    """A clean copy of the project's files, as a clone has them, that shares this checkout's environments."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        for name in listed.stdout.splitlines():
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        (folder / ".venvs").symlink_to(ROOT / ".venvs")
+
+    def command(self, *arguments: str, tiny: bool = True) -> list[str]:
+        """Return a Snakemake command line, by default for the tiny chain."""
+        overlay = ["--configfile", "tests/tiny/config.yaml"] if tiny else []
+        return [str(ROOT / ".venvs/workflow/bin/snakemake"), "--cores", "2", *overlay, *arguments]
+
+    def snakemake(self, *arguments: str, tiny: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake here; the caller looks at the exit code."""
+        return subprocess.run(
+            self.command(*arguments, tiny=tiny), cwd=self.folder, capture_output=True, text=True, check=False
+        )
+
+    def build(self, *targets: str) -> None:
+        """Build targets of the tiny chain."""
+        done = self.snakemake("--quiet", "all", "--", *targets)
+        assert done.returncode == 0, done.stderr
+
+    def pending(self, *arguments: str) -> set[str]:
+        """Return the names of the rules of which a job would run now."""
+        done = self.snakemake("--dry-run", "--quiet", "progress", *arguments)
+        assert done.returncode == 0, done.stderr
+        return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE)) - {"all"}
+
+    def digests(self) -> dict[str, str]:
+        """Return the sha256 of every artifact in results/, attestations aside."""
+        results = self.folder / "results"
+        return {
+            str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(results.rglob("*"))
+            if path.is_file() and not {"lineage", ".attempts"} & set(path.relative_to(results).parts)
+        }
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny chain's base model: a folder of Hugging Face files."""
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    subprocess.run([ROOT / ".venvs/tune/bin/python", ROOT / "tests/tiny/make_base.py", folder], check=True)
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, tiny_base: Path) -> Checkout:
+    """A checkout of its own for one test."""
+    return _checkout(tmp_path / "checkout", tiny_base)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkout:
+    """A checkout in which the tiny chain was built up to the model store; tests must leave it as it is."""
+    made = _checkout(tmp_path_factory.mktemp("built") / "checkout", tiny_base)
+    made.build(*STORE)
+    return made
+
+
+@pytest.fixture
+def copy_of_built(built: Checkout, tmp_path: Path) -> Checkout:
+    """A copy of the built checkout, Snakemake's records included, for a test that changes something."""
+    copy = object.__new__(Checkout)
+    copy.folder = tmp_path / "copy"
+    shutil.copytree(built.folder, copy.folder, symlinks=True)
+    return copy
+
+
+def _checkout(folder: Path, base: Path) -> Checkout:
+    made = Checkout(folder)
+    shutil.copytree(base, folder / "tests/tiny/base")
+    return made

@@ -1,0 +1,96 @@
+"""Run `make` in two clean clones, compare every artifact, and write what each step took to bench/full_job.md.
+
+    .venvs/workflow/bin/python bench/full_job.py
+
+CPU seconds and peak memory are those that Snakemake's benchmark files hold, children included. The second clone finds
+uv's cache warm; the first does too where an environment was ever installed on the machine.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Build twice, compare, write the table."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as scratch:
+        builds = [_build(Path(scratch) / name) for name in ("first", "second")]
+        digests = [_digests(folder / "results") for folder, _ in builds]
+        different = sorted(name for name in digests[0].keys() | digests[1].keys() if _differs(name, *digests))
+        rows = _rows(builds[1][0] / "benchmarks")
+        scores = {path.stem: json.loads(path.read_text()) for path in (builds[1][0] / "results/evaluation").glob("*.json")}
+    text = _table(rows, [seconds for _, seconds in builds], len(digests[0]), different, scores)
+    (ROOT / "bench/full_job.md").write_text(text)
+    print(text)
+    raise SystemExit(bool(different))
+
+
+def _build(folder: Path) -> tuple[Path, float]:
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    began = time.monotonic()
+    subprocess.run(["make"], cwd=folder, check=True)
+    return folder, time.monotonic() - began
+
+
+def _digests(results: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in results.rglob("*")
+        if path.is_file() and not {"lineage", ".attempts"} & set(path.relative_to(results).parts)
+    }
+
+
+def _differs(name: str, first: dict[str, str], second: dict[str, str]) -> bool:
+    return first.get(name) != second.get(name)
+
+
+def _rows(benchmarks: Path) -> list[tuple[str, float, float, float]]:
+    rows = []
+    for path in sorted(benchmarks.rglob("*.tsv")):
+        with open(path) as file:
+            row = next(csv.DictReader(file, delimiter="\t"))
+        step = path.relative_to(benchmarks).with_suffix("").as_posix()
+        rows.append((step, float(row["s"]), _number(row["cpu_time"]), _number(row["max_rss"])))
+    return sorted(rows, key=lambda row: -row[1])
+
+
+def _number(text: str) -> float:
+    return float(text) if text not in ("-", "NA", "") else 0.0
+
+
+def _table(
+    rows: list[tuple[str, float, float, float]],
+    seconds: list[float],
+    artifacts: int,
+    different: list[str],
+    scores: dict[str, dict],
+) -> str:
+    lines = [
+        "# The whole embedded job",
+        "",
+        f"`make` in two clean clones, 2 cores: {seconds[0]:.0f} s and {seconds[1]:.0f} s, environments included.",
+        f"{artifacts} artifacts in results/ (attestations aside), {len(different)} differ: {', '.join(different) or 'none'}.",
+        "",
+        "| step | wall s | CPU s | peak MB |",
+        "|---|---:|---:|---:|",
+        *(f"| {step} | {wall:.1f} | {cpu:.1f} | {memory:.0f} |" for step, wall, cpu, memory in rows),
+        "",
+    ]
+    for adapter, score in sorted(scores.items()):
+        base, tuned = score["base"]["rougeL"], score["adapter"]["rougeL"]
+        lines.append(
+            f"{adapter}: ROUGE-L {base['mean']:.1f} [{base['low']:.1f}, {base['high']:.1f}] → "
+            f"{tuned['mean']:.1f} [{tuned['low']:.1f}, {tuned['high']:.1f}] on {score['records']} test records."
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The README's first command, once, for real: `make` on a clean checkout, then what a person does with the result."""
+
+import json
+import re
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import openai
+import pytest
+from conftest import ROOT, Checkout
+from jsonschema import Draft202012Validator
+
+pytestmark = [pytest.mark.slow, pytest.mark.engine]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A clean checkout in which `make` has run, and what it printed."""
+    made = Checkout(tmp_path_factory.mktemp("job") / "checkout")
+    done = subprocess.run(["make"], cwd=made.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made, done
+
+
+def test_it_ends_with_six_lines(job):
+    _, done = job
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == 6, done.stdout
+    assert "law-titlegen" in lines[0]
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_nothing_is_printed_that_a_person_cannot_use(job):
+    _, done = job
+    for noise in ("Warning", "WARNING", "Traceback", "deprecated", "rule ", "Singularity"):
+        assert noise not in done.stderr + done.stdout
+    steps = [line.split()[0] for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert "tune_adapter/law-titlegen" in steps and "check_deployment" in steps
+
+
+def test_sentinel(job):
+    made, _ = job
+    ready = json.loads((made.folder / "results/deploy/ready.json").read_text())
+    schema = json.loads((ROOT / "schemas/ready.schema.json").read_text())
+    Draft202012Validator(schema).validate(ready)
+    jq = subprocess.run(
+        ["jq", "-r", ".engine, .adapters[].name"],
+        input=json.dumps(ready), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert jq.stdout.split() == ["embedded", "law-titlegen"]
+    assert ready["adapters"][0]["answer"] != ready["adapters"][0]["base_answer"]
+
+
+def test_second_make_does_nothing(job):
+    made, first = job
+    before = {path: path.stat().st_mtime_ns for path in (made.folder / "results").rglob("*") if path.is_file()}
+    done = subprocess.run(["make"], cwd=made.folder, capture_output=True, text=True, check=True)
+    assert done.stdout == first.stdout
+    after = {path: path.stat().st_mtime_ns for path in (made.folder / "results").rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_adapter_loads_in_peft_and_titles_end(job):
+    made, _ = job
+    rows = [
+        json.loads(line)
+        for line in (made.folder / "results/evaluation/law-titlegen.predictions.jsonl").read_text().splitlines()
+    ]
+    assert rows
+    for row in rows:
+        assert "<|" not in row["adapter"] and "\n" not in row["adapter"]
+
+
+def test_report_is_one_page_that_a_browser_draws(job, tmp_path):
+    made, _ = job
+    page = made.folder / "results/report/index.html"
+    text = page.read_text()
+    assert not re.search(r"""(?:src|href)=["']https?:""", text)
+    if not Path("/usr/bin/chromium").exists():
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    picture = tmp_path / "report.png"
+    subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+            "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}",
+            "--window-size=1280,2000", f"--screenshot={picture}", page.as_uri(),
+        ],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert picture.stat().st_size > 20_000
+
+
+def test_make_serve_prints_a_curl_line_that_works(job):
+    made, _ = job
+    server = subprocess.Popen(
+        ["make", "serve", "PORT=0"], cwd=made.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        lines: list[str] = []
+        while not any("curl " in line for line in lines):
+            line = server.stdout.readline()
+            assert line, f"the server ended: {lines}"
+            lines.append(line)
+        command = next(line for line in lines if "curl " in line).strip()
+        answer = json.loads(subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout)
+        assert answer["choices"][0]["text"].strip()
+        address = re.search(r"http://127\.0\.0\.1:\d+", command)[0]
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+        names = {model.id for model in client.models.list()}
+        assert names == {"smollm2-135m-instruct", "law-titlegen"}
+        with urllib.request.urlopen(f"{address}/v1/health/ready") as ready:
+            assert ready.status == 200
+    finally:
+        children = _descendants(server.pid)
+        server.terminate()
+        server.wait(60)
+        server.stdout.close()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        found += [int(child), *_descendants(int(child))]
+    return found

@@ -1,0 +1,86 @@
+"""A build that is killed at any step and run again ends with the bytes of an undisturbed one."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import STORE
+
+pytestmark = pytest.mark.slow
+
+STEPS = [
+    "acquire_raw",
+    "split_records",
+    "curate_split.train",
+    "format_prompts.law-titlegen.train",
+    "convert_base.tiny",
+    "tune_adapter.law-titlegen",
+    "export_adapter.law-titlegen",
+    "evaluate_adapter.law-titlegen",
+    "stage_adapter.law-titlegen",
+]
+
+
+def test_killed_at_each_step(built, checkout):
+    killed = []
+    for step in STEPS:
+        build = subprocess.Popen(
+            checkout.command("--quiet", "all", "--", *STORE),
+            cwd=checkout.folder,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        attempts = checkout.folder / "results/.attempts"
+        while build.poll() is None and not any(attempts.glob(f"{step}-*")):
+            time.sleep(0.005)
+        if build.poll() is None:
+            killed.append(step)
+        _kill_everything(build)
+        assert not _half_written(checkout, built)
+    assert {"tune_adapter.law-titlegen", "convert_base.tiny", "evaluate_adapter.law-titlegen"} <= set(killed)
+    checkout.build(*STORE)
+    assert checkout.digests() == built.digests()
+    assert [path for path in attempts.iterdir() if path.is_dir()] == []
+
+
+def test_terminated_build_stops_its_steps(checkout):
+    build = subprocess.Popen(
+        checkout.command("--quiet", "all", "--", *STORE), cwd=checkout.folder, stderr=subprocess.DEVNULL
+    )
+    attempts = checkout.folder / "results/.attempts"
+    while build.poll() is None and not any(attempts.glob("tune_adapter.*")):
+        time.sleep(0.01)
+    build.send_signal(signal.SIGTERM)
+    build.wait(60)
+    deadline = time.monotonic() + 30
+    while _running_in(checkout) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _running_in(checkout) == []
+    checkout.build(*STORE)
+
+
+def _kill_everything(build: subprocess.Popen) -> None:
+    """Kill Snakemake and every runner at once, as a machine that loses power does; scripts die with their runner."""
+    if build.poll() is None:
+        os.killpg(build.pid, signal.SIGKILL)
+    build.wait()
+
+
+def _half_written(checkout, built) -> dict[str, str]:
+    """Return the artifacts in place that are not those of an undisturbed build."""
+    good = built.digests()
+    return {name: digest for name, digest in checkout.digests().items() if good.get(name) != digest}
+
+
+def _running_in(checkout) -> list[str]:
+    """Return the command lines of processes that work in the checkout."""
+    found = []
+    for process in os.listdir("/proc"):
+        try:
+            if process.isdigit() and os.readlink(f"/proc/{process}/cwd") == str(checkout.folder):
+                found.append(open(f"/proc/{process}/cmdline").read().replace("\0", " "))
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,137 @@
+"""The whole chain on a 2-layer random Llama: the same bytes twice, nothing to do the second time, two adapters at once."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, STORE, Checkout
+
+pytestmark = pytest.mark.slow
+
+
+def test_two_builds_give_the_same_bytes(built, checkout):
+    checkout.build(*STORE)
+    assert checkout.digests() == built.digests()
+    assert len(built.digests()) > 25
+
+
+def test_second_build_does_nothing(built):
+    assert built.pending("--", *STORE) == set()
+
+
+def test_every_artifact_has_its_attestation(built):
+    attested = {}
+    for path in (built.folder / "results/lineage").rglob("*.json"):
+        for subject in json.loads(path.read_text())["subject"]:
+            attested[subject["name"].removeprefix("results/")] = subject["digest"]["sha256"]
+    assert attested == built.digests()
+
+
+def test_two_adapters_at_once(copy_of_built):
+    overlay = yaml.safe_load((copy_of_built.folder / "tests/tiny/config.yaml").read_text())
+    overlay["adapters"]["law-answer"] = {**overlay["adapters"]["law-titlegen"], "prompt": "prompts/law-answer.jq"}
+    (copy_of_built.folder / "tests/tiny/config.yaml").write_text(yaml.safe_dump(overlay))
+    target = "results/loras/{}/adapter_model.safetensors"
+    copy_of_built.build(target.format("law-titlegen"), target.format("law-answer"))
+    weights = [(copy_of_built.folder / target.format(name)).read_bytes() for name in ("law-titlegen", "law-answer")]
+    assert weights[0] != weights[1]
+
+
+def test_curated_splits_can_be_brought_along(copy_of_built):
+    mine = copy_of_built.folder / "mine"
+    mine.mkdir()
+    for split in ("train", "val", "test"):
+        shutil.copy(copy_of_built.folder / f"results/curated/law-qa-{split}.jsonl", mine)
+    shutil.rmtree(copy_of_built.folder / "results")
+    done = copy_of_built.snakemake(
+        "--quiet", "all", "--config", "data={source: curated, path: mine}", "--", "results/prompts/law-titlegen/train.jsonl",
+        "results/curated/ledger.parquet",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (copy_of_built.folder / "results/split").exists()
+    curated = copy_of_built.folder / "results/curated/law-qa-train.jsonl"
+    assert curated.read_bytes() == (mine / "law-qa-train.jsonl").read_bytes()
+
+
+CHANGES = {
+    "a script of the curation": (
+        "scripts/curate_split.py",
+        {
+            "curate_split",
+            "collect_ledger",
+            "format_prompts",
+            "tune_adapter",
+            "export_adapter",
+            "evaluate_adapter",
+            "stage_adapter",
+        },
+    ),
+    "a module that only tuning imports": (
+        "scripts/nemo_tuning.py",
+        {"tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"},
+    ),
+    "the jq program": (
+        "prompts/law-titlegen.jq",
+        {"format_prompts", "tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"},
+    ),
+    "a script that nothing here needs": ("scripts/serve.py", set()),
+}
+
+
+@pytest.mark.parametrize(("path", "expected"), CHANGES.values(), ids=CHANGES)
+def test_a_changed_file_reruns_what_depends_on_it(copy_of_built, path, expected):
+    with open(copy_of_built.folder / path, "a") as file:
+        file.write("# changed\n")
+    assert copy_of_built.pending("--", *STORE) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("adapters={law-titlegen: {learning_rate: 0.02}}", {"tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"}),
+        ("evaluate={seed: 7}", {"evaluate_adapter"}),
+        ("deploy={max_rank: 16}", {"stage_adapter"}),
+        ("deploy={timeout: 5}", set()),
+    ],
+)  # fmt: skip
+def test_a_changed_setting_reruns_what_depends_on_it(built, setting, expected):
+    assert built.pending("--config", setting, "--", *STORE) == expected
+
+
+def test_a_changed_lock_reruns_its_steps(copy_of_built):
+    # .venvs is shared with this checkout: a folder of links stands in, so that nothing is installed anew here.
+    (copy_of_built.folder / ".venvs").unlink()
+    (copy_of_built.folder / ".venvs").mkdir()
+    for entry in (ROOT / ".venvs").iterdir():
+        (copy_of_built.folder / ".venvs" / entry.name).symlink_to(entry)
+    with open(copy_of_built.folder / "containers/curate/requirements.lock", "a") as lock:
+        lock.write("# changed\n")
+    steps = {"split_records", "curate_split", "collect_ledger"}
+    after = {"format_prompts", "tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"}
+    assert copy_of_built.pending("--", *STORE) == {"environment"} | steps | after
+
+
+def test_rulegraph_lint_and_dry_run(checkout):
+    assert "digraph" in checkout.snakemake("--rulegraph").stdout
+    lint = checkout.snakemake("--lint")
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+    assert {"acquire_raw", "tune_adapter", "check_deployment", "report"} <= checkout.pending()
+
+
+def test_one_build_at_a_time(checkout):
+    command = checkout.command("--quiet", "all", "--", "results/base/tiny.nemo")
+    first = subprocess.Popen(command, cwd=checkout.folder, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        lock = checkout.folder / ".snakemake/build.lock"
+        while first.poll() is None and not (lock.is_file() and lock.read_text()):
+            pass
+        second = checkout.snakemake("--quiet", "all", "--", "results/raw/records.jsonl")
+        assert f"another build is running here (pid {first.pid})" in second.stderr
+        assert second.returncode != 0
+    finally:
+        first.wait(120)
+    assert first.returncode == 0
+    checkout.build("results/raw/records.jsonl")
