@@ -16,20 +16,23 @@ def main() -> None:
     """Start the engine, say how to ask it, wait for a signal, stop it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", default=Path("results"), type=Path, help="what the build made (default: results)")
-    parser.add_argument("--base", required=True, help="the base's name, a folder of results/base (base.name)")
+    parser.add_argument(
+        "--base", default="", help="a folder of results/base (default: the base of the last checked build)"
+    )
     parser.add_argument("--port", default=8000, type=int, help="TCP port on loopback; 0: any free one (default: 8000)")
     parser.add_argument("--threads", default=2, type=int, help="threads of the engine (default: 2)")
     parser.add_argument("--timeout", default=600, type=float, help="seconds to become ready (default: 600)")
     parser.add_argument("--log", default=Path("logs/serve.log"), type=Path, help="the engine's log")
     arguments = parser.parse_args()
 
-    files = base_files(arguments.results / "base" / arguments.base)
+    base = arguments.base or checked_base(arguments.results / "deploy" / "ready.json")
+    files = base_files(arguments.results / "base" / base)
     adapters = staged_adapters(arguments.results / "loras")
     arguments.log.parent.mkdir(parents=True, exist_ok=True)
     print(f"starting the embedded engine (vLLM on this CPU), log in {arguments.log} …", flush=True)
     try:
         with serving(
-            arguments.base,
+            base,
             files,
             adapters,
             port=arguments.port,
@@ -39,11 +42,19 @@ def main() -> None:
         ) as server:
             adapter = next(iter(adapters))
             predictions = arguments.results / "evaluation" / f"{adapter}.predictions.jsonl"
-            print(f"serving {arguments.base} and {', '.join(adapters)} on {server.url}; Ctrl-C stops it. Try:\n")
+            print(f"serving {base} and {', '.join(adapters)} on {server.url}; Ctrl-C stops it. Try:\n")
             print(curl(server.url, adapter, prompt(predictions)) + "\n", flush=True)
             server.wait()
     except SystemExit:  # what TERM and Ctrl-C become: the asked-for end of a server
         print("stopped", flush=True)
+
+
+def checked_base(sentinel: Path) -> str:
+    """Return the base that the sentinel names: the one its adapters were checked on."""
+    try:
+        return json.loads(sentinel.read_text(encoding="utf-8"))["base"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{sentinel}: no checked build there: run `make` first, or name the base with --base") from None
 
 
 def base_files(folder: Path) -> list[Path]:

@@ -61,9 +61,11 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     (results / "evaluation").mkdir()
     rows = [{"id": str(n), "input": PROMPT + " more" * n, "reference": "", "base": "", "adapter": ""} for n in (1, 0)]
     (results / "evaluation" / "law.predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (results / "deploy").mkdir()
+    (results / "deploy" / "ready.json").write_text('{"base": {"name": "tiny"}}')
     scratch.mkdir()
     process = subprocess.Popen(
-        [ROOT / ".venvs/serve/bin/python", ROOT / "scripts/serve.py", "--results", results, "--base", "tiny",
+        [ROOT / ".venvs/serve/bin/python", ROOT / "scripts/serve.py", "--results", results,
          "--port", "0", "--log", root / "logs" / "serve.log"],
         cwd=root, env={**os.environ, "TMPDIR": str(scratch)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -130,7 +132,7 @@ def test_it_listens_on_loopback_only_and_says_embedded(serving: Serving) -> None
 def test_nothing_is_written_outside_its_scratch(serving: Serving) -> None:
     assert len(running(serving.scratch)) >= 2
     made = {path.relative_to(serving.results).parts[0] for path in serving.results.rglob("*")}
-    assert made == {"base", "evaluation", "loras"}
+    assert made == {"base", "deploy", "evaluation", "loras"}
 
 
 def specials(serving: Serving) -> dict[str, int]:
@@ -196,6 +198,8 @@ def test_adapter_with_nan_fails(serving: Serving) -> None:
 
 def test_nothing_built_fails(tmp_path: Path, run_script: Any) -> None:
     began = time.monotonic()
+    process = run_script("serve", "serve", results=tmp_path)
+    assert process.returncode == 2 and f"error: {tmp_path / 'deploy' / 'ready.json'}" in process.stderr
     common = {"results": tmp_path, "base": "tiny", "log": tmp_path / "log"}
     for made, missing in ((lambda: None, "base/tiny"), (lambda: write_base(tmp_path / "base" / "tiny"), "loras")):
         made()
