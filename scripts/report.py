@@ -6,8 +6,6 @@ give the same bytes. It refuses inputs that do not belong together, since a repo
 
 import argparse
 import json
-import re
-import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,11 @@ from faults import BadInput, run
 from hermetic.digests import combine, file_digest
 from jsonl import read_jsonl
 from ledger import read_ledger
-from report_data import data_flow, examples, loss, spoken_bound, verdict
-from report_figures import interval_chart, loss_curve, share_bar
+from report_data import data_flow, examples, loss, verdict
+from report_figures import interval_chart, loss_curve
+from report_page import render, write
 
 METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
-# What HTML does not allow in text, whatever a model answered, and the marks that turn the direction of writing.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def main() -> None:
@@ -60,7 +57,6 @@ def main() -> None:
         adapters=sorted(adapters, key=lambda adapter: adapter["name"]),
         ready=ready,
         settings=settings,
-        settings_rows=list(flatten(settings)),
     )
     write(arguments.report, page)
 
@@ -139,44 +135,6 @@ def describe(
 def interval(score: dict[str, float]) -> tuple[float, float, float]:
     """Return mean, low and high of a score."""
     return score["mean"], score["low"], score["high"]
-
-
-def flatten(value: Any, key: str = "") -> Iterable[tuple[str, str]]:
-    """Yield every setting as (dotted key, JSON text)."""
-    if isinstance(value, dict) and value:
-        for name in sorted(value):
-            yield from flatten(value[name], f"{key}.{name}" if key else name)
-    else:
-        yield key, value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-
-
-def render(template: Path, **content: Any) -> str:
-    """Return the page: everything that comes from data is escaped, and what HTML forbids becomes U+FFFD."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals |= {"share_bar": share_bar, "spoken_bound": spoken_bound}
-    environment.filters["signed"] = lambda value: f"{value:+.1f}".replace("-", "\u2212")
-    environment.filters["quoted"] = shlex.quote
-    environment.filters["count"] = lambda value: f"{value:,}"
-    return UNPRINTABLE.sub("\ufffd", environment.get_template(template.name).render(**content))
-
-
-def write(path: Path, page: str) -> None:
-    """Write the page, whole or not at all."""
-    part = Path(f"{path}.part")
-    try:
-        part.write_text(page, encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

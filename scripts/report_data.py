@@ -1,7 +1,6 @@
 """What the report says of the ledger, the losses, the scores and the predictions, counted and made ready to print."""
 
 import math
-import os.path
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -80,14 +79,6 @@ def _filters(dropped: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda group: (-group["count"], group["step"], group["filter"], group["field"]))
 
 
-def spoken_bound(bound: str) -> str:
-    """Turn the ledger's `50..500` into words; any other text is left as it is."""
-    low, dots, high = bound.partition("..")
-    if not dots:
-        return bound
-    return f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}"
-
-
 def loss(metrics: Path) -> dict[str, Any]:
     """Return the losses: `train` and `validation` as (step, loss), the last `step`, the `best` validation.
 
@@ -135,13 +126,20 @@ def examples(predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _shared(prompts: Sequence[str]) -> tuple[str, str]:
     """Return the common start and end of the prompts, cut at white space so that no word is divided."""
-    before = os.path.commonprefix(prompts)
+    before = _common(prompts)
     before = before[: len(before) - len(before.split()[-1])] if before.split() and not before[-1].isspace() else before
     rest = [prompt[len(before) :][::-1] for prompt in prompts]
-    after = os.path.commonprefix(rest)[::-1]
+    after = _common(rest)[::-1]
     if after and not after[0].isspace():
         after = after[len(after.split()[0]) :]
     return before, after
+
+
+def _common(texts: Sequence[str]) -> str:
+    """Return the characters that all texts begin with: those that the least and the greatest begin with."""
+    least, greatest = min(texts), max(texts)
+    differ = (place for place, pair in enumerate(zip(least, greatest, strict=False)) if pair[0] != pair[1])
+    return least[: next(differ, min(len(least), len(greatest)))]
 
 
 def _finite(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The report's charts as inline SVG. Colours, fonts and dark mode are the page's: here are only shapes, classes and text."""
+"""The report's charts as inline SVG. Colours, fonts and dark mode are the page's: here are only shapes and classes."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ Point = tuple[float, float]
 Interval = tuple[float, float, float]  # mean, low, high
 
 WIDTH = 560
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 48  # room for text that the page may enlarge by half on a narrow screen
+LEFT, RIGHT, TOP, BOTTOM = 62, 28, 30, 48  # room for text that the page may enlarge by half on a narrow screen
 MOST_POINTS = 400  # of a curve: more than that cannot be told apart on the page
 
 
@@ -43,9 +43,9 @@ def loss_curve(train: Sequence[Point], validation: Sequence[Point], label: str) 
 def interval_chart(rows: Sequence[tuple[str, Interval, Interval]], label: str) -> Markup:
     """Draw, per row (name, base, adapter), both means with their intervals on one axis that starts at zero."""
     xs = ticks(0, max(high for _, base, adapter in rows for _, _, high in (base, adapter)), 5)
-    left, step = 108, 48
+    left, step = 134, 48
     height = TOP + step * len(rows) + BOTTOM
-    x = _scale(0, xs[-1], left, WIDTH - RIGHT - 10)
+    x = _scale(0, xs[-1], left, WIDTH - RIGHT)
     parts = []
     for tick in xs:
         parts.append(_line("grid", x(tick), TOP, x(tick), height - BOTTOM))
@@ -58,7 +58,9 @@ def interval_chart(rows: Sequence[tuple[str, Interval, Interval]], label: str) -
     for series, right in (("base", WIDTH - RIGHT - 120), ("adapter", WIDTH - RIGHT)):
         parts += [_line(series, right - 110, 10, right - 82, 10), _mark(series, right - 96, 10)]
         parts.append(_text(right - 74, 14, series, "start"))
-    parts.append(_text((left + WIDTH - RIGHT) / 2, height - 5, "F1 × 100, mean and 95 % interval", "middle", "axis"))
+    parts.append(
+        _text((left + WIDTH - RIGHT) / 2, height - 5, "F1 in percent, mean and 95 % interval", "middle", "axis")
+    )
     return _svg(height, label, parts)
 
 
@@ -127,6 +129,5 @@ def _text(x: float, y: float, text: str, anchor: str, name: str = "tick") -> str
 
 
 def _svg(height: int, label: str, parts: Iterable[str]) -> Markup:
-    return Markup(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
-    )
+    opening = f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">'
+    return Markup(f"{opening}{''.join(parts)}</svg>")

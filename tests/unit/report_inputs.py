@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
+from safetensors.numpy import save_file
+
 from hermetic.digests import set_digest
 from jsonl import write_jsonl
-from ledger import write_ledger
-from safetensors.numpy import save_file
+from ledger import SCHEMA, write_ledger
 
 ROOT = Path(__file__).parents[2]
 BASE = "smollm2-135m-instruct"
@@ -25,38 +27,39 @@ AFTER = " \nTITLE:"
 # question, a person's title, the base's, the adapter's
 POSTS = (
     (
-        "My landlord kept the whole deposit because of a scratch on the kitchen counter that is in the move-in photos. He "
-        "never sent a list of damages, and it has been seven weeks. The lease says that he has thirty days to return it or "
-        "to say why not. I wrote to him twice and got no answer. Can I claim more than the deposit itself, and does it "
-        "matter that I left two days before the lease ended?",
+        "My landlord kept the whole deposit because of a scratch on the kitchen counter that is in the move-"
+        "in photos. He never sent a list of damages, and it has been seven weeks. The lease says that he has "
+        "thirty days to return it or to say why not. I wrote to him twice and got no answer. Can I claim more"
+        " than the deposit itself, and does it matter that I left two days before the lease ended?",
         "Landlord kept my deposit without a list of damages: what can I claim?",
         "The landlord's deposit and the lease: a legal question about the deposit and the lease and the",
         "Can a landlord keep a deposit without sending a list of damages?",
     ),
     (
-        "I bought a used car from a private seller who told me in writing that it had never been in an accident. A week "
-        "later a mechanic found that the frame had been welded. The contract says sold as seen.",
+        "I bought a used car from a private seller who told me in writing that it had never been in an "
+        "accident. A week later a mechanic found that the frame had been welded. The contract says sold as "
+        "seen.",
         "Does “sold as seen” protect a seller who lied about an accident?",
         "I bought a used car from a private seller",
         "Is a “sold as seen” clause valid if the seller lied?",
     ),
     (
-        "Our employer wants us to install an app on our own phones to log in. It asks for the right to see where the phone "
-        "is. I do not want that, and I was told that I could be dismissed for refusing.",
+        "Our employer wants us to install an app on our own phones to log in. It asks for the right to see "
+        "where the phone is. I do not want that, and I was told that I could be dismissed for refusing.",
         "Can an employer require an app on a private phone?",
         "Legal Implications of Employer's Use of Mobile Apps for Logging In and Tracking",
         "Can I be dismissed for refusing an app on my own phone?",
     ),
     (
-        "A neighbour's tree leans over our fence and drops branches on the shed. He says that the tree was there first and "
-        "that we may cut what hangs over at our own cost.",
+        "A neighbour's tree leans over our fence and drops branches on the shed. He says that the tree was "
+        "there first and that we may cut what hangs over at our own cost.",
         "Who pays for cutting branches that hang over a fence?",
         "",
         "Who pays for branches that hang over my fence?",
     ),
     (
-        "I wrote a library in my spare time and published it under the GPL. A company sells a product with it and offers "
-        "no source. They say that they only link to it and that nobody ever asked them.",
+        "I wrote a library in my spare time and published it under the GPL. A company sells a product with it"
+        " and offers no source. They say that they only link to it and that nobody ever asked them.",
         "Is dynamic linking to a GPL library a derived work?",
         "GPL and the GPL: a legal question about the GPL and the GPL and the GPL",
         "Does linking to a GPL library require a company to publish its source?",
@@ -73,7 +76,7 @@ DROPPED = (  # filter, field, bound, measured
 def build(
     root: Path, adapters: Sequence[str] = ("law-titlegen",), records: int = 150, **changed: Any
 ) -> dict[str, Any]:
-    """Write `root/results` and return report.py's options. `posts` replaces POSTS, `answered` the count of predictions."""
+    """Write `root/results` and return report.py's options. `changed`: posts, answered (how many), steps, gain."""
     results = root / "results"
     posts = changed.get("posts", POSTS)
     options: dict[str, Any] = {"ledger": results / "curated/ledger.parquet", "ready": results / "deploy/ready.json"}
@@ -92,7 +95,7 @@ def build(
         write_jsonl(options["predictions"][-1], rows)
         options["staged"] += _stage(results / "loras" / name, number)
     _write(options["ready"], sentinel(options["staged"], posts))
-    options["settings"] = json.dumps(settings(adapters), sort_keys=True)
+    options["settings"] = json.dumps(settings(adapters, changed.get("steps", 40)), sort_keys=True)
     options["report"] = results / "report/index.html"
     options["report"].parent.mkdir()
     return options
@@ -103,7 +106,8 @@ def ledger_rows(records: int) -> list[dict[str, Any]]:
     chance = random.Random(7)
     rows = []
     for position in range(records):
-        row: dict[str, Any] = {"record_id": str(1000 + 7 * position), "position": position, "outcome": "kept"}
+        row: dict[str, Any] = dict.fromkeys(SCHEMA.names) | {"record_id": str(1000 + 7 * position), "outcome": "kept"}
+        row["position"] = position
         if position % 50 == 17:
             reason = {"filter": "has_answer", "field": "answers", "measured": 0, "bound": "1.."}
             rows.append(row | {"split": None, "outcome": "dropped", "step": "split_records"} | reason)
@@ -166,17 +170,18 @@ def sentinel(staged: Sequence[Path], posts: Sequence[tuple[str, str, str, str]])
     }
 
 
-def settings(adapters: Sequence[str]) -> dict[str, Any]:
+def settings(adapters: Sequence[str], steps: int = 40) -> dict[str, Any]:
     """Return config.yaml as the workflow passes it: checked, its defaults filled in."""
-    import yaml
-    from configuration import SCHEMA, _filling
-
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     one = next(iter(config["adapters"].values()))
-    config["adapters"] = {name: dict(one) for name in adapters}
-    for error in _filling(json.loads(SCHEMA.read_text())).iter_errors(config):
-        raise error
-    return config
+    config["adapters"] = {name: one | {"max_steps": steps} for name in adapters}
+    return _filled(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+
+
+def _filled(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    known = schema.get("properties") or dict.fromkeys(value, schema.get("additionalProperties", {}))
+    filled = {key: value.get(key, of.get("default")) for key, of in known.items()}
+    return {key: _filled(found, known[key]) if isinstance(found, dict) else found for key, found in filled.items()}
 
 
 def _metrics(path: Path, steps: int, seed: int) -> Path:
