@@ -67,7 +67,7 @@ def parse_settings(text: str) -> dict[str, Any]:
         settings = json.loads(text)
     except json.JSONDecodeError as error:
         raise BadInput(f"--settings: not JSON ({error.msg} at column {error.colno})") from None
-    if not isinstance(settings, dict) or not {"adapters", "base", "curate"} <= settings.keys():
+    if not isinstance(settings, dict) or not {"adapters", "base", "curate", "evaluate"} <= settings.keys():
         raise BadInput("--settings: not an effective configuration: expected adapters, base, curate and the others")
     return settings
 

@@ -80,14 +80,14 @@ def _filters(dropped: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def loss(metrics: Path) -> dict[str, Any]:
-    """Return the losses: `train` and `validation` as (step, loss), the last `step`, the `best` validation.
+    """Return the losses: `train` and `validation` as (step, loss); last `step`, all `tokens`, `best` validation.
 
     Losses that are no number are counted in `broken`, not drawn.
     """
     curves: dict[str, list[tuple[float, float]]] = {"train": [], "validation": []}
-    steps, broken = 0, 0
+    steps, tokens, broken = 0, 0, 0
     for row in read_jsonl(metrics):
-        steps = max(steps, row["step"])
+        steps, tokens = max(steps, row["step"]), tokens + row.get("tokens", 0)
         for name, curve in curves.items():
             if (key := f"{name}_loss") not in row:
                 continue
@@ -96,7 +96,7 @@ def loss(metrics: Path) -> dict[str, Any]:
             else:
                 broken += 1
     best = min(curves["validation"], key=lambda point: (point[1], point[0]), default=None)
-    return {**curves, "step": steps, "best": best, "broken": broken}
+    return {**curves, "step": steps, "tokens": tokens, "best": best, "broken": broken}
 
 
 def verdict(difference: dict[str, float]) -> dict[str, str]:
@@ -120,7 +120,7 @@ def examples(predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
         own = " ".join(row["input"][len(before) : len(row["input"]) - len(after)].split())
         excerpt = own if len(own) <= EXCERPT else own[:EXCERPT].rpartition(" ")[0] + " …"
         answers = {key: " ".join(row[key].split()) for key in ("reference", "base", "adapter")}
-        shown.append({"id": row["id"], "excerpt": excerpt, **answers})
+        shown.append({"id": row["id"] or "", "excerpt": excerpt, **answers})
     return {"before": before.strip(), "after": after.strip(), "shown": shown, "total": len(predictions)}
 
 

@@ -377,11 +377,18 @@ def test_bounds_in_words(bound: str, words: str) -> None:
 def test_losses_that_are_no_number_are_counted_not_drawn(tmp_path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_text(
-        '{"step": 1, "train_loss": 0.0}\n{"step": 2, "train_loss": NaN}\n{"step": 2, "validation_loss": 2.0}\n'
+        '{"step": 1, "train_loss": 0.0, "tokens": 300}\n{"step": 2, "train_loss": NaN, "tokens": 7}\n'
+        '{"step": 2, "validation_loss": 2.0}\n'
         '{"step": 4, "validation_loss": 1.5}\n{"step": 4, "validation_loss": Infinity}\n'
     )
     found = loss(path)
-    assert found["train"] == [(1, 0.0)] and found["broken"] == 2 and found["step"] == 4 and found["best"] == (4, 1.5)
+    assert (
+        found["train"] == [(1, 0.0)]
+        and found["broken"] == 2
+        and found["tokens"] == 307
+        and found["step"] == 4
+        and found["best"] == (4, 1.5)
+    )
 
 
 def test_page_says_that_losses_are_no_number(run_script, tmp_path) -> None:
@@ -411,6 +418,10 @@ def test_examples_leave_out_what_all_prompts_share() -> None:
 def test_a_single_example_is_shown_whole() -> None:
     found = examples([{"id": "1", "input": "A B:", "reference": "r", "base": "b", "adapter": "a"}])
     assert found["before"] == "" and found["shown"][0]["excerpt"] == "A B:"
+
+
+def test_predictions_without_ids_are_shown_without() -> None:
+    assert examples([{"id": None, "input": "A:", "reference": "", "base": "", "adapter": ""}])["shown"][0]["id"] == ""
 
 
 def test_excerpts_end_at_a_word() -> None:
