@@ -32,4 +32,5 @@ rule evaluate_adapter:
         " --output scores {output.scores:q} --output predictions {output.predictions:q}"
         " --param limit {params.limit:q} --param max-new-tokens {params.max_new_tokens:q}"
         " --param resamples {params.resamples:q} --param seed {params.seed:q}"
+        " --param threads {params.threads:q}"
         " -- scripts/evaluate_adapter.py"

@@ -36,5 +36,6 @@ rule stage_adapter:
         " --input adapter-files {input.adapter:q} --input base-config {input.base_config:q}"
         " --input base-lock {input.lock:q}"
         " --output staged {output.staged:q}"
-        " --param adapter {wildcards.adapter:q} --param base {params.base:q} --param max-rank {params.max_rank:q}"
+        " --param adapter {wildcards.adapter:q} --param base {params.base:q}"
+        " --param base-model {params.model:q} --param max-rank {params.max_rank:q}"
         " -- scripts/stage_adapter.py"

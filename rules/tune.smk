@@ -44,7 +44,7 @@ rule tune_adapter:
         " --param global-batch-size {params.global_batch_size:q}"
         " --param sequence-length {params.sequence_length:q}"
         " --param validation-interval {params.validation_interval:q} --param patience {params.patience:q}"
-        " --param seed {params.seed:q}"
+        " --param seed {params.seed:q} --param threads {params.threads:q}"
         " -- scripts/tune_adapter.py"
 
 
@@ -75,5 +75,5 @@ rule export_adapter:
         "python scripts/step.py --env tune --log {log:q}"
         " --input checkpoint {input.checkpoint:q} --input metrics {input.metrics:q} --input base-lock {input.lock:q}"
         " --output config {output.config:q} --output weights {output.weights:q} --output card {output.card:q}"
-        " --param base {params.base:q} --param adapter {wildcards.adapter:q}"
+        " --param base {params.base:q} --param adapter {wildcards.adapter:q} --param model {params.model:q}"
         " -- scripts/export_adapter.py"
