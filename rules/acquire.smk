@@ -34,7 +34,7 @@ elif config["data"]["source"] == "huggingface":
         """Fetch the pinned revision from Hugging Face, check every record, write them one per line."""
         input:
             venv=ancient(venv_marker("workflow")),
-            lock="data.lock.yaml",
+            lock=ancient("data.lock.yaml"),  # its one entry counts, through params
             schema="schemas/raw-record.schema.json",
         output:
             records="results/raw/records.jsonl",
@@ -49,6 +49,7 @@ elif config["data"]["source"] == "huggingface":
         params:
             code=code("workflow", "scripts/acquire_raw.py"),
             dataset=lookup("data/dataset", within=config),
+            entry=json.dumps(LOCK["datasets"].get(config["data"]["dataset"])),
         shell:
             "python scripts/step.py --env workflow --network --secret HF_TOKEN --log {log:q}"
             " --input lock {input.lock:q} --input schema {input.schema:q}"
@@ -89,7 +90,7 @@ rule acquire_base:
     """Fetch the base model's files, each checked by its sha256."""
     input:
         venv=ancient(venv_marker("workflow")),
-        lock="data.lock.yaml",
+        lock=ancient("data.lock.yaml"),  # its one entry counts, through params
         source=BASE.source_files,
     output:
         files=BASE.acquired_files,
@@ -104,6 +105,7 @@ rule acquire_base:
     params:
         code=code("workflow", "scripts/acquire_base.py"),
         base=lookup("base/name", within=config),
+        entry=json.dumps(BASE.entry),
         source=lambda wildcards, input: ["--input", "source-files", *input.source] if input.source else [],
     shell:
         "python scripts/step.py --env workflow --network --secret HF_TOKEN --log {log:q}"

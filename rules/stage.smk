@@ -11,7 +11,7 @@ rule stage_adapter:
             rules.export_adapter.output.card,
         ],
         base_config=BASE.config,
-        lock="data.lock.yaml",
+        lock=ancient("data.lock.yaml"),  # its one entry counts, through params
     output:
         staged=[
             "results/loras/{adapter}/adapter_config.json",
@@ -30,6 +30,7 @@ rule stage_adapter:
         code=code("workflow", "scripts/stage_adapter.py"),
         base=lookup("base/name", within=config),
         model=BASE.model,
+        entry=json.dumps(BASE.entry),
         max_rank=lookup("deploy/max_rank", within=config),
     shell:
         "python scripts/step.py --env workflow --log {log:q}"

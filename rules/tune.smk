@@ -54,7 +54,7 @@ rule export_adapter:
         venv=ancient(venv_marker("tune")),
         checkpoint="results/checkpoints/{adapter}.nemo",
         metrics="results/checkpoints/{adapter}.metrics.jsonl",
-        lock="data.lock.yaml",
+        lock=ancient("data.lock.yaml"),  # its one entry counts, through params
     output:
         config="results/adapters/{adapter}/adapter_config.json",
         weights="results/adapters/{adapter}/adapter_model.safetensors",
@@ -71,6 +71,7 @@ rule export_adapter:
         code=code("tune", "scripts/export_adapter.py"),
         base=lookup("base/name", within=config),
         model=BASE.model,
+        entry=json.dumps(BASE.entry),
     shell:
         "python scripts/step.py --env tune --log {log:q}"
         " --input checkpoint {input.checkpoint:q} --input metrics {input.metrics:q} --input base-lock {input.lock:q}"

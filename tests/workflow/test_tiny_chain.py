@@ -3,11 +3,10 @@
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, STORE, Checkout
+from conftest import ROOT, STORE
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +31,11 @@ def test_every_artifact_has_its_attestation(built):
 
 def test_two_adapters_at_once(copy_of_built):
     overlay = yaml.safe_load((copy_of_built.folder / "tests/tiny/config.yaml").read_text())
-    overlay["adapters"]["law-answer"] = {**overlay["adapters"]["law-titlegen"], "prompt": "prompts/law-answer.jq"}
+    overlay["adapters"]["law-answer"] = {
+        **overlay["adapters"]["law-titlegen"],
+        "prompt": "prompts/law-answer.jq",
+        "sequence_length": 256,
+    }
     (copy_of_built.folder / "tests/tiny/config.yaml").write_text(yaml.safe_dump(overlay))
     target = "results/loras/{}/adapter_model.safetensors"
     copy_of_built.build(target.format("law-titlegen"), target.format("law-answer"))
