@@ -111,8 +111,18 @@ class Recorder(pl.Callback):
         self.best: tuple[float, int, bytes] | None = None
         self._max_steps = max_steps
         self._tokens = self._seen = self._done = 0
-        self._began = time.monotonic()
+        self._seconds, self._since = 0.0, 0.0  # spent training, validation left out
         self._bar = Progress("tune", total=max_steps, unit="step")
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Say in the log how fast it went."""
+        print(
+            f"{self._seen} tokens in {self._done} steps, {self._seen / self._seconds:.0f} tokens per second", flush=True
+        )
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After a micro-batch that ended a step: one row."""
@@ -127,8 +137,8 @@ class Recorder(pl.Callback):
         row = {"step": step, "train_loss": loss, "learning_rate": rate, "tokens": self._tokens}
         self.metrics.append(row)
         self._seen, self._done, self._tokens = self._seen + self._tokens, step, 0
-        speed = self._seen / (time.monotonic() - self._began)
-        self._bar.update(1, loss=f"{loss:.3f}", tokens_per_s=f"{speed:.0f}")
+        self._seconds, self._since = self._seconds + time.monotonic() - self._since, time.monotonic()
+        self._bar.update(1, loss=f"{loss:.3f}", tokens_per_s=f"{self._seen / self._seconds:.0f}")
         if step == self._max_steps:
             trainer.should_stop = True  # Lightning validates before it stops, whatever the interval
 
@@ -141,6 +151,7 @@ class Recorder(pl.Callback):
         print(f"step {self._done}: {VALIDATION_LOSS} {loss:.4f}", flush=True)
         if self.best is None or loss < self.best[0]:
             self.best = (loss, self._done, adapter_weights(module))
+        self._since = time.monotonic()
 
 
 def adapter_weights(module: torch.nn.Module) -> bytes:

@@ -1,0 +1,72 @@
+"""convert_base: the .nemo file is NeMo's own, gives the source's logits exactly, and has the same bytes every time."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from test_acquire_base import copied
+from tiny_chain import chain, python, refused, script, sha256
+
+LOGITS = """
+import sys
+from pathlib import Path
+import torch
+from hf_causal_lm import HFCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
+nemo, folder = map(Path, sys.argv[1:])
+restored, source = HFCausalLM.restore(nemo), AutoModelForCausalLM.from_pretrained(folder)
+tokens = torch.tensor([AutoTokenizer.from_pretrained(folder).encode("The tenant, in 2023, may not sublet.")])
+assert restored.tokenizer.encode("The tenant, in 2023, may not sublet.") == tokens[0].tolist()
+with torch.no_grad():
+    theirs, ours = source.eval()(tokens).logits, restored.eval().model(tokens).logits
+print(torch.equal(theirs, ours), theirs.std().item() > 0.1, type(restored).__mro__[1].__name__)
+"""
+
+
+def test_restored_logits_equal_the_sources(tiny_base: Path, tmp_path: Path) -> None:
+    assert python(LOGITS, tmp_path, chain(tiny_base).nemo, tiny_base).split()[-3:] == ["True", "True", "ModelPT"]
+
+
+def test_other_weights_give_other_logits(tiny_base: Path, tmp_path: Path) -> None:
+    files = copied(tiny_base, tmp_path / "other", "config.json")
+    weights = next(path for path in files if path.suffix == ".safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 0x80  # the sign of the last weight
+    weights.write_bytes(content)
+    assert python(LOGITS, tmp_path, chain(tiny_base).nemo, tmp_path / "other").split()[-3] == "False"
+
+
+def test_bytes_depend_on_the_files_alone(tiny_base: Path, tmp_path: Path) -> None:
+    files = copied(tiny_base, tmp_path / "elsewhere", "config.json")
+    (tmp_path / "elsewhere/config.json").write_bytes((tiny_base / "config.json").read_bytes())
+    result = script("tune", "convert_base", tmp_path / "s", files=files[::-1], nemo=tmp_path / "again.nemo")
+    assert result.returncode == 0, result.stderr
+    assert sha256(tmp_path / "again.nemo") == sha256(chain(tiny_base).nemo)
+    with tarfile.open(tmp_path / "again.nemo") as archive:
+        entries = archive.getmembers()
+        config = yaml.safe_load(archive.extractfile("model_config.yaml").read())
+    assert [entry.name for entry in entries] == sorted(entry.name for entry in entries)
+    assert {(entry.mtime, entry.uid, entry.gid, entry.mode, entry.uname) for entry in entries} == {(0, 0, 0, 0o644, "")}
+    assert config["format"] == "hf"
+    assert str(tmp_path) not in json.dumps(config)
+
+
+@pytest.mark.parametrize(("name", "changes", "said"), [
+    ("config.json", {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}, "Llama-shaped"),
+    ("config.json", {"architectures": ["LlamaForSequenceClassification"]}, "Llama-shaped"),
+    ("generation_config.json", {"eos_token_id": [0, 1]}, "run on past the answer"),
+])  # fmt: skip
+def test_unfit_base_is_refused(tiny_base: Path, tmp_path: Path, name: str, changes: dict[str, Any], said: str) -> None:
+    files = copied(tiny_base, tmp_path / "own", name, **changes)
+    refused(script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "x.nemo"), name, said)
+    assert not list(tmp_path.glob("*.nemo*"))
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_missing_file_is_refused(tiny_base: Path, tmp_path: Path, missing: str) -> None:
+    files = [path for path in tiny_base.iterdir() if path.name != missing]
+    result = script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "x.nemo")
+    refused(result, "the base has no", missing.removeprefix("model"))

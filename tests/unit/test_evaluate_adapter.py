@@ -1,0 +1,119 @@
+"""evaluate_adapter: base and adapter answer as transformers alone would, and the scores are what their answers give."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_acquire_base import copied
+from tiny_chain import Chain, chain, prompts, python, refused, sha256
+
+from jsonl import read_jsonl
+
+# Prompt by prompt, no batch, no padding, no cache of ours: the plainest way to the same answers.
+PLAIN = """
+import json, sys
+import torch
+from evaluate_adapter import first_line
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+base, adapter, test = sys.argv[1:]
+tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
+def answer(text):
+    tokens = tokenizer.encode(text)
+    start = len(tokens)
+    for _ in range(8):
+        with torch.no_grad():
+            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
+        if tokens[-1] == tokenizer.eos_token_id:
+            break
+    return first_line(tokenizer.decode(tokens[start:], skip_special_tokens=True))
+inputs = [json.loads(line)["input"] for line in open(test)][:9]
+plain = [answer(text) for text in inputs]
+model = PeftModel.from_pretrained(model, adapter).eval()
+print(json.dumps([plain, [answer(text) for text in inputs]]))
+"""
+SCORES = """
+import json
+import numpy as np
+from rouge import resample, rouge, summary
+scores = rouge(["the law of rent", "a b c d"], ["the laws of rents", "a x"])
+print(json.dumps([{kind: list(values) for kind, values in scores.items()},
+                  summary({"x": np.array([0.0, 100.0])}, resample(2, 1000, 1)),
+                  summary({"x": np.array([40.0, 40.0])}, resample(2, 1000, 1))]))
+"""
+
+
+@pytest.fixture
+def tiny(tiny_base: Path) -> Chain:
+    return chain(tiny_base)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one evaluation."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    result = chain(tiny_base).evaluate(folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_answers_are_those_without_batches(tiny: Chain, tiny_base: Path, evaluated: Path, tmp_path: Path) -> None:
+    arguments = (tiny_base, tiny.folder / "adapter", tiny.folder / "test.jsonl")
+    plain, tuned = json.loads(python(PLAIN, tmp_path, *arguments).splitlines()[-1])
+    rows = list(read_jsonl(evaluated / "predictions.jsonl"))
+    assert [row["base"] for row in rows] == plain
+    assert [row["adapter"] for row in rows] == tuned
+    assert plain != tuned
+    assert len(set(tuned)) > 1, "answers that are all alike show nothing about batches"
+
+
+def test_predictions_are_in_test_order(tiny: Chain, evaluated: Path) -> None:
+    wanted = list(read_jsonl(tiny.folder / "test.jsonl"))[:9]
+    rows = list(read_jsonl(evaluated / "predictions.jsonl"))
+    assert [(row["id"], row["input"], row["reference"]) for row in rows] == [
+        (row["id"], row["input"], row["output"]) for row in wanted
+    ]
+    assert {key for row in rows for key in row} == {"id", "input", "reference", "base", "adapter"}
+    assert not [row for row in rows if "<|" in row["adapter"] or "\n" in row["adapter"]]
+
+
+def test_scores_are_sound(evaluated: Path) -> None:
+    scores = json.loads((evaluated / "scores.json").read_text())
+    assert scores["records"] == 9
+    assert scores["settings"] == {"limit": 9, "max_new_tokens": 8, "resamples": 200, "seed": 1, "stemmer": True}
+    for kind in ("rouge1", "rouge2", "rougeL", "rougeLsum"):
+        for side in ("base", "adapter", "difference"):
+            assert scores[side][kind]["low"] <= scores[side][kind]["mean"] <= scores[side][kind]["high"]
+        difference = scores["adapter"][kind]["mean"] - scores["base"][kind]["mean"]
+        assert scores["difference"][kind]["mean"] == pytest.approx(difference, abs=1e-3)
+    assert scores["difference"]["rougeL"]["low"] > 0, "ten steps on the tiny base teach it the titles' form"
+
+
+def test_two_evaluations_are_the_same(tiny: Chain, evaluated: Path, tmp_path: Path) -> None:
+    assert tiny.evaluate(tmp_path / "again").returncode == 0
+    for name in ("scores.json", "predictions.jsonl"):
+        assert sha256(tmp_path / "again" / name) == sha256(evaluated / name)
+
+
+def test_rouge_and_its_intervals(tmp_path: Path) -> None:
+    scores, spread, same = json.loads(python(SCORES, tmp_path))
+    assert scores["rouge1"] == pytest.approx([100, 100 * 2 * 1 / 6])  # stemmed; 1 of 2 and 1 of 4
+    assert scores["rougeL"] == scores["rougeLsum"] == pytest.approx(scores["rouge1"])
+    assert scores["rouge2"] == pytest.approx([100, 0])
+    assert spread["x"] == {"mean": 50.0, "low": 0.0, "high": 100.0}
+    assert same["x"] == {"mean": 40.0, "low": 40.0, "high": 40.0}
+
+
+def test_no_records_is_refused(tiny: Chain, tmp_path: Path) -> None:
+    refused(
+        tiny.evaluate(tmp_path / "out", test=prompts(tmp_path / "empty.jsonl", 0, seed=0)), "no records", "data.path"
+    )
+
+
+def test_end_token_that_disagrees_is_refused(tiny: Chain, tiny_base: Path, tmp_path: Path) -> None:
+    files = copied(tiny_base, tmp_path / "own", "generation_config.json", eos_token_id=0)
+    refused(tiny.evaluate(tmp_path / "out", files=files), "generation_config.json", "run on past the answer")
+
+
+def test_missing_adapter_file_is_refused(tiny: Chain, tmp_path: Path) -> None:
+    refused(tiny.evaluate(tmp_path / "out", adapter_files=tiny.adapter[:1]), "adapter_model.safetensors")

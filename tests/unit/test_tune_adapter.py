@@ -1,0 +1,146 @@
+"""tune_adapter: real NeMo training on the tiny base, the same bytes twice, the best weights kept; bad input refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_chain import SETTINGS, Chain, chain, prompts, python, refused, sha256
+
+from jsonl import read_jsonl
+from nemo_archive import read_member, write_archive
+from tune_adapter import record_order
+
+TOKENS = """
+import sys
+import torch
+from answer_tokens import IGNORED, collate, encode, fit_prompt
+from transformers import AutoModelForCausalLM, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()
+text = "Write a title.\\nQUESTION: " + "may the tenant sublet " * 9 + "\\nTITLE:"
+rows = [{"input": text, "output": "The tenant's right"}, {"input": "Short\\nTITLE:", "output": "A will"}]
+whole, short = (encode(tokenizer, row, 200, "x") for row in rows)
+
+# The prompt's tokens are what a server sees; the answer is the rest with its space; the end token ends it.
+assert whole.tokens[: whole.prompt] == tokenizer.encode(text) and whole.cut == 0
+assert tokenizer.decode(whole.tokens[whole.prompt :]) == " The tenant's right<|im_end|>"
+assert whole.tokens[-1] == model.generation_config.eos_token_id
+
+# Cut: the beginning, the last line and the answer stay.
+cut = encode(tokenizer, rows[0], 40, "x")
+assert len(cut.tokens) == 40 and cut.cut == len(whole.tokens) - 40
+assert cut.tokens[cut.prompt :] == whole.tokens[whole.prompt :]
+assert tokenizer.decode(cut.tokens[: cut.prompt]).endswith("\\nTITLE:")
+assert cut.tokens[:8] == whole.tokens[:8]
+
+# The loss over the kept positions is the loss over all positions with everything but the answers masked.
+pad = tokenizer.pad_token_id
+batch = {name: torch.tensor(values) for name, values in collate([whole, short], pad).items()}
+kept = model(input_ids=batch["input_ids"], logits_to_keep=batch["logits_to_keep"]).logits
+loss = torch.nn.functional.cross_entropy(kept.flatten(0, 1), batch["labels"].flatten())
+sums, count = 0.0, 0
+for example in (whole, short):
+    logits = model(torch.tensor([example.tokens])).logits[0]
+    for place in range(example.prompt, len(example.tokens)):
+        sums -= torch.log_softmax(logits[place - 1], -1)[example.tokens[place]].item()
+        count += 1
+assert count == (batch["labels"] != IGNORED).sum()
+assert abs(loss.item() - sums / count) < 1e-4, (loss.item(), sums / count)
+
+for length in (5, 12):
+    try:
+        encode(tokenizer, rows[0], length, "x")
+        raise SystemExit("an answer that does not fit was taken")
+    except Exception as fault:
+        assert "sequence_length" in str(fault) and type(fault).__name__ == "BadInput", fault
+print("ok")
+"""
+
+
+@pytest.fixture
+def tiny(tiny_base: Path) -> Chain:
+    return chain(tiny_base)
+
+
+def test_tokens_labels_and_loss(tiny_base: Path, tmp_path: Path) -> None:
+    assert python(TOKENS, tmp_path, tiny_base).strip().endswith("ok")
+
+
+def test_two_runs_give_the_same_bytes(tiny: Chain, tmp_path: Path) -> None:
+    result = tiny.tune(tmp_path / "again")
+    assert result.returncode == 0, result.stderr
+    assert sha256(tmp_path / "again/adapter.nemo") == sha256(tiny.checkpoint)
+    assert sha256(tmp_path / "again/metrics.jsonl") == sha256(tiny.metrics)
+    # Neither NeMo nor Lightning left a folder behind, here or in TMPDIR.
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["adapter.nemo", "metrics.jsonl", "scratch"]
+    assert sorted(path.name for path in (tmp_path / "again/scratch").iterdir()) == ["home", "tmp"]
+    assert not [path for path in (tmp_path / "again/scratch/tmp").rglob("*") if path.is_file()]
+
+
+def test_metrics_and_checkpoint(tiny: Chain) -> None:
+    rows = list(read_jsonl(tiny.metrics))
+    steps = [row for row in rows if "train_loss" in row]
+    checks = {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
+    assert [row["step"] for row in steps] == list(range(1, 11))
+    assert list(checks) == [4, 8, 10]  # every 4 steps, and after the last
+    assert {key for row in steps for key in row} == {"step", "train_loss", "learning_rate", "tokens"}
+    assert all(row["tokens"] > 4 * 10 and row["learning_rate"] == SETTINGS["learning_rate"] for row in steps)
+    assert checks[10] < checks[4] - 0.3, "it learned"
+    config = yaml.safe_load(read_member(tiny.checkpoint, "model_config.yaml"))
+    assert (config["step"], config["validation_loss"]) == min(checks.items(), key=lambda item: item[1])
+    assert config["base_sha256"] == sha256(tiny.nemo)
+    assert config["target_modules"] == ["q_proj", "v_proj"]
+    assert {key: config[key] for key in ("rank", "dropout", "seed")} == {"rank": 4, "dropout": 0.1, "seed": 7}
+
+
+def test_early_stop_keeps_the_best(tiny: Chain, tmp_path: Path) -> None:
+    changes = {"learning_rate": 3.0, "validation_interval": 1, "patience": 2, "max_steps": 30}
+    result = tiny.tune(tmp_path / "out", **changes)
+    assert result.returncode == 0, result.stderr
+    checks = {r["step"]: r["validation_loss"] for r in read_jsonl(tmp_path / "out/metrics.jsonl") if len(r) == 2}
+    best = min(checks, key=checks.get)
+    assert max(checks) == best + 2 < 30
+    config = yaml.safe_load(read_member(tmp_path / "out/adapter.nemo", "model_config.yaml"))
+    assert (config["step"], config["validation_loss"]) == (best, checks[best])
+
+
+def test_loss_that_is_no_number_is_refused(tiny: Chain, tmp_path: Path) -> None:
+    result = tiny.tune(tmp_path / "out", learning_rate=1e30)
+    refused(result, "loss is", "adapters.<name>.learning_rate")
+    assert not list((tmp_path / "out").glob("*.*"))
+
+
+@pytest.mark.parametrize(("name", "said"), [("train", "curate.min_words"), ("validation", "split.seed")])
+def test_no_records_is_refused(tiny: Chain, tmp_path: Path, name: str, said: str) -> None:
+    empty = prompts(tmp_path / "empty.jsonl", 0, seed=0)
+    refused(tiny.tune(tmp_path / "out", **{name: empty}), "empty.jsonl: no records", said)
+
+
+def test_prompt_without_an_answer_is_refused(tiny: Chain, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text(json.dumps({"id": "17", "input": "TITLE:", "output": " "}) + "\n")
+    refused(tiny.tune(tmp_path / "out", train=tmp_path / "bad.jsonl"), "bad.jsonl: record 17 has no output")
+
+
+def test_global_batch_that_is_no_multiple_is_refused(tiny: Chain, tmp_path: Path) -> None:
+    refused(tiny.tune(tmp_path / "out", global_batch_size=3), "global_batch_size is 3", "micro_batch_size (2)")
+
+
+def test_foreign_base_is_refused(tiny: Chain, tmp_path: Path) -> None:
+    megatron, folder, text = tmp_path / "megatron.nemo", tmp_path / "folder.nemo", tmp_path / "text.nemo"
+    write_archive(megatron, {"model_config.yaml": b"mcore_gpt: true\n", "model_weights.ckpt": b""})
+    folder.mkdir()
+    text.write_text("no tar")
+    for base, said in ((megatron, "Megatron"), (folder, "is a folder"), (text, "not a .nemo file")):
+        refused(tiny.tune(tmp_path / "out", base=base), base.name, said)
+    for base in (megatron, folder):
+        refused(tiny.tune(tmp_path / "out", base=base), "base.format")
+    refused(tiny.tune(tmp_path / "out", base=tiny.checkpoint), "'hf-lora'", "base.format")
+
+
+def test_every_record_comes_once_per_pass() -> None:
+    order = record_order(10, 25, seed=3)
+    assert [sorted(order[:10]), sorted(order[10:20])] == [list(range(10))] * 2
+    assert order[:10] != order[10:20]
+    assert order == record_order(10, 25, seed=3) != record_order(10, 25, seed=4)
+    assert len(order) == 25
