@@ -21,7 +21,7 @@ STORE = (
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `scripts/<name>.py` with an environment's interpreter; option names use underscores, lists give several values."""
+    """Run `scripts/<name>.py` with an environment's interpreter; names use underscores, lists give several values."""
 
     def run(env: str, name: str, **options: object) -> subprocess.CompletedProcess[str]:
         command = [str(ROOT / ".venvs" / env / "bin" / "python"), str(ROOT / "scripts" / f"{name}.py")]

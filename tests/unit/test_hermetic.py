@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from faults import BadInput
 from hermetic import closure as closure_module
 from hermetic.action import Action

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import STORE
@@ -77,10 +78,10 @@ def _half_written(checkout, built) -> dict[str, str]:
 def _running_in(checkout) -> list[str]:
     """Return the command lines of processes that work in the checkout."""
     found = []
-    for process in os.listdir("/proc"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if process.isdigit() and os.readlink(f"/proc/{process}/cwd") == str(checkout.folder):
-                found.append(open(f"/proc/{process}/cmdline").read().replace("\0", " "))
+            if (process / "cwd").readlink() == checkout.folder:
+                found.append((process / "cmdline").read_text().replace("\0", " "))
         except OSError:
             continue
     return found

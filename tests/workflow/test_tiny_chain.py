@@ -1,4 +1,4 @@
-"""The whole chain on a 2-layer random Llama: the same bytes twice, nothing to do the second time, two adapters at once."""
+"""The chain on a 2-layer random Llama: the same bytes twice, nothing to do the second time, two adapters at once."""
 
 import json
 import shutil
@@ -50,8 +50,8 @@ def test_curated_splits_can_be_brought_along(copy_of_built):
         shutil.copy(copy_of_built.folder / f"results/curated/law-qa-{split}.jsonl", mine)
     shutil.rmtree(copy_of_built.folder / "results")
     done = copy_of_built.snakemake(
-        "--quiet", "all", "--config", "data={source: curated, path: mine}", "--", "results/prompts/law-titlegen/train.jsonl",
-        "results/curated/ledger.parquet",
+        "--quiet", "all", "--config", "data={source: curated, path: mine}", "--",
+        "results/prompts/law-titlegen/train.jsonl", "results/curated/ledger.parquet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not (copy_of_built.folder / "results/split").exists()
@@ -59,6 +59,7 @@ def test_curated_splits_can_be_brought_along(copy_of_built):
     assert curated.read_bytes() == (mine / "law-qa-train.jsonl").read_bytes()
 
 
+AFTER_TUNING = {"tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"}
 CHANGES = {
     "a script of the curation": (
         "scripts/curate_split.py",
@@ -94,7 +95,7 @@ def test_a_changed_file_reruns_what_depends_on_it(copy_of_built, path, expected)
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("adapters={law-titlegen: {learning_rate: 0.02}}", {"tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"}),
+        ("adapters={law-titlegen: {learning_rate: 0.02}}", AFTER_TUNING),
         ("evaluate={seed: 7}", {"evaluate_adapter"}),
         ("deploy={max_rank: 16}", {"stage_adapter"}),
         ("deploy={timeout: 5}", set()),
