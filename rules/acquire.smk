@@ -5,7 +5,7 @@ if config["data"]["source"] == "file":
     rule acquire_raw:
         """Read the raw file, check every record, write them one per line."""
         input:
-            venv=ancient(venv_marker("workflow")),
+            venv=venv_marker("workflow"),
             source=lookup("data/path", within=config),
             schema="schemas/raw-record.schema.json",
         output:
@@ -33,7 +33,7 @@ elif config["data"]["source"] == "huggingface":
     rule acquire_raw:
         """Fetch the pinned revision from Hugging Face, check every record, write them one per line."""
         input:
-            venv=ancient(venv_marker("workflow")),
+            venv=venv_marker("workflow"),
             lock=ancient("data.lock.yaml"),  # its one entry counts, through params
             schema="schemas/raw-record.schema.json",
         output:
@@ -62,7 +62,7 @@ else:
     rule acquire_curated:
         """Check splits that somebody has curated already, and take them as they are."""
         input:
-            venv=ancient(venv_marker("workflow")),
+            venv=venv_marker("workflow"),
             source=expand(
                 "{folder}/law-qa-{split}.jsonl", folder=config["data"]["path"], split=["train", "val", "test"]
             ),
@@ -89,7 +89,7 @@ else:
 rule acquire_base:
     """Fetch the base model's files, each checked by its sha256."""
     input:
-        venv=ancient(venv_marker("workflow")),
+        venv=venv_marker("workflow"),
         lock=ancient("data.lock.yaml"),  # its one entry counts, through params
         source=BASE.source_files,
     output:
@@ -120,7 +120,7 @@ if BASE.quantized:
     rule dequantize_base:
         """Turn the GGUF file into the Hugging Face files that NeMo, PEFT and vLLM read."""
         input:
-            venv=ancient(venv_marker("tune")),
+            venv=venv_marker("tune"),
             gguf=BASE.acquired_files,
         output:
             files=BASE.files,

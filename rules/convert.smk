@@ -4,7 +4,7 @@
 rule convert_base:
     """Pack the base model into a .nemo archive, the same bytes every time."""
     input:
-        venv=ancient(venv_marker("tune")),
+        venv=venv_marker("tune"),
         files=BASE.files,
     output:
         nemo="results/base/{base}.nemo",

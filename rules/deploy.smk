@@ -4,7 +4,7 @@
 rule check_deployment:
     """Start the engine, ask base and adapters, write the sentinel, stop the engine."""
     input:
-        venv=ancient(venv_marker("serve")),
+        venv=venv_marker("serve"),
         files=BASE.files,
         staged=expand(rules.stage_adapter.output.staged, adapter=config["adapters"]),
         predictions=expand(rules.evaluate_adapter.output.predictions, adapter=config["adapters"]),

@@ -5,7 +5,7 @@ rule environment:
     """Install one environment; a copy of its lock stays in it."""
     input:
         lock="containers/{environment}/requirements.lock",
-        uv=lambda wildcards: [] if wildcards.environment == "workflow" else ancient(venv_marker("workflow")),
+        uv=lambda wildcards: [] if wildcards.environment == "workflow" else venv_marker("workflow"),
     output:
         marker=".venvs/{environment}.ready",
     log:

@@ -4,7 +4,7 @@
 rule evaluate_adapter:
     """ROUGE of base and adapter with bootstrap intervals, and their answers side by side."""
     input:
-        venv=ancient(venv_marker("tune")),
+        venv=venv_marker("tune"),
         files=BASE.files,
         adapter=[rules.export_adapter.output.config, rules.export_adapter.output.weights],
         test="results/prompts/{adapter}/test.jsonl",

@@ -4,7 +4,7 @@
 rule format_prompts:
     """Run the adapter's jq program over one split."""
     input:
-        venv=ancient(venv_marker("workflow")),
+        venv=venv_marker("workflow"),
         program=lookup("adapters/{adapter}/prompt", within=config),
         curated="results/curated/law-qa-{split}.jsonl",
     output:

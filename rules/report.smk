@@ -4,7 +4,7 @@
 rule report:
     """Write the report, a single file that needs no network."""
     input:
-        venv=ancient(venv_marker("workflow")),
+        venv=venv_marker("workflow"),
         template="scripts/report.html.jinja",
         ledger="results/curated/ledger.parquet",
         metrics=expand(rules.tune_adapter.output.metrics, adapter=config["adapters"]),

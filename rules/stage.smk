@@ -4,7 +4,7 @@
 rule stage_adapter:
     """Refuse an adapter that a server would take and answer nonsense with; copy the others."""
     input:
-        venv=ancient(venv_marker("workflow")),
+        venv=venv_marker("workflow"),
         adapter=[
             rules.export_adapter.output.config,
             rules.export_adapter.output.weights,

@@ -4,7 +4,7 @@
 rule tune_adapter:
     """LoRA on the answers' tokens; the checkpoint is that of the best validation loss."""
     input:
-        venv=ancient(venv_marker("tune")),
+        venv=venv_marker("tune"),
         base=expand("results/base/{base}.nemo", base=config["base"]["name"]),
         train="results/prompts/{adapter}/train.jsonl",
         validation="results/prompts/{adapter}/val.jsonl",
@@ -51,7 +51,7 @@ rule tune_adapter:
 rule export_adapter:
     """Write the adapter as PEFT, vLLM and NIM read it, with a model card."""
     input:
-        venv=ancient(venv_marker("tune")),
+        venv=venv_marker("tune"),
         checkpoint="results/checkpoints/{adapter}.nemo",
         metrics="results/checkpoints/{adapter}.metrics.jsonl",
         lock=ancient("data.lock.yaml"),  # its one entry counts, through params

@@ -2,24 +2,24 @@
 
 import fcntl
 import os
+import sys
 from pathlib import Path
 from typing import IO
-
-from faults import BadInput
 
 LOCK = Path(".snakemake/build.lock")
 _held: list[IO[str]] = []
 
 
 def hold() -> None:
-    """Take the lock until this process ends, however it ends. Raises `BadInput` if another build holds it."""
+    """Take the lock until this process ends, however it ends. If another build holds it, say so and exit."""
     LOCK.parent.mkdir(exist_ok=True)
     lock = open(LOCK, "a+")  # noqa: SIM115 - held until the process ends
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        raise BadInput(f"another build is running here (pid {lock.read().strip()}): wait for it or end it") from None
+        print(f"error: another build is running here (pid {lock.read().strip()}): wait or end it", file=sys.stderr)
+        sys.exit(1)
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()

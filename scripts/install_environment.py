@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 
 from faults import BadInput, run
-from hermetic.environments import VENVS, installed_lock, lock_file, venv_marker
+from hermetic.environments import VENVS, installed_lock, lock_digest, lock_file, venv_marker
 from hermetic.terminal import StatusLine
 
 # torch's `+cpu` builds are on PyTorch's own index, unless the configured one mirrors them.
@@ -32,7 +32,9 @@ def main() -> None:
     if not installed.is_file() or installed.read_bytes() != lock.read_bytes():
         _make(name, lock, folder)
         shutil.copyfile(lock, installed)
-    venv_marker(name).touch()
+    marker, digest = venv_marker(name), f"{lock_digest(name)}\n"
+    if not marker.exists() or marker.read_text() != digest:  # its time stays where nothing changed
+        marker.write_text(digest)
 
 
 def _make(name: str, lock: Path, folder: Path) -> None:

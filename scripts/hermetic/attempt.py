@@ -58,8 +58,9 @@ def attempt(step: str) -> Iterator[Attempt]:
 
 
 def _reap() -> None:
-    """Remove the folders of attempts whose runner was killed: those whose lock nobody holds."""
-    for root in ATTEMPTS.iterdir():
-        with contextlib.suppress(OSError), open(root / "lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Remove the folders of attempts whose runner was killed: those whose lock nobody holds, or which lost theirs."""
+    for root in (path for path in ATTEMPTS.iterdir() if path.is_dir()):
+        with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(FileNotFoundError), open(root / "lock") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(root, ignore_errors=True)
