@@ -9,7 +9,8 @@ CORES ?= all
 VENV := .venvs/workflow
 RUN := $(VENV)/bin
 # The step runner says what was wrong; Snakemake's own account of it goes to its log.
-QUIETLY := $(RUN)/snakemake --quiet all
+# The settings of profiles/default, given here because Snakemake announces a profile that it reads.
+QUIETLY := $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all
 SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := build

@@ -34,7 +34,7 @@ def test_it_ends_with_six_lines(job):
 
 def test_nothing_is_printed_that_a_person_cannot_use(job):
     _, done = job
-    for noise in ("Warning", "WARNING", "Traceback", "deprecated", "rule ", "Singularity"):
+    for noise in ("Warning", "WARNING", "Traceback", "deprecated", "rule ", "Singularity", "profile"):
         assert noise not in done.stderr + done.stdout
     steps = [line.split()[0] for line in done.stderr.splitlines() if line.startswith("  ")]
     assert "tune_adapter/law-titlegen" in steps and "check_deployment" in steps
