@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from hf_causal_lm import HFCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 nemo, folder = map(Path, sys.argv[1:])
 restored, source = HFCausalLM.restore(nemo), AutoModelForCausalLM.from_pretrained(folder)
 tokens = torch.tensor([AutoTokenizer.from_pretrained(folder).encode("The tenant, in 2023, may not sublet.")])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_chain import SETTINGS, Chain, chain, prompts, python, refused, sha256
+from tiny_chain import SETTINGS, SORTED_MODULES, Chain, chain, prompts, python, refused, sha256
 
 from jsonl import read_jsonl
 from nemo_archive import read_member, write_archive
@@ -16,6 +16,8 @@ import sys
 import torch
 from answer_tokens import IGNORED, collate, encode, fit_prompt
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()
 text = "Write a title.\\nQUESTION: " + "may the tenant sublet " * 9 + "\\nTITLE:"
@@ -82,16 +84,16 @@ def test_metrics_and_checkpoint(tiny: Chain) -> None:
     rows = list(read_jsonl(tiny.metrics))
     steps = [row for row in rows if "train_loss" in row]
     checks = {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
-    assert [row["step"] for row in steps] == list(range(1, 11))
-    assert list(checks) == [4, 8, 10]  # every 4 steps, and after the last
+    assert [row["step"] for row in steps] == list(range(1, 61))
+    assert list(checks) == [25, 50, 60]  # every 25 steps, and after the last
     assert {key for row in steps for key in row} == {"step", "train_loss", "learning_rate", "tokens"}
     assert all(row["tokens"] > 4 * 10 and row["learning_rate"] == SETTINGS["learning_rate"] for row in steps)
-    assert checks[10] < checks[4] - 0.3, "it learned"
+    assert checks[60] < checks[25] - 0.1, "it learned"
     config = yaml.safe_load(read_member(tiny.checkpoint, "model_config.yaml"))
     assert (config["step"], config["validation_loss"]) == min(checks.items(), key=lambda item: item[1])
     assert config["base_sha256"] == sha256(tiny.nemo)
-    assert config["target_modules"] == ["q_proj", "v_proj"]
-    assert {key: config[key] for key in ("rank", "dropout", "seed")} == {"rank": 4, "dropout": 0.1, "seed": 7}
+    assert config["target_modules"] == SORTED_MODULES
+    assert {key: config[key] for key in ("rank", "dropout", "seed")} == {"rank": 8, "dropout": 0.1, "seed": 7}
 
 
 def test_early_stop_keeps_the_best(tiny: Chain, tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ ROOT = Path(__file__).parents[2]
 MODEL = "tests/tiny-random-llama"
 TOPICS = ("rent", "contract", "patent", "license", "tax", "will", "trademark", "copyright", "loan", "permit")
 SETTINGS: dict[str, Any] = {
-    "rank": 4, "alpha": 8.0, "dropout": 0.1, "target_modules": ["v_proj", "q_proj"], "learning_rate": 0.02,
-    "max_steps": 10, "micro_batch_size": 2, "global_batch_size": 4, "sequence_length": 96, "validation_interval": 4,
-    "patience": 0, "seed": 7, "threads": 1,
+    "rank": 8, "alpha": 32.0, "dropout": 0.1, "learning_rate": 0.01, "max_steps": 60, "micro_batch_size": 2,
+    "target_modules": ["v_proj", "q_proj", "o_proj", "up_proj", "gate_proj", "down_proj"], "global_batch_size": 4,
+    "sequence_length": 96, "validation_interval": 25, "patience": 0, "seed": 7, "threads": 1,
 }  # fmt: skip
+SORTED_MODULES = sorted(SETTINGS["target_modules"])
 
 
 def script(env: str, name: str, scratch: Path, **options: Any) -> subprocess.CompletedProcess[str]:
