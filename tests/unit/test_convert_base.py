@@ -10,6 +10,8 @@ import yaml
 from test_acquire_base import copied
 from tiny_chain import chain, python, refused, script, sha256
 
+pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
+
 LOGITS = """
 import sys
 from pathlib import Path
@@ -17,7 +19,6 @@ import torch
 from hf_causal_lm import HFCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 nemo, folder = map(Path, sys.argv[1:])
 restored, source = HFCausalLM.restore(nemo), AutoModelForCausalLM.from_pretrained(folder)
 tokens = torch.tensor([AutoTokenizer.from_pretrained(folder).encode("The tenant, in 2023, may not sublet.")])

@@ -9,6 +9,8 @@ from tiny_chain import Chain, chain, prompts, python, refused, sha256
 
 from jsonl import read_jsonl
 
+pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
+
 # Prompt by prompt, no batch, no padding, no cache of ours: the plainest way to the same answers.
 PLAIN = """
 import json, sys
@@ -17,7 +19,6 @@ from evaluate_adapter import first_line
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 base, adapter, test = sys.argv[1:]
 tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
 def answer(text):

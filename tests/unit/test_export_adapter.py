@@ -9,6 +9,8 @@ from tiny_chain import MODEL, SORTED_MODULES, Chain, chain, python, refused, sha
 
 from nemo_archive import read_member
 
+pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
+
 LOAD = """
 import sys
 import torch
@@ -16,7 +18,6 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 base, adapter = sys.argv[1:]
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
 state = model.state_dict()

@@ -11,13 +11,14 @@ from jsonl import read_jsonl
 from nemo_archive import read_member, write_archive
 from tune_adapter import record_order
 
+pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
+
 TOKENS = """
 import sys
 import torch
 from answer_tokens import IGNORED, collate, encode, fit_prompt
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()
 text = "Write a title.\\nQUESTION: " + "may the tenant sublet " * 9 + "\\nTITLE:"
