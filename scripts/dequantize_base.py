@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import struct
 import tempfile
@@ -52,13 +53,12 @@ def read_fields(gguf: Path) -> dict[str, Any]:
 
 def convert(gguf: Path, fields: dict[str, Any], folder: Path) -> None:
     """Write the Hugging Face files into `folder`."""
+    os.environ["TQDM_DISABLE"] = "1"  # transformers' bar would be drawn into the step's log; read on import
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
-    from transformers.utils import logging
 
     from gguf_tokenizer import gguf_tokenizer
 
-    logging.disable_progress_bar()
     tokenizer = gguf_tokenizer(fields, gguf)
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, torch_dtype=torch.float32)
     ends = {

@@ -142,6 +142,12 @@ class Recorder(pl.Callback):
         if step == self._max_steps:
             trainer.should_stop = True  # Lightning validates before it stops, whatever the interval
 
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show that it goes on."""
+        self._bar.update(0, validated=f"{batch_idx + 1}/{trainer.num_val_batches[0]}")
+
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Keep the weights if none were better."""
         loss = trainer.callback_metrics[VALIDATION_LOSS].item()
