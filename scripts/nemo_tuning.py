@@ -3,12 +3,14 @@
 import argparse
 import math
 import os
+import signal
 import tempfile
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import fiddle
@@ -115,7 +117,8 @@ class Recorder(pl.Callback):
         self._bar = Progress("tune", total=max_steps, unit="step")
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Start the clock."""
+        """Start the clock, and end by SIGTERM as other scripts do: Lightning's handler leaves with exit code 0."""
+        signal.signal(signal.SIGTERM, _leave)
         self._since = time.monotonic()
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
@@ -246,6 +249,10 @@ def tune(
         )
     loss, step, weights = recorder.best
     return Tuned(weights, step, loss, recorder.metrics)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)  # an exception, so that scratch is removed
 
 
 def _length(example: Example) -> int:

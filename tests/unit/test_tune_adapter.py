@@ -1,6 +1,8 @@
 """tune_adapter: real NeMo training on the tiny base, the same bytes twice, the best weights kept; bad input refused."""
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,18 @@ def test_early_stop_keeps_the_best(tiny: Chain, tmp_path: Path) -> None:
     assert max(checks) == best + 2 < 30
     config = yaml.safe_load(read_member(tmp_path / "out/adapter.nemo", "model_config.yaml"))
     assert (config["step"], config["validation_loss"]) == (best, checks[best])
+
+
+def test_ended_by_sigterm_it_says_so_and_leaves_nothing(tiny: Chain, tmp_path: Path) -> None:
+    def end(process: subprocess.Popen[str]) -> None:
+        while "validation_loss" not in process.stdout.readline():
+            assert process.poll() is None
+        process.terminate()
+
+    result = tiny.tune(tmp_path / "out", meanwhile=end, max_steps=100000)
+    assert result.returncode == 128 + signal.SIGTERM, result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scratch"]
+    assert not [path for path in (tmp_path / "out/scratch/tmp").rglob("*") if path.is_file()]
 
 
 def test_loss_that_is_no_number_is_refused(tiny: Chain, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import json
 import os
 import random
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -21,14 +23,16 @@ SETTINGS: dict[str, Any] = {
 SORTED_MODULES = sorted(SETTINGS["target_modules"])
 
 
-def script(env: str, name: str, scratch: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+def script(
+    env: str, name: str, scratch: Path, meanwhile: Callable[[Any], None] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Run a step script as the step runner does, with an empty working folder that it should leave empty."""
     scratch.mkdir(parents=True, exist_ok=True)
     command = [ROOT / f".venvs/{env}/bin/python", ROOT / f"scripts/{name}.py"]
     for option, value in options.items():
         values = value if isinstance(value, list | tuple) else [value]
         command += [f"--{option.replace('_', '-')}", *values]
-    return run(command, scratch)
+    return run(command, scratch, meanwhile)
 
 
 def python(code: str, scratch: Path, *arguments: Any) -> str:
@@ -38,7 +42,9 @@ def python(code: str, scratch: Path, *arguments: Any) -> str:
     return result.stdout
 
 
-def run(command: list[Any], scratch: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    command: list[Any], scratch: Path, meanwhile: Callable[[Any], None] | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command with TMPDIR and HOME in `scratch`, which is its working folder too."""
     for name in ("tmp", "home"):
         (scratch / name).mkdir(exist_ok=True)
@@ -47,9 +53,17 @@ def run(command: list[Any], scratch: Path, **variables: str) -> subprocess.Compl
         "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
         **variables,
     }  # fmt: skip
-    return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, cwd=scratch, env=environment, timeout=300, check=False
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=PIPE, stderr=PIPE, text=True, cwd=scratch, env=environment
     )
+    with process:
+        try:
+            if meanwhile:
+                meanwhile(process)
+            output, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def prompts(path: Path, count: int, seed: int, words: int = 12) -> Path:
@@ -88,14 +102,16 @@ class Chain:
     def adapter(self) -> list[Path]:
         return [self.folder / "adapter" / name for name in ("adapter_config.json", "adapter_model.safetensors")]
 
-    def tune(self, into: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
-        """Tune into another folder; `changes` replace settings or files."""
+    def tune(
+        self, into: Path, meanwhile: Callable[[Any], None] | None = None, **changes: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Tune into another folder; `changes` replace settings or files; `meanwhile` gets the running process."""
         into.mkdir(exist_ok=True)
         options = {
             "base": self.nemo, "train": self.folder / "train.jsonl", "validation": self.folder / "val.jsonl",
             "checkpoint": into / "adapter.nemo", "metrics": into / "metrics.jsonl", **SETTINGS, **changes,
         }  # fmt: skip
-        return script("tune", "tune_adapter", into / "scratch", **options)
+        return script("tune", "tune_adapter", into / "scratch", meanwhile, **options)
 
     def export(self, into: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
         """Export into another folder."""
