@@ -241,7 +241,7 @@ def tune(
                 dim=options.rank,
                 alpha=options.alpha,
                 dropout=options.dropout,
-                # NeMo's default, "xavier", draws A from [0, 1): on SmolLM2 it learns far worse. This is PEFT's start.
+                # NeMo's default, "xavier", draws A from [0, 1), all positive. "uniform" is how PEFT starts.
                 lora_A_init_method="uniform",
                 lora_dtype=torch.float32,
             ),
