@@ -23,7 +23,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as scratch:
         builds = [_build(Path(scratch) / name) for name in ("first", "second")]
         digests = [_digests(folder / "results") for folder, _ in builds]
-        different = sorted(name for name in digests[0].keys() | digests[1].keys() if _differs(name, *digests))
+        different = sorted({name for name, _ in digests[0].items() ^ digests[1].items()})
         rows = _rows(builds[1][0] / "benchmarks")
         scores = {
             path.stem: json.loads(path.read_text()) for path in (builds[1][0] / "results/evaluation").glob("*.json")
@@ -47,10 +47,6 @@ def _digests(results: Path) -> dict[str, str]:
         for path in results.rglob("*")
         if path.is_file() and not {"lineage", ".attempts"} & set(path.relative_to(results).parts)
     }
-
-
-def _differs(name: str, first: dict[str, str], second: dict[str, str]) -> bool:
-    return first.get(name) != second.get(name)
 
 
 def _rows(benchmarks: Path) -> list[tuple[str, float, float, float]]:

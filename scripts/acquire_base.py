@@ -1,7 +1,6 @@
 """Fetch a base model's files as data.lock.yaml pins them, or copy the user's own, and check every one by its sha256."""
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import yaml
 from base_checks import check_base, named
 from faults import BadInput, run
 from hermetic.digests import file_digest
+from hub import fetch
 from progress import Progress
 
 
@@ -97,28 +97,16 @@ def from_package(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
 
 def from_hugging_face(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
     """Download the entry's files at its revision. A token, if needed, comes from HF_TOKEN."""
-    # Its bars would be drawn into the step's log. Read when the library is first imported.
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    from httpx import HTTPError
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError
-
     found = {}
     with Progress(f"fetch {entry['model']}", total=len(entry["files"]), unit="file") as bar:
         for name in sorted(entry["files"]):
-            try:
-                path = hf_hub_download(
-                    repo_id=entry["model"],
-                    filename=name,
-                    revision=entry["revision"],
-                    local_dir=folder,
-                    token=os.environ.get("HF_TOKEN") or None,
-                )
-            except (OSError, HTTPError, HFValidationError) as error:
-                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-                raise BadInput(f"{entry['model']} {entry['revision']}: {name} cannot be fetched: {reason}") from None
-            found[name] = Path(path)
+            found[name] = fetch(
+                f"{entry['model']} {entry['revision']}: {name}",
+                repo_id=entry["model"],
+                filename=name,
+                revision=entry["revision"],
+                local_dir=folder,
+            )
             bar.update(1)
     return found
 

@@ -18,7 +18,7 @@ HUGGING_FACE_FILES = (
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model: its true name, its licence, and its files.
+    """A base model: its true name and its files.
 
     `source_files` lie in the user's own folder, `acquired_files` are what is fetched, `files` are the Hugging Face
     files that steps read; they differ from the acquired ones where that is one GGUF file (`quantized`). `entry` is
@@ -26,7 +26,6 @@ class BaseModel:
     """
 
     model: str
-    licence: str
     entry: dict[str, Any]
     source_files: list[str]
     acquired_files: list[str]
@@ -53,14 +52,14 @@ def base_model(base: dict[str, Any], lock: dict[str, Any]) -> BaseModel:
         files = [str(folder / name) for name in names]
         sources = [str(Path(base["path"]) / name) for name in names]
         entry = {"source": "path", "files": {name: {} for name in names}}
-        return BaseModel(base["model"] or Path(base["path"]).name, "other", entry, sources, files, files)
+        return BaseModel(base["model"] or Path(base["path"]).name, entry, sources, files, files)
     entry = lock["bases"][base["name"]]
     names = sorted(entry["files"])
     acquired = files = [str(folder / name) for name in names]
     if len(names) == 1 and names[0].endswith(".gguf"):
         acquired = [str(folder.with_name(f"{folder.name}-gguf") / names[0])]
         files = [str(folder / name) for name in HUGGING_FACE_FILES]
-    return BaseModel(entry["model"], entry["licence"], entry, [], acquired, files)
+    return BaseModel(entry["model"], entry, [], acquired, files)
 
 
 def _is_model_file(path: Path) -> bool:

@@ -10,12 +10,12 @@ from types import FrameType
 SECONDS_TO_END = 8  # less than the step runner's own patience, so that a TERM to it ends a child in good order
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the process group that `process` leads: TERM, some patience, then KILL for whatever is left."""
+def end_group(process: subprocess.Popen[bytes], seconds: float = SECONDS_TO_END) -> None:
+    """End the process group that `process` leads: TERM, `seconds` of patience, then KILL for whatever is left."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(SECONDS_TO_END)
+            process.wait(seconds)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -27,13 +27,13 @@ def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> d
     _check_entry("base.name", config["base"]["name"], {} if config["base"]["path"] else lock["bases"])
     if config["data"]["source"] == "huggingface":
         _check_entry("data.dataset", config["data"]["dataset"], lock["datasets"])
+    if config["curate"]["min_words"] > config["curate"]["max_words"]:
+        raise BadInput("config: curate.min_words is greater than curate.max_words: no record could pass")
     _check_adapters(config)
     return lock
 
 
 def _check_adapters(config: dict[str, Any]) -> None:
-    if config["curate"]["min_words"] > config["curate"]["max_words"]:
-        raise BadInput("config: curate.min_words is greater than curate.max_words: no record could pass")
     for name, adapter in config["adapters"].items():
         where = f"config: adapters.{name}"
         if name == config["base"]["name"]:

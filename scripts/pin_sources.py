@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
-from data_lock import Dataset, download, file_sha256, first_line, quieten_hub, read_datasets, what
+from data_lock import Dataset, download, file_sha256, read_datasets, what
 from faults import BadInput, run
+from hub import first_line, quieten_hub
 from raw_records import SCHEMA, read_raw_records
 
 PINNED = ("revision", "sha256", "bytes", "records", "licence", "checked")

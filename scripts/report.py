@@ -12,12 +12,14 @@ from typing import Any
 
 from faults import BadInput, run
 from hermetic.digests import combine, file_digest
+from json_object import read_object
 from jsonl import read_jsonl
 from ledger import read_ledger
 from report_data import data_flow, examples, loss, verdict
 from report_figures import interval_chart, loss_curve
 from report_page import render, write
 
+MEND = "run `make`"
 METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
 
 
@@ -36,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     settings = parse_settings(arguments.settings)
-    ready = read_object(arguments.ready)
+    ready = read_object(arguments.ready, MEND)
     staged: dict[str, dict[str, Path]] = {}
     for path in arguments.staged:
         staged.setdefault(path.parent.name, {})[path.name] = path
@@ -72,19 +74,6 @@ def parse_settings(text: str) -> dict[str, Any]:
     return settings
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file. Raises `BadInput` naming the file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file: run `make`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not JSON ({error}): delete it and run `make`") from None
-    if not isinstance(value, dict):
-        raise BadInput(f"{path}: expected a JSON object, found {type(value).__name__}: delete it and run `make`")
-    return value
-
-
 def by_adapter(paths: Sequence[Path], ending: str) -> dict[str, Path]:
     """Return adapter → its file, the name being what stands before `ending`."""
     return {path.name.removesuffix(ending): path for path in paths}
@@ -109,7 +98,7 @@ def describe(
             f"adapter {name}: the staged files have digest {combine(digests)}, served and checked was "
             f"{checked['digest']}: run `make` to check what is staged"
         )
-    rouge, answered = read_object(scores), list(read_jsonl(predictions))
+    rouge, answered = read_object(scores, MEND), list(read_jsonl(predictions))
     if rouge["records"] != len(answered):
         raise BadInput(f"{scores}: scores of {rouge['records']} records, but {predictions} has {len(answered)}")
     curves = loss(metrics)

@@ -1,7 +1,6 @@
 """Print six lines for a person after a build: what was made, from what, how good it is, where it lies, what is next."""
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence, Sized
@@ -9,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from faults import BadInput, run
+from json_object import read_object
 from ledger import read_ledger
 
+MEND = "run: make"
 WIDTH = 100  # columns of a line, at the most
 DIGEST = 13  # characters of a digest: enough to tell two builds apart by eye
 
@@ -20,8 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the build made (default: results)")
     results = parser.parse_args().results
-    ready = _object(results / "deploy/ready.json")
-    scores = {a["name"]: _object(results / f"evaluation/{a['name']}.json") for a in ready["adapters"]}
+    ready = read_object(results / "deploy/ready.json", MEND)
+    scores = {a["name"]: read_object(results / f"evaluation/{a['name']}.json", MEND) for a in ready["adapters"]}
     for path in (results / "curated/ledger.parquet", results / "report/index.html"):
         if not path.is_file():
             raise BadInput(f"{path}: no such file: run: make")
@@ -91,18 +92,6 @@ def _plural(word: str, of: Sized) -> str:
 
 def _not_nim(ready: dict[str, Any]) -> str:
     return " (vLLM on CPU, not NIM)" if ready["engine"] == "embedded" else ""
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file: run: make") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not JSON ({error}): delete it and run: make") from None
-    if not isinstance(value, dict):
-        raise BadInput(f"{path}: expected a JSON object, found {type(value).__name__}: delete it and run: make")
-    return value
 
 
 if __name__ == "__main__":

@@ -39,15 +39,18 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def fill(self) -> None:
+        """Copy the project's files here."""
         listed = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         )  # fmt: skip
         for name in listed.stdout.splitlines():
             if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
-        (folder / ".venvs").symlink_to(ROOT / ".venvs")
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, self.folder / name)
+        (self.folder / ".venvs").symlink_to(ROOT / ".venvs")
 
     def command(self, *arguments: str, tiny: bool = True) -> list[str]:
         """Return a Snakemake command line, by default for the tiny chain."""
@@ -106,13 +109,13 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkout
 @pytest.fixture
 def copy_of_built(built: Checkout, tmp_path: Path) -> Checkout:
     """A copy of the built checkout, Snakemake's records included, for a test that changes something."""
-    copy = object.__new__(Checkout)
-    copy.folder = tmp_path / "copy"
+    copy = Checkout(tmp_path / "copy")
     shutil.copytree(built.folder, copy.folder, symlinks=True)
     return copy
 
 
 def _checkout(folder: Path, base: Path) -> Checkout:
     made = Checkout(folder)
+    made.fill()
     shutil.copytree(base, folder / "tests/tiny/base")
     return made

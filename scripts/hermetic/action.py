@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from faults import BadInput
@@ -36,7 +36,7 @@ class Action:
             if not path.is_file():
                 raise BadInput(f"{path}: declared as an input but {'a folder' if path.is_dir() else 'missing'}")
             digests[path] = file_digest(path)
-        return Action(**{**self.__dict__, "input_digests": digests})
+        return replace(self, input_digests=digests)
 
     def arguments(self, outputs_under: Path) -> list[str]:
         """Return the script's command line, with each output placed below `outputs_under`."""

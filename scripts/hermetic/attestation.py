@@ -14,7 +14,7 @@ from typing import Any
 from hermetic.action import Action
 from hermetic.closure import SCRIPTS, closure
 from hermetic.digests import file_digest
-from hermetic.environments import lock_file
+from hermetic.environments import lock_digest, lock_file
 
 LINEAGE = Path("results/lineage")
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -93,7 +93,7 @@ def _dependencies(action: Action) -> list[dict[str, Any]]:
     files = {
         **action.input_digests,
         **{Path(SCRIPTS.name) / path.relative_to(SCRIPTS): file_digest(path) for path in closure(action.script)},
-        lock_file(action.environment): file_digest(lock_file(action.environment)),
+        lock_file(action.environment): lock_digest(action.environment),
     }
     return [*(_resource(path, digest) for path, digest in sorted(files.items())), *_commit()]
 

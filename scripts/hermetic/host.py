@@ -7,8 +7,8 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
+from child_group import end_group, ended_by_signals
 from hermetic.action import Action
 from hermetic.environments import interpreter
 
@@ -59,39 +59,22 @@ def environment(action: Action, scratch: Path, python: Path) -> dict[str, str]:
 def running(action: Action, out: Path, scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the script in a process group of its own; end that whole group on leaving, and on TERM or INT."""
     python = interpreter(action.environment)
-    process = subprocess.Popen(
-        [str(python), str(action.script), *action.arguments(out)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment(action, scratch, python),
-        start_new_session=True,
-        preexec_fn=_die_with_parent,
-    )
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield process
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _end(process)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(SECONDS_TO_END)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdout:
-        process.stdout.close()
+    with (
+        ended_by_signals(),
+        subprocess.Popen(
+            [str(python), str(action.script), *action.arguments(out)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(action, scratch, python),
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            end_group(process, SECONDS_TO_END)
 
 
 def _die_with_parent() -> None:

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.engine]
 def job(tmp_path_factory):
     """A clean checkout in which `make` has run, and what it printed."""
     made = Checkout(tmp_path_factory.mktemp("job") / "checkout")
+    made.fill()
     done = subprocess.run(["make"], cwd=made.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return made, done

@@ -1,0 +1,90 @@
+"""What is kept of a training run: its metrics, its best weights, its progress."""
+
+import math
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from nemo.lightning.io.hf import HFAdapterKeyRenamer
+from safetensors.torch import save
+
+from faults import BadInput
+from progress import Progress
+
+VALIDATION_LOSS = "validation_loss"
+
+
+class Recorder(pl.Callback):
+    """Keep the metrics and the best weights, draw the progress, stop on a loss that is no number."""
+
+    def __init__(self, max_steps: int) -> None:
+        self.metrics: list[dict[str, Any]] = []
+        self.best: tuple[float, int, bytes] | None = None
+        self._max_steps = max_steps
+        self._tokens = self._seen = self._done = 0
+        self._seconds, self._since = 0.0, 0.0  # spent training, validation left out
+        self._bar = Progress("tune", total=max_steps, unit="step")
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Start the clock, and end by SIGTERM as other scripts do: Lightning's handler leaves with exit code 0."""
+        signal.signal(signal.SIGTERM, _leave)
+        self._since = time.monotonic()
+
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Say in the log how fast it went."""
+        print(
+            f"{self._seen} tokens in {self._done} steps, {self._seen / self._seconds:.0f} tokens per second", flush=True
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After a micro-batch that ended a step: one row."""
+        self._tokens += int(batch["tokens"])
+        step = trainer.global_step
+        if step == self._done:
+            return
+        loss = trainer.callback_metrics["reduced_train_loss"].item()
+        if not math.isfinite(loss):
+            raise BadInput(f"step {step}: the training loss is {loss}: lower adapters.<name>.learning_rate")
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {"step": step, "train_loss": loss, "learning_rate": rate, "tokens": self._tokens}
+        self.metrics.append(row)
+        self._seen, self._done, self._tokens = self._seen + self._tokens, step, 0
+        self._seconds, self._since = self._seconds + time.monotonic() - self._since, time.monotonic()
+        self._bar.update(1, loss=f"{loss:.3f}", tokens_per_s=f"{self._seen / self._seconds:.0f}")
+        if step == self._max_steps:
+            trainer.should_stop = True  # Lightning validates before it stops, whatever the interval
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show that it goes on."""
+        self._bar.update(0, validated=f"{batch_idx + 1}/{trainer.num_val_batches[0]}")
+
+    def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Keep the weights if none were better."""
+        loss = trainer.callback_metrics[VALIDATION_LOSS].item()
+        if not math.isfinite(loss):
+            raise BadInput(f"step {self._done}: the validation loss is {loss}: lower adapters.<name>.learning_rate")
+        self.metrics.append({"step": self._done, VALIDATION_LOSS: loss})
+        print(f"step {self._done}: {VALIDATION_LOSS} {loss:.4f}", flush=True)
+        if self.best is None or loss < self.best[0]:
+            self.best = (loss, self._done, adapter_weights(module))
+        self._since = time.monotonic()
+
+
+def adapter_weights(module: torch.nn.Module) -> bytes:
+    """Return the trained weights as a safetensors file, in float32 and by PEFT's names."""
+    return save(
+        {
+            HFAdapterKeyRenamer.nemo_to_hf(name): weight.detach().float().cpu().contiguous()
+            for name, weight in sorted(module.named_parameters())
+            if weight.requires_grad
+        }
+    )
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)  # an exception, so that scratch is removed
