@@ -5,6 +5,7 @@
 # make pin      fetch what data.lock.yaml has no sha256 for, once, and write it there
 
 SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
 CORES ?= all
 VENV := .venvs/workflow
 RUN := $(VENV)/bin

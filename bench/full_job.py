@@ -7,15 +7,19 @@ uv's cache warm; the first does too where an environment was ever installed on t
 """
 
 import csv
-import hashlib
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from hermetic.artifacts import artifacts  # noqa: E402
+from hermetic.digests import file_digest  # noqa: E402
 
 
 def main() -> None:
@@ -42,11 +46,7 @@ def _build(folder: Path) -> tuple[Path, float]:
 
 
 def _digests(results: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in results.rglob("*")
-        if path.is_file() and not {"lineage", ".attempts"} & set(path.relative_to(results).parts)
-    }
+    return {str(path.relative_to(results)): file_digest(path) for path in artifacts(results)}
 
 
 def _rows(benchmarks: Path) -> list[tuple[str, float, float, float]]:

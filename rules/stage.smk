@@ -11,7 +11,6 @@ rule stage_adapter:
             rules.export_adapter.output.card,
         ],
         base_config=BASE.config,
-        lock=ancient("data.lock.yaml"),  # its one entry counts, through params
     output:
         staged=[
             "results/loras/{adapter}/adapter_config.json",
@@ -30,12 +29,10 @@ rule stage_adapter:
         code=code("workflow", "scripts/stage_adapter.py"),
         base=lookup("base/name", within=config),
         model=BASE.model,
-        entry=json.dumps(BASE.entry),
         max_rank=lookup("deploy/max_rank", within=config),
     shell:
         "python scripts/step.py --env workflow --log {log:q}"
         " --input adapter-files {input.adapter:q} --input base-config {input.base_config:q}"
-        " --input base-lock {input.lock:q}"
         " --output staged {output.staged:q}"
         " --param adapter {wildcards.adapter:q} --param base {params.base:q}"
         " --param base-model {params.model:q} --param max-rank {params.max_rank:q}"

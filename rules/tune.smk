@@ -31,6 +31,7 @@ rule tune_adapter:
         global_batch_size=lookup("adapters/{adapter}/global_batch_size", within=config),
         sequence_length=lookup("adapters/{adapter}/sequence_length", within=config),
         validation_interval=lookup("adapters/{adapter}/validation_interval", within=config),
+        validation_limit=lookup("adapters/{adapter}/validation_limit", within=config),
         patience=lookup("adapters/{adapter}/patience", within=config),
         seed=lookup("adapters/{adapter}/seed", within=config),
         threads=lookup("threads", within=config),
@@ -43,7 +44,8 @@ rule tune_adapter:
         " --param max-steps {params.max_steps:q} --param micro-batch-size {params.micro_batch_size:q}"
         " --param global-batch-size {params.global_batch_size:q}"
         " --param sequence-length {params.sequence_length:q}"
-        " --param validation-interval {params.validation_interval:q} --param patience {params.patience:q}"
+        " --param validation-interval {params.validation_interval:q}"
+        " --param validation-limit {params.validation_limit:q} --param patience {params.patience:q}"
         " --param seed {params.seed:q} --param threads {params.threads:q}"
         " -- scripts/tune_adapter.py"
 
@@ -54,7 +56,6 @@ rule export_adapter:
         venv=venv_marker("tune"),
         checkpoint="results/checkpoints/{adapter}.nemo",
         metrics="results/checkpoints/{adapter}.metrics.jsonl",
-        lock=ancient("data.lock.yaml"),  # its one entry counts, through params
     output:
         config="results/adapters/{adapter}/adapter_config.json",
         weights="results/adapters/{adapter}/adapter_model.safetensors",
@@ -69,12 +70,13 @@ rule export_adapter:
         runtime="10m",
     params:
         code=code("tune", "scripts/export_adapter.py"),
-        base=lookup("base/name", within=config),
         model=BASE.model,
-        entry=json.dumps(BASE.entry),
+        licence=BASE.entry.get("licence") or "",
+        revision=BASE.entry.get("revision") or "",
     shell:
         "python scripts/step.py --env tune --log {log:q}"
-        " --input checkpoint {input.checkpoint:q} --input metrics {input.metrics:q} --input base-lock {input.lock:q}"
+        " --input checkpoint {input.checkpoint:q} --input metrics {input.metrics:q}"
         " --output config {output.config:q} --output weights {output.weights:q} --output card {output.card:q}"
-        " --param base {params.base:q} --param adapter {wildcards.adapter:q} --param model {params.model:q}"
+        " --param adapter {wildcards.adapter:q} --param model {params.model:q}"
+        " --param licence {params.licence:q} --param revision {params.revision:q}"
         " -- scripts/export_adapter.py"

@@ -33,6 +33,16 @@ def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> d
     return lock
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a configuration file's content, checked and with its defaults. Raises `BadInput`."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise BadInput(f"{path}: cannot be read ({error})") from None
+    check(config)
+    return config
+
+
 def _check_adapters(config: dict[str, Any]) -> None:
     for name, adapter in config["adapters"].items():
         where = f"config: adapters.{name}"

@@ -23,16 +23,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file")
     parser.add_argument("--metrics", type=Path, required=True, help="losses by step")
-    parser.add_argument("--base-lock", type=Path, required=True, help="data.lock.yaml")
-    parser.add_argument("--base", required=True, help="the base's name")
-    parser.add_argument("--model", default="", help="the base's true name, if the lock has no entry for it (base.path)")
+    parser.add_argument("--model", required=True, help="the base's true name")
+    parser.add_argument("--licence", default="", help="the base's licence")
+    parser.add_argument("--revision", default="", help="the commit of the base's repository, if it came from one")
     parser.add_argument("--adapter", required=True, help="the adapter's name")
     parser.add_argument("--config", type=Path, required=True, help="adapter_config.json to write")
     parser.add_argument("--weights", type=Path, required=True, help="adapter_model.safetensors to write")
     parser.add_argument("--card", type=Path, required=True, help="README.md to write")
     options = parser.parse_args()
     settings = read_config(options.checkpoint, "hf-lora")
-    base = base_entry(options)
+    base = {"model": options.model, "licence": options.licence or "other", "revision": options.revision or None}
     losses = [
         row["validation_loss"]
         for row in read_jsonl(options.metrics)
@@ -46,22 +46,6 @@ def main() -> None:
     config = json.dumps(adapter_config(settings, base), indent=2, sort_keys=True) + "\n"
     options.config.write_text(config, encoding="utf-8")
     options.card.write_text(card(options.adapter, settings, base), encoding="utf-8")
-
-
-def base_entry(options: argparse.Namespace) -> dict[str, Any]:
-    """Return model, licence and revision of the base. Raises `BadInput` if nothing names its model."""
-    try:
-        lock = yaml.safe_load(options.base_lock.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise BadInput(f"{options.base_lock}: cannot be read ({error})") from None
-    entry = (lock.get("bases") or {}).get(options.base, {})
-    if options.model:  # the files are the user's own, whatever the lock says of a base of that name
-        entry = entry if entry.get("model") == options.model else {"model": options.model}
-    if not entry.get("model"):
-        raise BadInput(
-            f"{options.base_lock}: has no bases.{options.base} with a model: add it, or set base.path and base.model"
-        )
-    return {"model": entry["model"], "licence": entry.get("licence") or "other", "revision": entry.get("revision")}
 
 
 def adapter_config(settings: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from nemo import lightning as nl
 from nemo.collections import llm
-from torch.utils.data import DataLoader
 
-from answer_tokens import IGNORED, Example, collate, real_tokens
+from answer_tokens import IGNORED, Example
 from hf_causal_lm import ATTENTION, HFCausalLM
+from prompt_batches import Prompts
 from tuning_recorder import VALIDATION_LOSS, Recorder
 
 CLIP = 1.0  # greatest norm of the gradient: the tutorial's gradient_clip_val
@@ -66,35 +66,6 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
     def on_validation_epoch_end(self) -> None:
         """Log the mean over all answer tokens."""
         self.log(VALIDATION_LOSS, self._sums[0] / self._sums[1])
-
-
-class Prompts(pl.LightningDataModule):
-    """Examples in micro-batches, in the order given; within a global batch the short ones come first (less padding)."""
-
-    def __init__(
-        self, stream: Sequence[Example], validation: Sequence[Example], micro: int, whole: int, pad: int
-    ) -> None:
-        super().__init__()
-        batches = [sorted(stream[at : at + whole], key=_length) for at in range(0, len(stream), whole)]
-        self._train = [example for batch in batches for example in batch]
-        self._validation = sorted(validation, key=_length)
-        self.micro_batch_size, self.global_batch_size = micro, whole  # finetune checks them
-        self._pad = pad
-
-    def train_dataloader(self) -> DataLoader:
-        """Return the training micro-batches."""
-        return self._loader(self._train)
-
-    def val_dataloader(self) -> DataLoader:
-        """Return the validation micro-batches."""
-        return self._loader(self._validation)
-
-    def _loader(self, examples: list[Example]) -> DataLoader:
-        return DataLoader(examples, batch_size=self.micro_batch_size, collate_fn=self._batch)
-
-    def _batch(self, examples: list[Example]) -> dict[str, torch.Tensor]:
-        batch = {name: torch.tensor(rows) for name, rows in collate(examples, self._pad).items()}
-        return {**batch, "tokens": torch.tensor(real_tokens(examples))}
 
 
 def restore(path: Path, threads: int, seed: int) -> HFCausalLM:
@@ -172,7 +143,3 @@ def tune(
         )
     loss, step, weights = recorder.best
     return Tuned(weights, step, loss, recorder.metrics)
-
-
-def _length(example: Example) -> int:
-    return len(example.tokens)

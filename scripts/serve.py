@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from base_model import HUGGING_FACE_FILES
+from configuration import read_config
 from embedded_engine import serving
 from faults import BadInput, run
 from inference_client import MAX_TOKENS
@@ -19,12 +20,12 @@ def main() -> None:
     parser.add_argument(
         "--base", default="", help="a folder of results/base (default: the base of the last checked build)"
     )
-    parser.add_argument("--port", default=8000, type=int, help="TCP port on loopback; 0: any free one (default: 8000)")
-    parser.add_argument("--threads", default=2, type=int, help="threads of the engine (default: 2)")
-    parser.add_argument("--timeout", default=600, type=float, help="seconds to become ready (default: 600)")
+    parser.add_argument("--config", default=Path("config.yaml"), type=Path, help="for threads and deploy.timeout, port")
+    parser.add_argument("--port", type=int, help="TCP port on loopback; 0: any free one (default: deploy.port)")
     parser.add_argument("--log", default=Path("logs/serve.log"), type=Path, help="the engine's log")
     arguments = parser.parse_args()
 
+    config = read_config(arguments.config)
     base = arguments.base or checked_base(arguments.results / "deploy" / "ready.json")
     files = base_files(arguments.results / "base" / base)
     adapters = staged_adapters(arguments.results / "loras")
@@ -35,9 +36,9 @@ def main() -> None:
             base,
             files,
             adapters,
-            port=arguments.port,
-            threads=arguments.threads,
-            timeout=arguments.timeout,
+            port=config["deploy"]["port"] if arguments.port is None else arguments.port,
+            threads=config["threads"],
+            timeout=config["deploy"]["timeout"],
             log=arguments.log,
         ) as server:
             adapter = next(iter(adapters))

@@ -6,8 +6,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from adapter_checks import check_config, check_weights, llama_modules
 from faults import BadInput, run
 
@@ -21,10 +19,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--adapter", required=True, help="the adapter's name")
     parser.add_argument("--adapter-files", required=True, nargs="+", type=Path, metavar="PATH", help=", ".join(FILES))
-    parser.add_argument("--base", required=True, help="the base served, an entry of data.lock.yaml")
+    parser.add_argument("--base", required=True, help="the name under which the base is served")
     parser.add_argument("--base-config", required=True, type=Path, help="that base's config.json")
-    parser.add_argument("--base-lock", required=True, type=Path, help="data.lock.yaml")
-    parser.add_argument("--base-model", default="", help="the base's true name, where it has no entry (base.path)")
+    parser.add_argument("--base-model", required=True, help="the base's true name, which its adapters carry")
     parser.add_argument("--max-rank", required=True, type=int, help="greatest rank the server takes (deploy.max_rank)")
     parser.add_argument("--staged", required=True, nargs="+", type=Path, metavar="PATH", help="where the copies go")
     arguments = parser.parse_args()
@@ -32,9 +29,8 @@ def main() -> None:
     name = arguments.adapter
     check_name(name, arguments.base)
     sources, staged = _by_name(arguments.adapter_files), _by_name(arguments.staged)
-    base_model = arguments.base_model or true_name(arguments.base_lock, arguments.base)
     modules, layers = llama_modules(arguments.base_config)
-    config = check_config(sources["adapter_config.json"], base_model, modules, arguments.max_rank, name)
+    config = check_config(sources["adapter_config.json"], arguments.base_model, modules, arguments.max_rank, name)
     check_weights(sources["adapter_model.safetensors"], config, modules, layers, name)
     _copy({sources[file]: staged[file] for file in FILES})
 
@@ -45,17 +41,6 @@ def check_name(name: str, base: str) -> None:
         raise BadInput(f"adapters.{name}: a name holds letters, digits, '.', '_' and '-' only: rename it in config")
     if name == base:
         raise BadInput(f"adapters.{name}: has the base's own name, which a server refuses: rename it in config")
-
-
-def true_name(lock: Path, base: str) -> str:
-    """Return `bases.<base>.model` of data.lock.yaml: the name that adapters of this base carry."""
-    try:
-        bases = yaml.safe_load(lock.read_text(encoding="utf-8"))["bases"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise BadInput(f"{lock}: has no readable `bases` ({error!r}): restore it, or run `make pin`") from None
-    if base not in bases:
-        raise BadInput(f"{lock}: no base {base!r} among {', '.join(sorted(bases))}: set base.name to one of them")
-    return str(bases[base]["model"])
 
 
 def _by_name(paths: Sequence[Path]) -> dict[str, Path]:

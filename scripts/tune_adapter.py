@@ -74,7 +74,7 @@ def arguments() -> argparse.ArgumentParser:
     for name in ("alpha", "dropout", "learning-rate"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--validation-interval", type=int, required=True, help="0: at the end only")
-    parser.add_argument("--validation-limit", type=int, default=32, help="validation records at the most; 0: all")
+    parser.add_argument("--validation-limit", type=int, required=True, help="validation records at the most; 0: all")
     parser.add_argument("--patience", type=int, required=True, help="0: never stop early")
     parser.add_argument("--seed", type=int, required=True)
     return parser

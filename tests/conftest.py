@@ -1,6 +1,5 @@
 """What every test shares: the project's root and a way to run a step script in its own environment."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -9,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from hermetic.artifacts import artifacts
+from hermetic.digests import file_digest
 
 ROOT = Path(__file__).parents[1]
 # Everything that needs no server.
@@ -77,11 +79,7 @@ class Checkout:
     def digests(self) -> dict[str, str]:
         """Return the sha256 of every artifact in results/, attestations aside."""
         results = self.folder / "results"
-        return {
-            str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(results.rglob("*"))
-            if path.is_file() and not {"lineage", ".attempts"} & set(path.relative_to(results).parts)
-        }
+        return {str(path.relative_to(results)): file_digest(path) for path in artifacts(results)}
 
 
 @pytest.fixture(scope="session")

@@ -70,15 +70,13 @@ def test_two_exports_are_the_same(tiny: Chain, tmp_path: Path) -> None:
         assert sha256(tmp_path / "again" / name) == sha256(tiny.folder / "adapter" / name)
 
 
-def test_base_of_ones_own(tiny: Chain, tmp_path: Path) -> None:
-    assert tiny.export(tmp_path / "own", base="unlisted", model="me/mine").returncode == 0
-    assert json.loads((tmp_path / "own/adapter_config.json").read_text())["base_model_name_or_path"] == "me/mine"
+def test_base_of_a_repository_and_of_ones_own(tiny: Chain, tmp_path: Path) -> None:
+    assert tiny.export(tmp_path / "hub", revision="ab12").returncode == 0
+    assert json.loads((tmp_path / "hub/adapter_config.json").read_text())["revision"] == "ab12"
+    assert tiny.export(tmp_path / "own", model="me/mine", licence="").returncode == 0
+    config = json.loads((tmp_path / "own/adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("me/mine", None)
     assert "license: other" in (tmp_path / "own/README.md").read_text()
-
-
-def test_unknown_base_is_refused(tiny: Chain, tmp_path: Path) -> None:
-    refused(tiny.export(tmp_path / "out", base="unlisted"), "bases.unlisted", "base.path")
-    assert not list((tmp_path / "out").glob("*.*"))
 
 
 def test_base_in_the_place_of_a_checkpoint_is_refused(tiny: Chain, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ TOPICS = ("rent", "contract", "patent", "license", "tax", "will", "trademark", "
 SETTINGS: dict[str, Any] = {
     "rank": 8, "alpha": 32.0, "dropout": 0.1, "learning_rate": 0.01, "max_steps": 60, "micro_batch_size": 2,
     "target_modules": ["v_proj", "q_proj", "o_proj", "up_proj", "gate_proj", "down_proj"], "global_batch_size": 4,
-    "sequence_length": 96, "validation_interval": 25, "patience": 0, "seed": 7, "threads": 1,
+    "sequence_length": 96, "validation_interval": 25, "validation_limit": 32, "patience": 0, "seed": 7,
+    "threads": 1,
 }  # fmt: skip
 SORTED_MODULES = sorted(SETTINGS["target_modules"])
 
@@ -117,8 +118,8 @@ class Chain:
         """Export into another folder."""
         into.mkdir(exist_ok=True)
         options = {
-            "checkpoint": self.checkpoint, "metrics": self.metrics, "base_lock": self.folder / "data.lock.yaml",
-            "base": "tiny", "adapter": "law-titlegen", "config": into / "adapter_config.json",
+            "checkpoint": self.checkpoint, "metrics": self.metrics, "model": MODEL, "licence": "Apache-2.0",
+            "adapter": "law-titlegen", "config": into / "adapter_config.json",
             "weights": into / "adapter_model.safetensors", "card": into / "README.md", **changes,
         }  # fmt: skip
         return script("tune", "export_adapter", into / "scratch", **options)
@@ -143,8 +144,6 @@ def chain(base: Path) -> Chain:
     prompts(folder / "train.jsonl", 30, seed=1)
     prompts(folder / "val.jsonl", 8, seed=2)
     prompts(folder / "test.jsonl", 12, seed=3)
-    entry = {"model": MODEL, "source": "path", "licence": "Apache-2.0", "files": {}}
-    (folder / "data.lock.yaml").write_text(json.dumps({"bases": {"tiny": entry}}), encoding="utf-8")
     steps = (
         lambda: script("tune", "convert_base", folder / "scratch", files=made.base, nemo=made.nemo),
         lambda: made.tune(folder),

@@ -1,6 +1,7 @@
 """The README's first command, once, for real: `make` on a clean checkout, then what a person does with the result."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -20,7 +21,9 @@ def job(tmp_path_factory):
     """A clean checkout in which `make` has run, and what it printed."""
     made = Checkout(tmp_path_factory.mktemp("job") / "checkout")
     made.fill()
-    done = subprocess.run(["make"], cwd=made.folder, capture_output=True, text=True, check=False)
+    # As from within another make, which is how `make test` runs this.
+    environment = {**os.environ, "MAKELEVEL": "1"}
+    done = subprocess.run(["make"], cwd=made.folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return made, done
 

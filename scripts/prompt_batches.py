@@ -1,0 +1,42 @@
+"""What tuning reads: examples in micro-batches, as Lightning asks for them."""
+
+from collections.abc import Sequence
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader
+
+from answer_tokens import Example, collate, real_tokens
+
+
+class Prompts(pl.LightningDataModule):
+    """Examples in micro-batches, in the order given; within a global batch the short ones come first (less padding)."""
+
+    def __init__(
+        self, stream: Sequence[Example], validation: Sequence[Example], micro: int, whole: int, pad: int
+    ) -> None:
+        super().__init__()
+        batches = [sorted(stream[at : at + whole], key=_length) for at in range(0, len(stream), whole)]
+        self._train = [example for batch in batches for example in batch]
+        self._validation = sorted(validation, key=_length)
+        self.micro_batch_size, self.global_batch_size = micro, whole  # finetune checks them
+        self._pad = pad
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the training micro-batches."""
+        return self._loader(self._train)
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the validation micro-batches."""
+        return self._loader(self._validation)
+
+    def _loader(self, examples: list[Example]) -> DataLoader:
+        return DataLoader(examples, batch_size=self.micro_batch_size, collate_fn=self._batch)
+
+    def _batch(self, examples: list[Example]) -> dict[str, torch.Tensor]:
+        batch = {name: torch.tensor(rows) for name, rows in collate(examples, self._pad).items()}
+        return {**batch, "tokens": torch.tensor(real_tokens(examples))}
+
+
+def _length(example: Example) -> int:
+    return len(example.tokens)
