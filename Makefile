@@ -2,7 +2,9 @@
 # make test     every test; make test-fast: the quick ones, under 3 minutes
 # make serve    a server that stays up, with the built adapters
 # make lock     write containers/*/requirements.lock anew from requirements.in
-# make pin      fetch what data.lock.yaml has no sha256 for, once, and write it there
+# make images   build the environments' images for this machine's Docker Engine, or REGISTRY=host:port/prefix
+# make pin      ask what image tags stand for, fetch once what data.lock.yaml has no sha256 for, and write both down;
+#               CHECK=1 only tells which tags have moved
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
@@ -15,7 +17,7 @@ QUIETLY := $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock 
 SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build environment test test-fast check serve lock pin bench clean
+.PHONY: build environment images test test-fast check serve lock pin bench clean
 
 build: environment
 	@$(QUIETLY) --cores $(CORES) $(SNAKEMAKE) || $(SAY_WHY)
@@ -40,11 +42,16 @@ serve: environment
 	@$(QUIETLY) --cores 1 .venvs/serve.ready || $(SAY_WHY)
 	@.venvs/serve/bin/python scripts/serve.py --results results $(if $(PORT),--port $(PORT))
 
+images: environment
+	@$(RUN)/python scripts/build_images.py $(if $(REGISTRY),--registry $(REGISTRY))
+
 lock: environment
 	@scripts/lock_environments.sh
 
 pin: environment
-	@$(RUN)/python scripts/pin_sources.py --lock data.lock.yaml
+	@$(RUN)/python scripts/pin_images.py $(if $(CHECK),--check)
+	@$(if $(CHECK),true,$(RUN)/python scripts/pin_sources.py)
+	@$(if $(CHECK),true,$(RUN)/python scripts/pin_bases.py)
 
 bench: environment
 	@$(RUN)/python bench/full_job.py

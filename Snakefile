@@ -15,12 +15,8 @@ from base_model import base_model
 from build_lock import hold
 from configuration import check
 from faults import BadInput
-from hermetic.environments import venv_marker
-from hermetic.triggers import code
-
-# `python` in a rule is the one that runs Snakemake: it has what the step runner needs.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-
+from hermetic.environments import ENVIRONMENTS, venv_marker
+from hermetic.runtime import Runtime
 
 configfile: "config.yaml"
 
@@ -28,12 +24,20 @@ configfile: "config.yaml"
 try:
     LOCK = check(config)
     BASE = base_model(config["base"], LOCK)
+    RUNTIME = Runtime(config["runtime"], ENVIRONMENTS)
 except BadInput as fault:
     sys.exit(f"error: {fault}")
 
 
+venv, code = RUNTIME.venv, RUNTIME.code  # what a rule asks of its environment
+# `python` in a rule is the one that runs Snakemake: it has what the step runner needs.
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+os.environ.update(PATH=PATH, STEP_RUNTIME=RUNTIME.name)
+
+
 onstart:
     hold()
+    print(f"  runtime {RUNTIME.name}: {RUNTIME.reason}", file=sys.stderr)
 
 
 # Steps choose their own container by digest (containers/); this is what --lint and reports show.
@@ -43,7 +47,7 @@ container: "docker://localhost/adapter-build"
 wildcard_constraints:
     adapter="|".join(config["adapters"]),
     base=config["base"]["name"],
-    environment="workflow|curate|tune|serve",
+    environment="|".join(ENVIRONMENTS),
     split="train|val|test",
 
 

@@ -5,7 +5,7 @@ if config["data"]["source"] == "file":
     rule acquire_raw:
         """Read the raw file, check every record, write them one per line."""
         input:
-            venv=venv_marker("workflow"),
+            venv=venv("workflow"),
             source=lookup("data/path", within=config),
             schema="schemas/raw-record.schema.json",
         output:
@@ -22,7 +22,7 @@ if config["data"]["source"] == "file":
             code=code("workflow", "scripts/acquire_raw.py"),
             sha256=lookup("data/sha256", within=config),
         shell:
-            "python scripts/step.py --env workflow --log {log:q}"
+            "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
             " --input source {input.source:q} --input schema {input.schema:q}"
             " --output records {output.records:q}"
             " --param kind file --param sha256 {params.sha256:q}"
@@ -33,7 +33,7 @@ elif config["data"]["source"] == "huggingface":
     rule acquire_raw:
         """Fetch the pinned revision from Hugging Face, check every record, write them one per line."""
         input:
-            venv=venv_marker("workflow"),
+            venv=venv("workflow"),
             lock=ancient("data.lock.yaml"),  # its one entry counts, through params
             schema="schemas/raw-record.schema.json",
         output:
@@ -51,7 +51,7 @@ elif config["data"]["source"] == "huggingface":
             dataset=lookup("data/dataset", within=config),
             entry=json.dumps(LOCK["datasets"].get(config["data"]["dataset"])),
         shell:
-            "python scripts/step.py --env workflow --network --secret HF_TOKEN --log {log:q}"
+            "python scripts/step.py --env workflow --network --secret HF_TOKEN --memory {resources.mem_mb} --log {log:q}"
             " --input lock {input.lock:q} --input schema {input.schema:q}"
             " --output records {output.records:q}"
             " --param kind huggingface --param dataset {params.dataset:q}"
@@ -62,7 +62,7 @@ else:
     rule acquire_curated:
         """Check splits that somebody has curated already, and take them as they are."""
         input:
-            venv=venv_marker("workflow"),
+            venv=venv("workflow"),
             source=expand(
                 "{folder}/law-qa-{split}.jsonl", folder=config["data"]["path"], split=["train", "val", "test"]
             ),
@@ -80,7 +80,7 @@ else:
         params:
             code=code("workflow", "scripts/acquire_curated.py"),
         shell:
-            "python scripts/step.py --env workflow --log {log:q}"
+            "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
             " --input source {input.source:q}"
             " --output curated {output.curated:q} --output ledger {output.ledger:q}"
             " -- scripts/acquire_curated.py"
@@ -89,7 +89,7 @@ else:
 rule acquire_base:
     """Fetch the base model's files, each checked by its sha256."""
     input:
-        venv=venv_marker("workflow"),
+        venv=venv("workflow"),
         lock=ancient("data.lock.yaml"),  # its one entry counts, through params
         source=BASE.source_files,
     output:
@@ -106,9 +106,13 @@ rule acquire_base:
         code=code("workflow", "scripts/acquire_base.py"),
         base=lookup("base/name", within=config),
         entry=json.dumps(BASE.entry),
-        source=lambda wildcards, input: ["--input", "source-files", *input.source] if input.source else [],
+        source=(
+            ["--input", "source-files", *BASE.source_files]
+            if BASE.source_files
+            else ["--network", "--secret", "HF_TOKEN"]
+        ),
     shell:
-        "python scripts/step.py --env workflow --network --secret HF_TOKEN --log {log:q}"
+        "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
         " --input lock {input.lock:q} {params.source:q}"
         " --output files {output.files:q}"
         " --param base {params.base:q}"
@@ -120,7 +124,7 @@ if BASE.quantized:
     rule dequantize_base:
         """Turn the GGUF file into the Hugging Face files that NeMo, PEFT and vLLM read."""
         input:
-            venv=venv_marker("tune"),
+            venv=venv("tune"),
             gguf=BASE.acquired_files,
         output:
             files=BASE.files,
@@ -135,7 +139,7 @@ if BASE.quantized:
         params:
             code=code("tune", "scripts/dequantize_base.py"),
         shell:
-            "python scripts/step.py --env tune --log {log:q}"
+            "python scripts/step.py --env tune --memory {resources.mem_mb} --log {log:q}"
             " --input gguf {input.gguf:q}"
             " --output files {output.files:q}"
             " -- scripts/dequantize_base.py"

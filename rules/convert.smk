@@ -4,7 +4,7 @@
 rule convert_base:
     """Pack the base model into a .nemo archive, the same bytes every time."""
     input:
-        venv=venv_marker("tune"),
+        venv=venv("tune"),
         files=BASE.files,
     output:
         nemo="results/base/{base}.nemo",
@@ -19,7 +19,7 @@ rule convert_base:
     params:
         code=code("tune", "scripts/convert_base.py"),
     shell:
-        "python scripts/step.py --env tune --log {log:q}"
+        "python scripts/step.py --env tune --memory {resources.mem_mb} --log {log:q}"
         " --input files {input.files:q}"
         " --output nemo {output.nemo:q}"
         " -- scripts/convert_base.py"

@@ -4,7 +4,7 @@
 rule curate_split:
     """HTML to text, unicode repair, then the filters on length and score."""
     input:
-        venv=venv_marker("curate"),
+        venv=venv("curate"),
         records="results/split/{split}.jsonl",
     output:
         curated="results/curated/law-qa-{split}.jsonl",
@@ -25,7 +25,7 @@ rule curate_split:
         min_score=lookup("curate/min_score", within=config),
         null_score=lookup("curate/null_score", within=config),
     shell:
-        "python scripts/step.py --env curate --log {log:q}"
+        "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
         " --input records {input.records:q}"
         " --output curated {output.curated:q} --output ledger {output.ledger:q}"
         " --param split {wildcards.split:q} --param filters {params.filters:q}"
@@ -37,7 +37,7 @@ rule curate_split:
 rule collect_ledger:
     """One row per raw record: kept or dropped, by which filter, on what measured value."""
     input:
-        venv=venv_marker("curate"),
+        venv=venv("curate"),
         records="results/raw/records.jsonl",
         unusable="results/split/unusable.jsonl",
         splits=expand("results/curated/ledger-{split}.parquet", split=["train", "val", "test"]),
@@ -54,7 +54,7 @@ rule collect_ledger:
     params:
         code=code("curate", "scripts/collect_ledger.py"),
     shell:
-        "python scripts/step.py --env curate --log {log:q}"
+        "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
         " --input records {input.records:q} --input unusable {input.unusable:q} --input splits {input.splits:q}"
         " --output ledger {output.ledger:q}"
         " -- scripts/collect_ledger.py"

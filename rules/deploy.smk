@@ -4,11 +4,10 @@
 rule check_deployment:
     """Start the engine, ask base and adapters, write the sentinel, stop the engine."""
     input:
-        venv=venv_marker("serve"),
+        venv=venv("serve"),
         files=BASE.files,
         staged=expand(rules.stage_adapter.output.staged, adapter=config["adapters"]),
         predictions=expand(rules.evaluate_adapter.output.predictions, adapter=config["adapters"]),
-        server=["scripts/vllm_server.py", "scripts/nim_paths.py"],
     output:
         ready="results/deploy/ready.json",
     log:
@@ -27,7 +26,7 @@ rule check_deployment:
         timeout=lookup("deploy/timeout", within=config),
         threads=lookup("threads", within=config),
     shell:
-        "python scripts/step.py --env serve --threads {params.threads:q} --log {log:q}"
+        "python scripts/step.py --env serve --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
         " --input files {input.files:q} --input staged {input.staged:q} --input predictions {input.predictions:q}"
         " --output ready {output.ready:q}"
         " --param engine {params.engine:q} --param base {params.base:q} --param port {params.port:q}"

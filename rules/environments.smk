@@ -23,5 +23,5 @@ rule environment:
 rule environments:
     """All four, for tests and for machines that will have no network later."""
     input:
-        expand(".venvs/{environment}.ready", environment=["workflow", "curate", "tune", "serve"]),
+        expand(".venvs/{environment}.ready", environment=ENVIRONMENTS),
     localrule: True

@@ -4,7 +4,7 @@
 rule evaluate_adapter:
     """ROUGE of base and adapter with bootstrap intervals, and their answers side by side."""
     input:
-        venv=venv_marker("tune"),
+        venv=venv("tune"),
         files=BASE.files,
         adapter=[rules.export_adapter.output.config, rules.export_adapter.output.weights],
         test="results/prompts/{adapter}/test.jsonl",
@@ -25,9 +25,10 @@ rule evaluate_adapter:
         max_new_tokens=lookup("evaluate/max_new_tokens", within=config),
         resamples=lookup("evaluate/resamples", within=config),
         seed=lookup("evaluate/seed", within=config),
+        devices=ON_GPUS,
         threads=lookup("threads", within=config),
     shell:
-        "python scripts/step.py --env tune --threads {params.threads:q} --log {log:q}"
+        "python scripts/step.py --env tune {params.devices:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
         " --input files {input.files:q} --input adapter-files {input.adapter:q} --input test {input.test:q}"
         " --output scores {output.scores:q} --output predictions {output.predictions:q}"
         " --param limit {params.limit:q} --param max-new-tokens {params.max_new_tokens:q}"

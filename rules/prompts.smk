@@ -4,7 +4,7 @@
 rule format_prompts:
     """Run the adapter's jq program over one split."""
     input:
-        venv=venv_marker("workflow"),
+        venv=venv("workflow"),
         program=lookup("adapters/{adapter}/prompt", within=config),
         curated="results/curated/law-qa-{split}.jsonl",
     output:
@@ -20,7 +20,7 @@ rule format_prompts:
     params:
         code=code("workflow", "scripts/format_prompts.py"),
     shell:
-        "python scripts/step.py --env workflow --log {log:q}"
+        "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
         " --input program {input.program:q} --input curated {input.curated:q}"
         " --output prompts {output.prompts:q}"
         " -- scripts/format_prompts.py"

@@ -4,7 +4,7 @@
 rule report:
     """Write the report, a single file that needs no network."""
     input:
-        venv=venv_marker("workflow"),
+        venv=venv("workflow"),
         template="scripts/report.html.jinja",
         ledger="results/curated/ledger.parquet",
         metrics=expand(rules.tune_adapter.output.metrics, adapter=config["adapters"]),
@@ -24,9 +24,10 @@ rule report:
         runtime="10m",
     params:
         code=code("workflow", "scripts/report.py"),
-        settings=json.dumps(config, sort_keys=True),
+        # The runtime is no setting of the result: the same bytes come out of any.
+        settings=json.dumps({key: config[key] for key in config if key != "runtime"}, sort_keys=True),
     shell:
-        "python scripts/step.py --env workflow --log {log:q}"
+        "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
         " --input template {input.template:q} --input ledger {input.ledger:q} --input metrics {input.metrics:q}"
         " --input scores {input.scores:q} --input predictions {input.predictions:q}"
         " --input staged {input.staged:q} --input ready {input.ready:q}"

@@ -4,7 +4,7 @@
 rule split_records:
     """Divide the records that have an answer 80/10/10; note those that have none."""
     input:
-        venv=venv_marker("curate"),
+        venv=venv("curate"),
         records="results/raw/records.jsonl",
     output:
         train="results/split/train.jsonl",
@@ -24,7 +24,7 @@ rule split_records:
         method=lookup("split/method", within=config),
         seed=lookup("split/seed", within=config),
     shell:
-        "python scripts/step.py --env curate --log {log:q}"
+        "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
         " --input records {input.records:q}"
         " --output train {output.train:q} --output val {output.val:q} --output test {output.test:q}"
         " --output unusable {output.unusable:q}"

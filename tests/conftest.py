@@ -12,6 +12,8 @@ import pytest
 from hermetic.artifacts import artifacts
 from hermetic.digests import file_digest
 
+pytest_plugins = ["docker_fixtures"]  # a Docker Engine and a registry, for those that ask
+
 ROOT = Path(__file__).parents[1]
 # Everything that needs no server.
 STORE = (

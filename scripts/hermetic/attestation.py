@@ -15,6 +15,7 @@ from hermetic.action import Action
 from hermetic.closure import SCRIPTS, closure
 from hermetic.digests import file_digest
 from hermetic.environments import lock_digest, lock_file
+from hermetic.execution import Ran
 
 LINEAGE = Path("results/lineage")
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -27,8 +28,10 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def statement(step: str, action: Action, outputs: dict[Path, str], started: datetime.datetime) -> dict[str, Any]:
-    """Return the statement that `outputs` (path → sha256) were made by `action`."""
+def statement(
+    step: str, action: Action, outputs: dict[Path, str], started: datetime.datetime, ran: Ran
+) -> dict[str, Any]:
+    """Return the statement that `outputs` (path → sha256) were made by `action`, which ran as `ran` says."""
     return {
         "_type": STATEMENT,
         "subject": [_resource(path, digest) for path, digest in sorted(outputs.items())],
@@ -50,11 +53,11 @@ def statement(step: str, action: Action, outputs: dict[Path, str], started: date
                     "devices": action.devices,
                     "network": action.network,
                 },
-                "resolvedDependencies": _dependencies(action),
+                "resolvedDependencies": [*_dependencies(action), *_image(ran)],
             },
             "runDetails": {
                 "builder": {
-                    "id": "urn:hermetic-step-runner:host",
+                    "id": f"urn:hermetic-step-runner:{ran.runtime}",
                     "version": {"python": platform.python_version(), "platform": platform.platform()},
                 },
                 "metadata": {
@@ -66,8 +69,9 @@ def statement(step: str, action: Action, outputs: dict[Path, str], started: date
                     {
                         "name": "run",
                         "annotations": {
-                            "runtime": "host",
-                            "isolation": "none",
+                            "runtime": ran.runtime,
+                            "isolation": ran.isolation,
+                            "imageId": ran.image_id,
                             "host": socket.gethostname(),
                             "user": getpass.getuser(),
                             "slurmJob": os.environ.get("SLURM_JOB_ID"),
@@ -96,6 +100,14 @@ def _dependencies(action: Action) -> list[dict[str, Any]]:
         lock_file(action.environment): lock_digest(action.environment),
     }
     return [*(_resource(path, digest) for path, digest in sorted(files.items())), *_commit()]
+
+
+def _image(ran: Ran) -> list[dict[str, Any]]:
+    """Return the image that was executed, by its manifest's digest."""
+    if not ran.image:
+        return []
+    repository, _, digest = ran.image.partition("@sha256:")
+    return [{"name": "image", "uri": f"docker://{repository}", "digest": {"sha256": digest}}]
 
 
 def _commit() -> list[dict[str, Any]]:

@@ -9,7 +9,11 @@ SCRIPTS = Path(__file__).parents[1]
 
 
 def closure(script: str | Path) -> list[Path]:
-    """Return the script and every module of ours that it imports, directly or not, sorted by path."""
+    """Return the script, every module of ours that it imports and every script that it names, directly or not.
+
+    A script is named by a string that is its file's name, as in `Path(__file__).with_name("vllm_server.py")`. Sorted
+    by path.
+    """
     found: set[Path] = set()
     waiting = [Path(script).resolve()]
     while waiting:
@@ -27,13 +31,20 @@ def code_digest(script: str | Path) -> str:
 
 def _imports(path: Path) -> list[Path]:
     names: set[str] = set()
+    started: list[Path] = []
     for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return [file for name in names for file in _files(name)]
+        elif isinstance(node, ast.Constant) and _is_script(node.value):
+            started.append(SCRIPTS / node.value)
+    return [file for name in names for file in _files(name)] + started
+
+
+def _is_script(value: object) -> bool:
+    return isinstance(value, str) and value.endswith(".py") and "/" not in value and (SCRIPTS / value).is_file()
 
 
 def _files(module: str) -> list[Path]:

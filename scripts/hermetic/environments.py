@@ -5,6 +5,7 @@ from pathlib import Path
 from faults import BadInput
 from hermetic.digests import file_digest
 
+ENVIRONMENTS = ("workflow", "curate", "tune", "serve")
 CONTAINERS = Path("containers")
 VENVS = Path(".venvs")
 
@@ -44,4 +45,4 @@ def interpreter(environment: str) -> Path:
         raise BadInput(
             f"{VENVS / environment}: not what {lock} says; python scripts/install_environment.py {environment}"
         )
-    return (VENVS / environment / "bin" / "python").absolute()
+    return (VENVS / environment).resolve() / "bin" / "python"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from loopback_hub import COMMIT, FILE, REPO, hub
 
-from pin_sources import with_values
+from yaml_edit import with_values
 
 RECORD = {
     "question_id": 7,
@@ -140,7 +140,7 @@ def test_what_cannot_be_pinned_leaves_the_lock_alone(tmp_path, content, change, 
     ],
 )
 def test_every_value_reads_back_as_it_was_written(text, value):
-    written = with_values(text, "law", {"licence": value})
+    written = with_values(text, ["datasets", "law"], {"licence": value})
     assert yaml.safe_load(written) == {"datasets": {"law": {"repo": "a", "licence": value}}}
     assert ("# why" in written) == ("# why" in text)
 

@@ -1,11 +1,13 @@
 """The step runner: what it hands to a script, what it refuses, and what is left when a step fails or is killed."""
 
+import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,7 +126,10 @@ def test_missing_input_is_refused(step, project):
 def test_environment_is_an_allow_list(step, project, monkeypatch):
     monkeypatch.setenv("SECRET_OF_THE_SHELL", "x")
     monkeypatch.setenv("HF_TOKEN", "hf_x")
-    shows = COPY + "import os; pathlib.Path(arguments.copy).write_text(repr(dict(os.environ)))"
+    shows = COPY + (
+        "import os; from secret import secret\n"
+        "pathlib.Path(arguments.copy).write_text(repr(dict(os.environ)) + str(secret('HF_TOKEN')))"
+    )
     assert step(shows).returncode == 0
     seen = (project / "results/out.txt").read_text()
     assert "SECRET_OF_THE_SHELL" not in seen and "hf_x" not in seen
@@ -145,23 +150,22 @@ def test_stale_venv_is_refused(step, project):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_killed_runner_leaves_no_child_and_no_output(project, number):
     (project / "scripts/copy_text.py").write_text(
-        "import os, pathlib, time\npathlib.Path(os.environ['HOME'], 'pid').write_text(str(os.getpid()))\ntime.sleep(60)"
+        "import os, pathlib, time\npathlib.Path(os.environ['TMPDIR'], 'begun').touch()\ntime.sleep(60)"
     )
-    runner = subprocess.Popen(command(), cwd=project, stderr=subprocess.PIPE)
-    child = None
+    mark = uuid.uuid4().hex
+    runner = subprocess.Popen(command("copy_text.py", "--param", "mark", mark), cwd=project, stderr=subprocess.PIPE)
     for _ in range(200):
-        if found := [path for path in project.glob("results/.attempts/*/scratch/pid") if path.read_text()]:
-            child = int(found[0].read_text())
+        if list(project.glob("results/.attempts/*/scratch/begun")):
             break
         time.sleep(0.05)
-    assert child, "the script never started"
+    assert marked(mark) - {runner.pid}, "the script never started"
     runner.send_signal(number)
     runner.wait(20)
     runner.stderr.close()
     deadline = time.monotonic() + 10
-    while _alive(child) and time.monotonic() < deadline:
+    while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _alive(child)
+    assert not marked(mark)
     assert not (project / "results/out.txt").exists()
     (project / "scripts/copy_text.py").write_text(COPY)
     again = subprocess.run(command(), cwd=project, capture_output=True, text=True, check=False)
@@ -169,8 +173,11 @@ def test_killed_runner_leaves_no_child_and_no_output(project, number):
     assert not [path for path in project.glob("results/.attempts/*") if path.is_dir()]
 
 
-def _alive(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
+def marked(mark: str) -> set[int]:
+    """Return the processes, living ones, that have `mark` on their command line."""
+    found = set()
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if mark in (process / "cmdline").read_text(errors="replace"):
+                found.add(int(process.name))
+    return found

@@ -1,0 +1,42 @@
+"""Runtime `apptainer`: the image by digest, without a daemon, as clusters have it."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+
+from faults import BadInput
+from hermetic.action import Action
+from hermetic.attempt import Attempt
+from hermetic.docker import PATH, PYTHON
+from hermetic.execution import Execution, Ran, child
+from hermetic.images import Image, image_of
+from hermetic.limits import Limits
+from hermetic.sandbox import HOME, SCRATCH, SECRETS, WORK, mounts
+from hermetic.sandbox import command as script_command
+from hermetic.variables import variables
+
+
+@contextlib.contextmanager
+def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Execution]:
+    """Start the script with `apptainer exec`. Memory and processes are for the scheduler to bound."""
+    if not shutil.which("apptainer"):
+        raise BadInput("runtime apptainer: no such command on this machine: install apptainer, or set runtime: host")
+    image = image_of(action.environment)
+    secrets = SECRETS if place.secrets else None
+    inside = variables(action, PATH, HOME, SCRATCH, secrets)
+    # Apptainer hands these over and keeps them from the command line.
+    environment = {f"APPTAINERENV_{name}": value for name, value in inside.items()}
+    network = "the machine's network" if action.network else "no network"
+    ran = Ran("apptainer", f"apptainer --containall, {network}", image.reference, image.image_id)
+    with child(command(action, place, image), {"PATH": PATH, **environment}, ran) as execution:
+        yield execution
+
+
+def command(action: Action, place: Attempt, image: Image) -> list[str]:
+    """Return the command line."""
+    words = ["apptainer", "--silent", "exec", "--containall", "--no-home", "--no-privs"]
+    words += [] if action.network else ["--net", "--network", "none"]
+    words += ["--nv"] if action.devices else []
+    for mount in mounts(action, place):
+        words += ["--bind", f"{mount.source}:{mount.target}:{'rw' if mount.writable else 'ro'}"]
+    return [*words, "--pwd", str(WORK), f"docker://{image.reference}", *script_command(action, PYTHON)]

@@ -1,0 +1,130 @@
+"""Runtime `docker`: the step runs in its environment's image, by digest, and sees nothing that it did not declare."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from child_group import ended_by_signals
+from faults import BadInput
+from hermetic.action import Action
+from hermetic.attempt import Attempt, abandoned
+from hermetic.docker_engine import engine, require
+from hermetic.execution import SECONDS_TO_END, Execution, Ran
+from hermetic.images import image_of
+from hermetic.limits import Limits
+from hermetic.sandbox import HOME, SCRATCH, SECRETS, WORK, command, mounts
+from hermetic.variables import variables
+
+PYTHON = "/opt/env/bin/python"
+PATH = "/opt/env/bin:/usr/local/bin:/usr/bin:/bin"
+LABEL = "hermetic-step"
+HOME_MEGABYTES = 256
+ISOLATION = "container: read-only root, no capabilities, no new privileges, own uid"
+
+
+@contextlib.contextmanager
+def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Execution]:
+    """Start the script in a container; stop and remove the container on leaving, and on TERM or INT."""
+    image = image_of(action.environment)
+    with ended_by_signals(), engine() as client:
+        _reap(client)
+        configuration = _configuration(client, action, place, limits, require(client, image))
+        identity = None
+        try:
+            identity = client.create_container_from_config(configuration)["Id"]
+            output = client.attach(identity, stream=True)
+            client.start(identity)
+            executed = client.inspect_container(identity)["Image"]
+            network = "the machine's network" if action.network else "no network"
+            ran = Ran("docker", f"{ISOLATION}, {network}", image.reference, executed)
+            yield Execution(_lines(output), lambda: _code(client, identity, limits), ran)
+        finally:
+            if identity:
+                client.stop(identity, timeout=SECONDS_TO_END)
+                client.remove_container(identity, force=True)
+
+
+def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, image: str) -> dict[str, Any]:
+    """Return the container's configuration, as the engine's API takes it."""
+    from docker.types import DeviceRequest, Mount, Ulimit
+
+    uid, gid = os.getuid(), os.getgid()
+    secrets = SECRETS if place.secrets else None
+    host = client.create_host_config(
+        mounts=[
+            Mount(str(mount.target), str(mount.source), type="bind", read_only=not mount.writable)
+            for mount in mounts(action, place)
+        ],
+        tmpfs={str(HOME): f"size={HOME_MEGABYTES}m,uid={uid},gid={gid},mode=0700", "/tmp": f"uid={uid},gid={gid}"},
+        read_only=True,
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        network_mode="host" if action.network else "none",
+        pids_limit=limits.processes,
+        mem_limit=f"{limits.memory}m" if limits.memory else None,
+        memswap_limit=f"{limits.memory}m" if limits.memory else None,
+        shm_size=f"{limits.shared_memory}m" if limits.shared_memory else None,
+        ulimits=[_ulimit(Ulimit, text) for text in limits.ulimits],
+        device_requests=[DeviceRequest(device_ids=_devices(action.devices), capabilities=[["gpu"]])]
+        if action.devices
+        else None,
+        # A name for itself, which libraries of distributed training look up even for one process.
+        extra_hosts=None if action.network else {LABEL: "127.0.0.1"},
+        init=True,
+        log_config={"Type": "none"},  # what a step prints goes to its log and nowhere else
+    )
+    environment = variables(action, PATH, HOME, SCRATCH, secrets)
+    return client.create_container_config(
+        image=image,
+        command=command(action, PYTHON),
+        entrypoint=[],
+        user=f"{uid}:{gid}",
+        hostname=None if action.network else LABEL,
+        working_dir=str(WORK),
+        environment=environment,
+        labels={LABEL: str(place.lock), f"{LABEL}.host": socket.gethostname(), f"{LABEL}.pid": str(os.getpid())},
+        host_config=host,
+    )
+
+
+def _ulimit(kind: Any, text: str) -> Any:
+    name, _, value = text.partition("=")
+    return kind(name=name, soft=int(value), hard=int(value))
+
+
+def _devices(count: int) -> list[str]:
+    """Return the ids of the GPUs: those that the scheduler gave to this process, else the first `count`."""
+    given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if given and len(given) < count:
+        raise BadInput(f"this step asks for {count} GPUs, but CUDA_VISIBLE_DEVICES names {len(given)}")
+    return given[:count] if given else [str(index) for index in range(count)]
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if rest:
+        yield rest + b"\n"
+
+
+def _code(client: Any, identity: str, limits: Limits) -> int:
+    code = int(client.wait(identity)["StatusCode"])
+    if code and client.inspect_container(identity)["State"]["OOMKilled"]:
+        raise BadInput(f"it needs more than its {limits.memory} MB of memory: raise mem_mb in its rule's resources")
+    return code
+
+
+def _reap(client: Any) -> None:
+    """Remove the containers of runners on this host that were killed: those whose attempt's lock nobody holds."""
+    from docker.errors import APIError
+
+    ours = {"label": [LABEL, f"{LABEL}.host={socket.gethostname()}"]}
+    for container in client.containers(all=True, filters=ours):
+        if abandoned(Path(container["Labels"][LABEL])):
+            with contextlib.suppress(APIError):  # another runner was quicker
+                client.remove_container(container["Id"], force=True)

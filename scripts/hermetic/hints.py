@@ -1,0 +1,50 @@
+"""Why a step failed in its sandbox: what it reached for and had not declared, and the option that declares it."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hermetic.action import Action
+from hermetic.sandbox import OUT, SCRATCH, WORK
+
+MISSING = re.compile(r"No such file or directory: '([^']+)'|^(?:error: )?(\S+): no such file")
+READ_ONLY = re.compile(r"Read-only file system: '([^']+)'")
+NETWORK = re.compile(
+    r"Network is unreachable|Name or service not known|Temporary failure in name resolution|Cannot assign requested",
+)
+VARIABLE = re.compile(r"KeyError: '([A-Z][A-Z0-9_]+)'|secret ([A-Z][A-Z0-9_]+): not given")
+FULL = re.compile(r"No space left on device")
+
+
+def undeclared(lines: Sequence[str], action: Action) -> str | None:
+    """Return what the last lines of a failed step show that it had not declared, or None."""
+    for line in reversed(lines):
+        if FULL.search(line):
+            return "the disk is full: free some space below results/"
+        if found := VARIABLE.search(line):
+            name = found[1] or found[2]
+            if name in os.environ and name not in action.secrets:
+                return f"it reads {name}, which it does not declare: add --secret {name} to its rule"
+        if found := READ_ONLY.search(line):
+            return f"it writes {_shown(found[1])}, which is no output of its: add --output NAME {_shown(found[1])}"
+        if (found := MISSING.search(line)) and (hint := _input(_shown(found[1] or found[2]), action)):
+            return hint
+        if NETWORK.search(line) and not action.network:
+            return "it opens a connection, but declares no network: add --network to its rule"
+    return None
+
+
+def _shown(path: str) -> str:
+    """Return a path of the sandbox as the rules name it."""
+    for root in (WORK, OUT):
+        if Path(path).is_relative_to(root):
+            return str(Path(path).relative_to(root))
+    return path
+
+
+def _input(path: str, action: Action) -> str | None:
+    declared = {str(file) for files in (*action.inputs.values(), *action.outputs.values()) for file in files}
+    if path in declared or Path(path).is_relative_to(SCRATCH) or not Path(path).exists():
+        return None
+    return f"it reads {path}, which it does not declare: add --input NAME {path} to its rule"

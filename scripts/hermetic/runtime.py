@@ -1,0 +1,65 @@
+"""Which runtime a step runs in: `docker`, `apptainer`, `host`, or `auto`, which takes what is there and says so."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from faults import BadInput
+from hermetic import apptainer, docker, docker_engine, host
+from hermetic.action import Action
+from hermetic.attempt import Attempt
+from hermetic.closure import code_digest
+from hermetic.digests import combine
+from hermetic.environments import lock_digest, venv_marker
+from hermetic.execution import Execution
+from hermetic.images import image_of
+from hermetic.limits import Limits
+
+Runner = Callable[[Action, Attempt, Limits], AbstractContextManager[Execution]]
+RUNNERS: dict[str, Runner] = {"docker": docker.running, "apptainer": apptainer.running, "host": host.running}
+
+
+class Runtime:
+    """The runtime of a build, and what the rules tell Snakemake of it. `reason` says why it was taken."""
+
+    def __init__(self, wanted: str, environments: Iterable[str]) -> None:
+        """Raises `BadInput` if a runtime is asked for that is not there, or that lacks an image by digest."""
+        self.name, self.reason = wanted, "as configured"
+        if wanted == "auto":
+            self.name, self.reason = _whatever_is_there(environments)
+            return
+        if wanted in ("docker", "apptainer"):
+            for environment in environments:
+                image_of(environment)
+        if wanted == "apptainer" and not shutil.which("apptainer"):
+            raise BadInput("runtime: apptainer: no such command on this machine: install it, or set runtime: auto")
+        if wanted == "docker":
+            docker_engine.ping()
+
+    def venv(self, environment: str) -> list[Path]:
+        """Return what a rule needs of an environment before it runs: its venv, or nothing where an image has it."""
+        return [venv_marker(environment)] if self.name == "host" else []
+
+    def code(self, environment: str, script: str) -> str:
+        """Return one digest of what a rule runs: the environment's lock, its image if it runs in one, the script.
+
+        Of the script it covers every module of ours in it, so that Snakemake notices a change in any.
+        """
+        parts = {"lock": lock_digest(environment), "script": code_digest(script).removeprefix("h1:")}
+        if self.name != "host":
+            parts["image"] = image_of(environment).digest or ""
+        return combine(parts)
+
+
+def _whatever_is_there(environments: Iterable[str]) -> tuple[str, str]:
+    images = []
+    for environment in environments:
+        with contextlib.suppress(BadInput):
+            images.append(image_of(environment))
+            continue
+        return "host", f"no image of {environment} is known by digest (make images)"
+    if docker_engine.answers(images):
+        return "docker", "an engine answers and has every image"
+    return "host", "no Docker engine answers that has every image"

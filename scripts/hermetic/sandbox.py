@@ -1,0 +1,46 @@
+"""What a step sees of the files of this machine, laid out the same in every runtime that can hide the rest."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermetic.action import Action
+from hermetic.attempt import Attempt
+from hermetic.closure import SCRIPTS, closure
+from hermetic.variables import certificates
+
+WORK = Path("/checkout")  # the checkout, of which only what is declared is there
+OUT = Path("/out")
+SCRATCH = Path("/scratch")
+HOME = Path("/home/step")
+SECRETS = Path("/run/secrets")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file or folder of the machine and where the step finds it."""
+
+    source: Path
+    target: Path
+    writable: bool = False
+
+
+def mounts(action: Action, place: Attempt) -> list[Mount]:
+    """Return what the step sees: its inputs, its script with every module of ours in it, its output and scratch."""
+    found = {Path(os.path.normpath(WORK / path)): path for paths in action.inputs.values() for path in paths}
+    found |= {WORK / SCRIPTS.name / path.relative_to(SCRIPTS): path for path in closure(action.script)}
+    if action.network and (bundle := certificates()):
+        found[bundle] = bundle
+    if place.secrets:
+        found[SECRETS] = place.secrets
+    return [
+        *(Mount(source.resolve(), target) for target, source in sorted(found.items())),
+        Mount(place.out, OUT, writable=True),
+        Mount(place.scratch, SCRATCH, writable=True),
+    ]
+
+
+def command(action: Action, python: str | Path) -> list[str]:
+    """Return the step's command line inside the layout."""
+    script = Path(SCRIPTS.name) / action.script.resolve().relative_to(SCRIPTS)
+    return [str(python), str(script), *action.arguments(OUT)]

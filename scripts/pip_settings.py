@@ -1,0 +1,16 @@
+"""The package indexes that pip is set up with on this machine, for programs that read none of pip's configuration."""
+
+import re
+import subprocess
+from pathlib import Path
+
+
+def pip_settings(python: str | Path) -> dict[str, str]:
+    """Return pip's settings by name, as `python -m pip config list` merges them; the last one of a name counts."""
+    listed = subprocess.run([str(python), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    return dict(re.findall(r"^(?:.*\.)?([\w-]+)='(.*)'$", listed.stdout, re.MULTILINE))
+
+
+def index_urls(settings: dict[str, str]) -> list[str]:
+    """Return the extra indexes. uv takes none from a folder; find-links serves there."""
+    return [index for index in settings.get("extra-index-url", "").split() if index.startswith("http")]

@@ -1,0 +1,55 @@
+"""Change values in a YAML file that people write: comments, order and layout stay."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def with_values(text: str, where: Sequence[str], values: dict[str, Any]) -> str:
+    """Return the text with the values of the mapping at `where` replaced where they stand, or added to it."""
+    entry = yaml.compose(text)
+    for name in where:
+        entry = next(value for key, value in entry.value if key.value == name)
+    present = {key.value: value for key, value in entry.value}
+    edits = []
+    for key, value in values.items():
+        if key in present:
+            start, end = present[key].start_mark.index, present[key].end_mark.index
+            # A key with nothing behind its colon has an empty value right there.
+            edits.append((start, end, spelled(value) if start < end else f" {spelled(value)}"))
+    absent = {key: value for key, value in values.items() if key not in present}
+    if absent:
+        first = entry.value[0][0].start_mark
+        between = ", " if entry.flow_style else "\n" + " " * first.column
+        added = "".join(f"{key}: {spelled(value)}{between}" for key, value in absent.items())
+        edits.append((first.index, first.index, added))
+    for start, end, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def spelled(value: Any) -> str:
+    """Spell a scalar so that YAML reads it back as it is: JSON is YAML; quotes only where they are needed."""
+    if isinstance(value, str):
+        with contextlib.suppress(yaml.YAMLError):
+            if yaml.safe_load(f"[{value}]") == [value]:
+                return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    part = Path(f"{path}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def show_changes(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Print every value that changes, old → new."""
+    for key, value in new.items():
+        if old.get(key) != value:
+            print(f"  {key}: {spelled(old.get(key))} → {spelled(value)}", flush=True)

@@ -1,0 +1,63 @@
+"""Images: the same inputs give the same digest, and the lock says what is in the registry."""
+
+import json
+import subprocess
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from hermetic.digests import file_digest
+from hermetic.images import read_images
+
+pytestmark = [pytest.mark.slow, pytest.mark.containers]
+ENVIRONMENTS = ("workflow", "curate", "tune", "serve")
+
+
+def skopeo(*arguments: str) -> bytes:
+    return subprocess.run(
+        ["skopeo", "inspect", "--tls-verify=false", *arguments], capture_output=True, check=True
+    ).stdout
+
+
+def test_the_lock_says_what_the_registry_has(published, registry):
+    images = read_images(published.folder / "containers/images.lock.yaml")
+    for environment in ENVIRONMENTS:
+        image = images[environment]
+        assert image.repository == f"{registry}/adapter/{environment}"
+        described = json.loads(skopeo(f"docker://{image.reference}"))
+        assert described["Digest"] == image.digest
+        assert described["Created"] == image.created
+        manifest = json.loads(skopeo("--raw", f"docker://{image.reference}"))
+        assert manifest["config"]["digest"] == image.image_id
+        assert sum(layer["size"] for layer in manifest["layers"]) == image.size
+        assert image.lock == file_digest(ROOT / f"containers/{environment}/requirements.lock")
+
+
+def test_production_images_stay_in_the_lock_and_say_that_nobody_checked_them(published):
+    images = read_images(published.folder / "containers/images.lock.yaml")
+    listed = yaml.safe_load((ROOT / "containers/images.yaml").read_text())
+    assert set(listed) < set(images)
+    assert {images[name].verified for name in listed} == {"not verified"}
+
+
+def test_the_same_inputs_give_the_same_digest(published, engine):
+    lock = published.folder / "containers/images.lock.yaml"
+    before, base = read_images(lock)["workflow"], yaml.safe_load(local(published).read_text())["base"]
+    done = subprocess.run(
+        [
+            ROOT / ".venvs/workflow/bin/python", "scripts/build_images.py", "--environment", "workflow",
+            "--registry", before.repository.removesuffix("/workflow"),
+        ],
+        cwd=published.folder, env=engine.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert read_images(lock)["workflow"] == before
+    assert yaml.safe_load(local(published).read_text())["base"] == base
+    kept = published.folder / f".images/debian-{base['sha256']}.tar"
+    assert file_digest(kept) == base["sha256"]
+    assert any(package.startswith("python3.11=") for package in base["packages"])
+
+
+def local(published):
+    return published.folder / "containers/images.local.lock.yaml"

@@ -1,0 +1,94 @@
+"""The containers' configuration, without an engine: what a GPU step gets and no other, and apptainer's command line."""
+
+from pathlib import Path
+
+import pytest
+from docker import APIClient
+
+from faults import BadInput
+from hermetic import apptainer, docker
+from hermetic.action import Action
+from hermetic.attempt import Attempt
+from hermetic.images import Image
+from hermetic.limits import Limits
+
+ROOT = Path(__file__).parents[2]
+IMAGE = Image("tune", "registry.example/adapter/tune", digest=f"sha256:{'a' * 64}")
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Attempt(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def action(**changes):
+    declared = {"inputs": {"lock": [Path("data.lock.yaml")]}, "outputs": {"ready": [Path("results/x.json")]}}
+    return Action(Path("scripts/tune_adapter.py"), "tune", params={"seed": ["1"]}, **{**declared, **changes})
+
+
+def configuration(place, limits=None, **changes):
+    client = APIClient(base_url="unix:///nowhere", version="1.41")  # makes configurations, asks no engine
+    return docker._configuration(client, action(**changes), place, limits or Limits(), "sha256:1")
+
+
+def test_a_cpu_step_gets_nothing_of_a_gpu(place):
+    host = configuration(place)["HostConfig"]
+    assert not host.get("DeviceRequests") and not host.get("Ulimits") and "ShmSize" not in host
+    assert host["NetworkMode"] == "none" and host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"] and host["Init"] is True
+
+
+def test_a_gpu_step_gets_what_the_tutorial_gives_it(place):
+    """`--gpus all --shm-size=8g --ulimit memlock=-1`, the GPUs by id."""
+    limits = Limits(memory=80000, shared_memory=8192, ulimits=("memlock=-1",))
+    host = configuration(place, limits, devices=2)["HostConfig"]
+    assert host["DeviceRequests"][0]["DeviceIDs"] == ["0", "1"]
+    assert host["DeviceRequests"][0]["Capabilities"] == [["gpu"]]
+    assert host["ShmSize"] == 8 * 2**30
+    assert host["Ulimits"] == [{"Name": "memlock", "Soft": -1, "Hard": -1}]
+    assert host["Memory"] == host["MemorySwap"] == 80000 * 2**20
+
+
+def test_a_gpu_step_takes_the_gpus_that_the_scheduler_gave(place, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert configuration(place, devices=2)["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == ["3", "5"]
+    with pytest.raises(BadInput, match="asks for 3 GPUs, but CUDA_VISIBLE_DEVICES names 2"):
+        configuration(place, devices=3)
+
+
+def test_only_what_is_declared_is_mounted(place):
+    mounts = {mount["Target"]: mount for mount in configuration(place)["HostConfig"]["Mounts"]}
+    assert mounts["/checkout/data.lock.yaml"]["ReadOnly"] and mounts["/checkout/scripts/tune_adapter.py"]["ReadOnly"]
+    assert [target for target, mount in mounts.items() if not mount["ReadOnly"]] == ["/out", "/scratch"]
+    assert "/checkout/scripts/step.py" not in mounts and "/checkout/config.yaml" not in mounts
+    assert "/checkout/scripts/nemo_tuning.py" in mounts
+
+
+def test_the_served_engine_is_part_of_the_check(place):
+    """Scripts that a script starts by their file's name belong to it as much as modules that it imports."""
+    step = Action(Path("scripts/check_deployment.py"), "serve", {}, {"ready": [Path("r.json")]}, {})
+    client = APIClient(base_url="unix:///nowhere", version="1.41")
+    host = docker._configuration(client, step, place, Limits(), "sha256:1")["HostConfig"]
+    targets = {mount["Target"] for mount in host["Mounts"]}
+    assert {"/checkout/scripts/vllm_server.py", "/checkout/scripts/nim_paths.py"} <= targets
+
+
+def test_apptainers_command_line(place):
+    words = apptainer.command(action(), place, IMAGE)
+    assert words[:4] == ["apptainer", "--silent", "exec", "--containall"]
+    assert "--net" in words and "--nv" not in words
+    assert f"{ROOT / 'data.lock.yaml'}:/checkout/data.lock.yaml:ro" in words
+    assert f"{place.out}:/out:rw" in words
+    at = words.index(f"docker://{IMAGE.reference}")
+    assert words[at + 1 :] == [
+        "/opt/env/bin/python", "scripts/tune_adapter.py", "--lock", "data.lock.yaml", "--ready", "/out/results/x.json",
+        "--seed", "1",
+    ]  # fmt: skip
+    with_gpu = apptainer.command(action(devices=1, network=True), place, IMAGE)
+    assert "--nv" in with_gpu and "--net" not in with_gpu
