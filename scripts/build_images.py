@@ -22,7 +22,7 @@ from hermetic.images import LOCAL, PUBLISHED, Image, read_images
 from hermetic.variables import certificates
 from image_lock import record_base, record_image
 from image_tools import PREFIX, SAME_BYTES, call, need, on_this_machine
-from pip_settings import index_urls, pip_settings
+from pip_settings import index_urls, pip_settings, wheel_folders
 
 WORKFLOW = VENVS / "workflow" / "bin"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -68,7 +68,7 @@ def build(environment: str, base: str, registry: str, log: Path) -> Image:
         tools = Path(folder) / "build"
         cache = subprocess.run([WORKFLOW / "uv", "cache", "dir"], capture_output=True, text=True, check=True)
         mounts = [f"{tools}:/build:ro", f"{cache.stdout.strip()}:/cache"]
-        mounts += [f"{link}:{link}:ro" for link in _wheel_folders(settings)]
+        mounts += [f"{link}:{link}:ro" for link in wheel_folders(settings)]
         command = ["buildah", "build", *SAME_BYTES, "--isolation", "chroot", "--build-arg", f"BASE={base}"]
         command += [word for mount in mounts for word in ("--volume", mount)]
         command += ["--tag", f"{name}:{tag}", str(CONTAINERS / environment)]
@@ -133,10 +133,6 @@ def _stage(folder: Path, settings: dict[str, str], indexes: list[str]) -> None:
     (folder / "uv.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if bundle := certificates():
         shutil.copy(bundle, folder / "certificates.crt")
-
-
-def _wheel_folders(settings: dict[str, str]) -> list[str]:
-    return [link for link in settings.get("find-links", "").split() if Path(link).is_dir()]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,11 @@ def pip_settings(python: str | Path) -> dict[str, str]:
     return dict(re.findall(r"^(?:.*\.)?([\w-]+)='(.*)'$", listed.stdout, re.MULTILINE))
 
 
+def wheel_folders(settings: dict[str, str]) -> list[str]:
+    """Return the folders of wheels that pip also looks into."""
+    return [link for link in settings.get("find-links", "").split() if Path(link).is_dir()]
+
+
 def index_urls(settings: dict[str, str]) -> list[str]:
     """Return the extra indexes. uv takes none from a folder; find-links serves there."""
     return [index for index in settings.get("extra-index-url", "").split() if index.startswith("http")]

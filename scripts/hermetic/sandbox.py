@@ -1,6 +1,7 @@
 """What a step sees of the files of this machine, laid out the same in every runtime that can hide the rest."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.closure import SCRIPTS, closure
 from hermetic.variables import certificates
+from pip_settings import pip_settings, wheel_folders
 
 WORK = Path("/checkout")  # the checkout, of which only what is declared is there
 OUT = Path("/out")
@@ -29,8 +31,10 @@ def mounts(action: Action, place: Attempt) -> list[Mount]:
     """Return what the step sees: its inputs, its script with every module of ours in it, its output and scratch."""
     found = {Path(os.path.normpath(WORK / path)): path for paths in action.inputs.values() for path in paths}
     found |= {WORK / SCRIPTS.name / path.relative_to(SCRIPTS): path for path in closure(action.script)}
-    if action.network and (bundle := certificates()):
-        found[bundle] = bundle
+    if action.network:
+        found |= {Path(folder): Path(folder) for folder in wheel_folders(pip_settings(sys.executable))}
+        if bundle := certificates():
+            found[bundle] = bundle
     if place.secrets:
         found[SECRETS] = place.secrets
     return [

@@ -88,3 +88,45 @@ def hub(content: bytes, licence: str = "cc-by-sa-4.0", token: str | None = None)
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def model_hub(folder: Path) -> Iterator[str]:
+    """Serve the files of `folder` as the model someone/tiny at COMMIT, to the bearer of `sesame`; give its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            file = folder / Path(self.path).name
+            body, error = b"", None
+            if self.headers["Authorization"] != "Bearer sesame":
+                error = (401, "GatedRepo")
+            elif self.path in ("/api/models/someone/tiny", "/api/models/someone/tiny/revision/main"):
+                body = json.dumps({"id": "someone/tiny", "sha": COMMIT}).encode()
+            elif self.path == f"/someone/tiny/resolve/{COMMIT}/{file.name}" and file.is_file():
+                body = file.read_bytes()
+            else:
+                error = (404, "EntryNotFound" if "/resolve/" in self.path else "RepoNotFound")
+            self.send_response(error[0] if error else 200)
+            if error:
+                self.send_header("X-Error-Code", error[1])
+            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_GET = do_HEAD
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

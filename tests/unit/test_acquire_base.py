@@ -2,19 +2,17 @@
 
 import hashlib
 import json
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from loopback_hub import COMMIT, model_hub
 from tiny_chain import ROOT, refused, run, sha256
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GGUF = b"GGUF, or so it says"
 
 
@@ -102,38 +100,9 @@ def test_unknown_base_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hub(tiny_base: Path) -> Iterator[str]:
-    """The address of a Hugging Face hub on the loopback that has the tiny base as someone/tiny, for one token."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            file = tiny_base / Path(self.path).name
-            known = self.path == f"/someone/tiny/resolve/{COMMIT}/{file.name}" and file.is_file()
-            allowed = self.headers["Authorization"] == "Bearer sesame"
-            body = file.read_bytes() if known and allowed else b""
-            self.send_response(401 if not allowed else 200 if known else 404)
-            if not allowed:
-                self.send_header("X-Error-Code", "GatedRepo")
-            elif not known:
-                self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        do_GET = do_HEAD
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    """The address of a hub that has the tiny base."""
+    with model_hub(tiny_base) as address:
+        yield address
 
 
 def hub_lock(base: Path, **more: Any) -> dict[str, Any]:

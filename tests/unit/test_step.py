@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -137,6 +138,16 @@ def test_environment_is_an_allow_list(step, project, monkeypatch):
     assert step(shows, "--secret", "HF_TOKEN").returncode == 0
     assert "hf_x" in (project / "results/out.txt").read_text()
     assert "hf_x" not in (project / "results/lineage/copy/one.json").read_text()
+
+
+def test_without_bubblewrap_the_attestation_says_so(step, project, monkeypatch):
+    isolations = []
+    for path in (os.environ["PATH"], "/nowhere"):
+        monkeypatch.setenv("PATH", path)
+        assert step(COPY).returncode == 0
+        document = json.loads((project / "results/lineage/copy/one.json").read_text())
+        isolations.append(document["predicate"]["runDetails"]["byproducts"][0]["annotations"]["isolation"])
+    assert isolations == ["bubblewrap" if shutil.which("bwrap", path=os.defpath) else "none", "none"]
 
 
 def test_stale_venv_is_refused(step, project):
