@@ -3,12 +3,14 @@
     .venvs/workflow/bin/python bench/full_job.py
 
 CPU seconds and peak memory are those that Snakemake's benchmark files hold, children included. The second clone finds
-uv's cache warm; the first does too where an environment was ever installed on the machine.
+uv's cache warm; the first does too where an environment was ever installed on the machine. Where a Docker Engine has
+every image (make images), a third clone builds in containers, and its artifacts are compared too.
 """
 
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,14 +22,19 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from hermetic.artifacts import artifacts  # noqa: E402
 from hermetic.digests import file_digest  # noqa: E402
+from hermetic.environments import ENVIRONMENTS  # noqa: E402
+from hermetic.images import LOCAL  # noqa: E402
+from hermetic.runtime import Runtime  # noqa: E402
 
 
 def main() -> None:
     """Build twice, compare, write the table."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as scratch:
-        builds = [_build(Path(scratch) / name) for name in ("first", "second")]
+        builds = [_build(Path(scratch) / name, "host") for name in ("first", "second")]
+        if Runtime("auto", ENVIRONMENTS).name == "docker":
+            builds.append(_build(Path(scratch) / "containers", "docker"))
         digests = [_digests(folder / "results") for folder, _ in builds]
-        different = sorted({name for name, _ in digests[0].items() ^ digests[1].items()})
+        different = sorted({name for other in digests[1:] for name, _ in digests[0].items() ^ other.items()})
         rows = _rows(builds[1][0] / "benchmarks")
         scores = {
             path.stem: json.loads(path.read_text()) for path in (builds[1][0] / "results/evaluation").glob("*.json")
@@ -38,10 +45,12 @@ def main() -> None:
     raise SystemExit(bool(different))
 
 
-def _build(folder: Path) -> tuple[Path, float]:
+def _build(folder: Path, runtime: str) -> tuple[Path, float]:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    if (ROOT / LOCAL).exists():
+        shutil.copy(ROOT / LOCAL, folder / LOCAL)
     began = time.monotonic()
-    subprocess.run(["make"], cwd=folder, check=True)
+    subprocess.run(["make", f"SNAKEMAKE=--config runtime={runtime}"], cwd=folder, check=True)
     return folder, time.monotonic() - began
 
 
@@ -73,7 +82,9 @@ def _table(
     lines = [
         "# The whole embedded job",
         "",
-        f"`make` in two clean clones, 2 cores: {seconds[0]:.0f} s and {seconds[1]:.0f} s, environments included.",
+        f"`make` in clean clones, {os.cpu_count()} cores, environments included: "
+        + ", ".join(f"{taken:.0f} s" for taken in seconds[:2])
+        + (f"; in containers, with Snakemake's environment alone: {seconds[2]:.0f} s." if seconds[2:] else "."),
         f"{artifacts} artifacts in results/ (attestations aside); different: {', '.join(different) or 'none'}.",
         "",
         "| step | wall s | CPU s | peak MB |",

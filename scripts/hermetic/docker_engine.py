@@ -8,6 +8,7 @@ from typing import Any
 
 from faults import BadInput
 from hermetic.images import Image
+from hermetic.terminal import StatusLine
 
 USUAL_ADDRESS = "unix:///var/run/docker.sock"
 
@@ -91,8 +92,10 @@ def _pull(client: Any, image: Image) -> None:
 
     if "/" not in image.repository or image.repository.startswith("localhost/"):
         raise BadInput(f"{image.reference}: not in this engine, and in no registry: run `make images`")
+    status = StatusLine()
     try:
         for event in client.pull(image.repository, tag=image.digest, stream=True, decode=True):
+            status.show(f"  pulling the image of {image.name}: {event.get('status', '')} {event.get('progress', '')}")
             if "error" in event:
                 raise BadInput(f"{image.reference}: cannot be pulled: {event['error']}: {_mend(event['error'])}")
     except NotFound as error:
@@ -100,11 +103,13 @@ def _pull(client: Any, image: Image) -> None:
     except APIError as error:
         reason = error.explanation or str(error)
         raise BadInput(f"{image.reference}: cannot be pulled: {reason}: {_mend(reason)}") from None
+    finally:
+        status.finish()
 
 
 def _mend(reason: str) -> str:
     if "unknown" in reason or "not found" in reason:
-        return "make pin --check shows what the registry has"
+        return "make pin CHECK=1 shows what the registry has"
     if "denied" in reason or "unauthorized" in reason or "authentication" in reason:
         return "docker login"
     return "is the registry up?"

@@ -16,6 +16,8 @@ import pytest
 from conftest import ROOT, Checkout
 
 PROGRAMS = ("dockerd", "docker-registry", "skopeo", "buildah", "mmdebstrap", "bwrap")
+# For work on these tests: a folder that keeps engine, registry and images from one run to the next.
+KEPT = os.environ.get("CONTAINERS_FOLDER")
 ORDINARY_USER = "nobody"  # every Debian has it, and it owns nothing
 
 
@@ -48,6 +50,10 @@ def folder() -> Iterator[Path]:
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing or os.getuid():
         pytest.skip(f"a Docker Engine of its own needs root and: {', '.join(missing or PROGRAMS)}")
+    if KEPT:
+        Path(KEPT).mkdir(exist_ok=True)
+        yield Path(KEPT)
+        return
     made = Path(tempfile.mkdtemp(prefix="containers-", dir="/var/tmp"))
     made.chmod(0o755)
     yield made
@@ -64,7 +70,7 @@ def engine(folder: Path) -> Iterator[Engine]:
 @contextlib.contextmanager
 def running_engine(folder: Path) -> Iterator[Engine]:
     """Start dockerd with everything of its own in `folder`."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     socket_file = folder / "docker.sock"
     command = [
         "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "--host", f"unix://{socket_file}",
@@ -86,9 +92,11 @@ def running_engine(folder: Path) -> Iterator[Engine]:
 def running_registry(folder: Path) -> Iterator[str]:
     """Start a registry; give its host and port."""
     folder.mkdir(exist_ok=True)
+    port = folder / "port"
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.bind(("127.0.0.1", int(port.read_text()) if port.exists() else 0))
+        port.write_text(str(probe.getsockname()[1]))
+    address = f"127.0.0.1:{port.read_text()}"
     (folder / "registry.yml").write_text(
         "version: 0.1\nlog: {level: error}\n"
         f"storage: {{filesystem: {{rootdirectory: {folder / 'data'}}}}}\nhttp: {{addr: '{address}'}}\n"
@@ -129,14 +137,20 @@ def registry(folder: Path) -> Iterator[str]:
 def published(folder: Path, engine: Engine, registry: str, tiny_base: Path) -> Checkout:
     """A checkout in which `make images REGISTRY=…` has built all four images and put them into the registry."""
     made = Checkout(folder / "checkout")
+    lock, before = made.folder / "containers/images.lock.yaml", folder / "images.lock.yaml"
+    shutil.rmtree(made.folder, ignore_errors=True)
     made.folder.mkdir()
     made.fill()
     shutil.copytree(tiny_base, made.folder / "tests/tiny/base")
+    if before.exists():
+        shutil.copy(before, lock)
+        return made
     done = subprocess.run(
         ["make", "images", f"REGISTRY={registry}/adapter"],
         cwd=made.folder, env=engine.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr + (made.folder / "logs/images.log").read_text()[-3000:]
+    shutil.copy(lock, before)
     return made
 
 
