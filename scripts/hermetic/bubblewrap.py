@@ -21,6 +21,7 @@ SETTINGS = (
     "/etc/group",
 )
 SETTINGS_WITH_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services")
+PROCESSORS = "/sys/devices/system"
 NAMESPACES = ("user", "ipc", "pid", "uts", "cgroup-try")
 
 
@@ -44,6 +45,8 @@ def command(action: Action, place: Attempt, python: Path) -> list[str]:
         )
     words += ["--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", str(HOME)]
     words += ["--dev-bind", "/dev", "/dev", "--ro-bind", "/sys", "/sys"] if action.devices else ["--dev", "/dev"]
+    # Which processors there are, as programs that place their threads ask.
+    words += [] if action.devices else ["--ro-bind", PROCESSORS, PROCESSORS]
     for mount in mounts(action, place):
         words += ["--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)]
     return [*words, "--remount-ro", "/", "--chdir", str(WORK), *script_command(action, python)]

@@ -81,9 +81,9 @@ def _found(client: Any, image: Image) -> dict[str, Any] | None:
     """Return what the engine says of the image, or None if it does not have it."""
     from docker.errors import ImageNotFound, NotFound
 
-    for name in (image.image_id, image.reference):
+    for name in filter(None, (image.image_id, image.reference)):
         with contextlib.suppress(ImageNotFound, NotFound):
-            return client.inspect_image(name) if name else None
+            return client.inspect_image(name)
     return None
 
 

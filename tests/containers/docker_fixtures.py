@@ -94,6 +94,7 @@ def running_registry(folder: Path) -> Iterator[str]:
     folder.mkdir(exist_ok=True)
     port = folder / "port"
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", int(port.read_text()) if port.exists() else 0))
         port.write_text(str(probe.getsockname()[1]))
     address = f"127.0.0.1:{port.read_text()}"
@@ -161,14 +162,20 @@ def project(folder: Path) -> Callable[[str], Path]:
     def make(name: str) -> Path:
         made = folder / name
         for part in ("scripts", "containers"):
-            shutil.copytree(ROOT / part, made / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / part, made / part, ignore=shutil.ignore_patterns("__pycache__", "images.local.lock.yaml")
+            )
         venv = made / ".venvs/workflow"
         # Of the system's Python, which that user may run; the step scripts of these tests need no package.
         subprocess.run(["/usr/bin/python3.11", "-m", "venv", "--without-pip", venv], check=True)
         shutil.copy(made / "containers/workflow/requirements.lock", venv)
         for package in PACKAGES:
             source = ROOT / ".venvs/workflow/lib/python3.11/site-packages" / package
-            shutil.copytree(source, made / "packages" / package, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                source,
+                made / "packages" / package,
+                ignore=shutil.ignore_patterns("__pycache__", "images.local.lock.yaml"),
+            )
         (made / "in.txt").write_text("in ")
         (made / "undeclared.txt").write_text("more")
         subprocess.run(["chown", "--recursive", f"{ORDINARY_USER}:", made], check=True)

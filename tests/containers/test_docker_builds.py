@@ -64,8 +64,9 @@ def test_nothing_is_left_and_nothing_is_done_twice(in_containers, engine):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
-def test_auto_takes_docker_where_every_image_is_there(in_containers, engine):
-    made, _ = in_containers
+def test_auto_takes_docker_where_every_image_is_there(in_containers, engine, tmp_path):
+    made = Checkout(tmp_path / "copy")
+    shutil.copytree(in_containers[0].folder, made.folder, symlinks=True)
     done = run(made, engine, "--config", "runtime=auto", "--forcerun", "split_records", "--", "results/split/val.jsonl")
     assert "runtime docker: an engine answers and has every image" in done.stderr
     without = made.snakemake("--config", "runtime=auto", "--forcerun", "split_records", "--", "results/split/val.jsonl")

@@ -30,7 +30,9 @@ WRITE = COPY + "copy.write_text(pathlib.Path(arguments.source).read_text())\n"
 def step(tmp_path, engine, published):
     """Run a script's text as the step `try` with runtime docker, in a project of its own."""
     for part in ("scripts", "containers"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "images.local.lock.yaml")
+        )
     shutil.copy(published.folder / "containers/images.lock.yaml", tmp_path / "containers")
     (tmp_path / "in.txt").write_text("in")
 
@@ -99,13 +101,14 @@ def test_image_of_another_lock(step):
     one_line(step(), "was built from another requirements.lock", "make images")
 
 
-def test_image_for_another_platform(step, image, engine, registry, folder):
+def test_image_for_another_platform(step, image, registry, tmp_path):
     name = f"{registry}/adapter/elsewhere"
-    (folder / "elsewhere").mkdir()
-    (folder / "elsewhere/Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
-    built = ["buildah", "build", "--platform", "linux/s390x", "--format", "docker", "--tag", name, folder / "elsewhere"]
+    context = tmp_path / "elsewhere"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    built = ["buildah", "build", "--platform", "linux/s390x", "--format", "docker", "--tag", name, context]
     subprocess.run(built, check=True, capture_output=True)
-    file = folder / "elsewhere/digest"
+    file = tmp_path / "digest"
     push = ["buildah", "push", "--tls-verify=false", "--digestfile", file, name, f"docker://{name}:latest"]
     subprocess.run(push, check=True, capture_output=True)
     image(repository=name, digest=file.read_text(), image_id=None)

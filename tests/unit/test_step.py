@@ -33,7 +33,9 @@ pathlib.Path(arguments.copy).write_text(text + " ".join(arguments.word))
 def project(tmp_path: Path) -> Path:
     """A project with the real runner and no rules, in which a test puts the script that it runs."""
     for name in ("scripts", "containers"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images.local.lock.yaml")
+        )
     (tmp_path / ".venvs").symlink_to(ROOT / ".venvs")
     (tmp_path / "in.txt").write_text("in ")
     return tmp_path
