@@ -1,6 +1,8 @@
 # make          everything: environments, then the adapter, its check on a server, the report
 # make test     every test; make test-fast: the quick ones, under 3 minutes
 # make serve    a server that stays up, with the built adapters
+# make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
+# make gc       what in the store no target needs; YES=1 deletes it
 # make lock     write containers/*/requirements.lock anew from requirements.in
 # make images   build the environments' images for this machine's Docker Engine, or REGISTRY=host:port/prefix
 # make pin      ask what image tags stand for, fetch once what data.lock.yaml has no sha256 for, and write both down;
@@ -17,10 +19,11 @@ QUIETLY := $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock 
 SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build environment images test test-fast check serve lock pin bench clean
+.PHONY: build environment images test test-fast check serve why gc lock pin bench clean
 
 build: environment
 	@$(QUIETLY) --cores $(CORES) $(SNAKEMAKE) || $(SAY_WHY)
+	@$(RUN)/python scripts/verify_results.py --results results
 	@$(RUN)/python scripts/summary.py --results results
 
 environment:
@@ -41,6 +44,12 @@ check: environment
 serve: environment
 	@$(QUIETLY) --cores 1 .venvs/serve.ready || $(SAY_WHY)
 	@.venvs/serve/bin/python scripts/serve.py --results results $(if $(PORT),--port $(PORT))
+
+why: environment
+	@$(RUN)/python scripts/why.py $(STEP) $(if $(SNAKEMAKE),-- $(SNAKEMAKE))
+
+gc: environment
+	@$(RUN)/python scripts/collect_store.py $(if $(YES),--yes) $(if $(SNAKEMAKE),-- $(SNAKEMAKE))
 
 images: environment
 	@$(RUN)/python scripts/build_images.py $(if $(REGISTRY),--registry $(REGISTRY))

@@ -18,6 +18,7 @@ from faults import BadInput
 from hermetic.environments import ENVIRONMENTS, venv_marker
 from hermetic.runtime import Runtime
 
+
 configfile: "config.yaml"
 
 
@@ -33,6 +34,7 @@ venv, code = RUNTIME.venv, RUNTIME.code  # what a rule asks of its environment
 # `python` in a rule is the one that runs Snakemake: it has what the step runner needs.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 os.environ.update(PATH=PATH, STEP_RUNTIME=RUNTIME.name)
+os.environ.update(STEP_STORE=config["store"]["path"], STEP_STORE_URL=config["store"]["url"])
 
 
 onstart:

@@ -34,7 +34,6 @@ elif config["data"]["source"] == "huggingface":
         """Fetch the pinned revision from Hugging Face, check every record, write them one per line."""
         input:
             venv=venv("workflow"),
-            lock=ancient("data.lock.yaml"),  # its one entry counts, through params
             schema="schemas/raw-record.schema.json",
         output:
             records="results/raw/records.jsonl",
@@ -52,9 +51,9 @@ elif config["data"]["source"] == "huggingface":
             entry=json.dumps(LOCK["datasets"].get(config["data"]["dataset"])),
         shell:
             "python scripts/step.py --env workflow --network --secret HF_TOKEN --memory {resources.mem_mb} --log {log:q}"
-            " --input lock {input.lock:q} --input schema {input.schema:q}"
+            " --input schema {input.schema:q}"
             " --output records {output.records:q}"
-            " --param kind huggingface --param dataset {params.dataset:q}"
+            " --param kind huggingface --param dataset {params.dataset:q} --param entry {params.entry:q}"
             " -- scripts/acquire_raw.py"
 
 else:
@@ -90,7 +89,6 @@ rule acquire_base:
     """Fetch the base model's files, each checked by its sha256."""
     input:
         venv=venv("workflow"),
-        lock=ancient("data.lock.yaml"),  # its one entry counts, through params
         source=BASE.source_files,
     output:
         files=BASE.acquired_files,
@@ -113,9 +111,9 @@ rule acquire_base:
         ),
     shell:
         "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
-        " --input lock {input.lock:q} {params.source:q}"
+        " {params.source:q}"
         " --output files {output.files:q}"
-        " --param base {params.base:q}"
+        " --param base {params.base:q} --param entry {params.entry:q}"
         " -- scripts/acquire_base.py"
 
 

@@ -26,7 +26,7 @@ rule check_deployment:
         timeout=lookup("deploy/timeout", within=config),
         threads=lookup("threads", within=config),
     shell:
-        "python scripts/step.py --env serve --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py --env serve --always --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
         " --input files {input.files:q} --input staged {input.staged:q} --input predictions {input.predictions:q}"
         " --output ready {output.ready:q}"
         " --param engine {params.engine:q} --param base {params.base:q} --param port {params.port:q}"

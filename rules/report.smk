@@ -24,8 +24,8 @@ rule report:
         runtime="10m",
     params:
         code=code("workflow", "scripts/report.py"),
-        # The runtime is no setting of the result: the same bytes come out of any.
-        settings=json.dumps({key: config[key] for key in config if key != "runtime"}, sort_keys=True),
+        # Runtime and store are no settings of the result: the same bytes come out of any.
+        settings=json.dumps({key: config[key] for key in config if key not in ("runtime", "store")}, sort_keys=True),
     shell:
         "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
         " --input template {input.template:q} --input ledger {input.ledger:q} --input metrics {input.metrics:q}"

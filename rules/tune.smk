@@ -2,7 +2,9 @@
 
 
 # A GPU step's container gets what NeMo's containers ask for; no other step does.
-ON_GPUS = ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"] if config["devices"] else []
+ON_GPUS = (
+    ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"] if config["devices"] else []
+)
 
 
 rule tune_adapter:

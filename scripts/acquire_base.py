@@ -1,6 +1,7 @@
 """Fetch a base model's files as data.lock.yaml pins them, or copy the user's own, and check every one by its sha256."""
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from base_checks import check_base, named
+from data_lock import LOCK
 from faults import BadInput, run
 from hermetic.digests import file_digest
 from hub import fetch
@@ -25,16 +25,16 @@ def main() -> None:
     parser.add_argument(
         "--base", required=True, help="the base's name, an entry of the lock unless --source-files is given"
     )
-    parser.add_argument("--lock", type=Path, required=True, help="data.lock.yaml")
+    parser.add_argument("--entry", type=json.loads, default={}, help="what data.lock.yaml says of it, as JSON")
     parser.add_argument("--source-files", type=Path, nargs="*", default=[], help="the user's own files (base.path)")
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="the files to write")
     options = parser.parse_args()
-    entry = read_entry(options.lock, options.base, required=not options.source_files)
+    entry = options.entry
     with tempfile.TemporaryDirectory() as scratch:
         if options.source_files:
             found = named(options.source_files)
         else:
-            check_pinned(options.lock, options.base, entry)
+            check_pinned(LOCK, options.base, entry)
             fetch = {"package": from_package, "huggingface": from_hugging_face}[entry["source"]]
             found = fetch(entry, Path(scratch))
         for path in options.files:
@@ -47,24 +47,10 @@ def main() -> None:
             shutil.copyfile(found[path.name], path)
 
 
-def read_entry(lock: Path, base: str, required: bool) -> dict[str, Any]:
-    """Return what the lock says of a base; nothing, if it has no such entry and none is required."""
-    try:
-        bases = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("bases") or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise BadInput(f"{lock}: cannot be read ({error})") from None
-    if base not in bases and required:
-        raise BadInput(
-            f"{lock}: has no bases.{base}: set base.name to one of {', '.join(sorted(bases))}, or set base.path"
-        )
-    entry = bases.get(base, {})
-    if required and entry.get("source") not in ("package", "huggingface"):
-        raise BadInput(f"{lock}: bases.{base}.source is {entry.get('source')!r}: expected package or huggingface")
-    return entry
-
-
 def check_pinned(lock: Path, base: str, entry: dict[str, Any]) -> None:
     """Refuse an entry that does not say which bytes it means."""
+    if entry.get("source") not in ("package", "huggingface"):
+        raise BadInput(f"{lock}: bases.{base}.source is {entry.get('source')!r}: expected package or huggingface")
     origin = ("version", "wheel_sha256") if entry["source"] == "package" else ("revision",)
     missing = [key for key in origin if not entry.get(key)]
     missing += [f"files.{name}.sha256" for name, file in entry["files"].items() if not file.get("sha256")]

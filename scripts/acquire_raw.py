@@ -7,13 +7,14 @@ Blanks, key order and escapes of the source change nothing in the output.
 """
 
 import argparse
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_lock import Dataset, download, file_sha256, read_datasets, what
+from data_lock import LOCK, Dataset, dataset_of, download, file_sha256, what
 from faults import BadInput, run
 from jsonl import write_jsonl
 from progress import Progress
@@ -28,11 +29,11 @@ def main() -> None:
             _check_sha256(arguments.source, arguments.sha256, "config key data.sha256")
         _write(arguments.records, read_raw_records(arguments.source, arguments.schema))
         return
-    dataset = _entry(arguments.lock, arguments.dataset)
+    dataset = _pinned(arguments.dataset, arguments.entry)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         path = download(dataset, Path(folder))
-        _check_sha256(path, dataset.sha256 or "", f"{arguments.lock} key datasets.{dataset.name}.sha256")
-        records = _counted(read_raw_records(path, arguments.schema), dataset, arguments.lock)
+        _check_sha256(path, dataset.sha256 or "", f"{LOCK} key datasets.{dataset.name}.sha256")
+        records = _counted(read_raw_records(path, arguments.schema), dataset)
         _write(arguments.records, records, dataset.records)
 
 
@@ -41,25 +42,22 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--kind", required=True, choices=["file", "huggingface"], help="where the records come from")
     parser.add_argument("--source", type=Path, help="kind file: the file")
     parser.add_argument("--sha256", default="", help="kind file: its sha256; empty: not checked")
-    parser.add_argument("--dataset", help="kind huggingface: a name under datasets: in the lock")
-    parser.add_argument("--lock", type=Path, help="kind huggingface: data.lock.yaml")
+    parser.add_argument("--dataset", help="kind huggingface: a name under datasets: in data.lock.yaml")
+    parser.add_argument("--entry", type=json.loads, help="kind huggingface: what data.lock.yaml says of it, as JSON")
     parser.add_argument("--schema", type=Path, default=SCHEMA, help="JSON Schema of one raw record")
     parser.add_argument("--records", type=Path, required=True, help="JSON Lines to write")
     arguments = parser.parse_args()
-    needed = ["source"] if arguments.kind == "file" else ["dataset", "lock"]
+    needed = ["source"] if arguments.kind == "file" else ["dataset", "entry"]
     missing = [f"--{name}" for name in needed if not getattr(arguments, name)]
     if missing:
         parser.error(f"--kind {arguments.kind} needs {' and '.join(missing)}")
     return arguments
 
 
-def _entry(lock: Path, name: str) -> Dataset:
-    datasets = read_datasets(lock)
-    if name not in datasets:
-        raise BadInput(f"{lock} has no dataset {name} (it has: {', '.join(datasets) or 'none'}): set data.dataset")
-    dataset = datasets[name]
+def _pinned(name: str, entry: dict[str, Any]) -> Dataset:
+    dataset = dataset_of(name, entry)
     if not (dataset.revision and dataset.sha256 and dataset.records):
-        raise BadInput(f"{what(dataset)} is not pinned in {lock} (no revision, sha256 or records): run: make pin")
+        raise BadInput(f"{what(dataset)} is not pinned in {LOCK} (no revision, sha256 or records): run: make pin")
     return dataset
 
 
@@ -71,13 +69,13 @@ def _check_sha256(path: Path, expected: str, key: str) -> None:
         )
 
 
-def _counted(records: Iterator[dict[str, Any]], dataset: Dataset, lock: Path) -> Iterator[dict[str, Any]]:
+def _counted(records: Iterator[dict[str, Any]], dataset: Dataset) -> Iterator[dict[str, Any]]:
     count = 0
     for record in records:
         count += 1
         yield record
     if count != dataset.records:
-        raise BadInput(f"{what(dataset)}: {count} records, but {lock} says {dataset.records}: correct its records key")
+        raise BadInput(f"{what(dataset)}: {count} records, but {LOCK} says {dataset.records}: correct its records key")
 
 
 def _write(path: Path, records: Iterator[dict[str, Any]], total: int | None = None) -> None:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from faults import BadInput
 from hermetic.digests import file_digest
 from hub import fetch
+
+LOCK = Path("data.lock.yaml")
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,16 @@ def read_datasets(lock: Path) -> dict[str, Dataset]:
         raise BadInput(f"{lock}: no such file") from None
     except yaml.YAMLError as error:
         raise BadInput(f"{lock}: not YAML ({error})") from None
-    datasets = {}
-    for name, entry in (content.get("datasets") or {}).items():
-        try:
-            datasets[name] = Dataset(name=name, **entry)
-        except TypeError as error:
-            problem = str(error).removeprefix("Dataset.__init__() ").removeprefix("data_lock.")
-            raise BadInput(f"{lock}: datasets.{name}: {problem}") from None
-    return datasets
+    return {name: dataset_of(name, entry, lock) for name, entry in (content.get("datasets") or {}).items()}
+
+
+def dataset_of(name: str, entry: dict[str, Any], lock: Path = LOCK) -> Dataset:
+    """Return the dataset that an entry describes. Raises `BadInput` for a key that is unknown or missing."""
+    try:
+        return Dataset(name=name, **entry)
+    except TypeError as error:
+        problem = str(error).removeprefix("Dataset.__init__() ").removeprefix("data_lock.")
+        raise BadInput(f"{lock}: datasets.{name}: {problem}") from None
 
 
 def file_sha256(path: Path) -> str:

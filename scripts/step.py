@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,10 +23,12 @@ from faults import BadInput, run
 from hermetic import attestation
 from hermetic.action import Action
 from hermetic.attempt import attempt
+from hermetic.changes import changes
 from hermetic.digests import file_digest
 from hermetic.execution import Execution
 from hermetic.hints import undeclared
 from hermetic.limits import Limits
+from hermetic.reuse import Reuse
 from hermetic.runtime import RUNNERS
 from hermetic.terminal import StatusLine
 from progress import EVENT
@@ -35,12 +38,40 @@ LINES_TO_EXPLAIN = 40  # of the end of the log: a traceback's last lines say wha
 
 def main() -> None:
     """Run the step that the command line declares."""
-    arguments = _parse()
+    arguments = parse()
     step = arguments.log.relative_to("logs").with_suffix("").as_posix()
     status = StatusLine()
     began = time.monotonic()
     started = attestation.now()
-    action = Action(
+    action = action_of(arguments).with_digests()
+    outputs = [path for paths in action.outputs.values() for path in paths]
+    limits = Limits(arguments.memory, arguments.shared_memory, tuple(arguments.ulimit))
+    with attempt(step, action.secrets) as private, Reuse(action, enabled=not arguments.always) as reuse:
+        private.prepare(outputs)
+        try:
+            document = reuse.restored(private, started)
+            if not document:
+                with RUNNERS[arguments.runtime](action, private, limits) as execution:
+                    status.show(f"  {step} …")
+                    _follow(step, action, execution, arguments.log, status)
+                private.check(outputs)
+                digests = {path: file_digest(private.out / path) for path in outputs}
+                document = attestation.statement(step, action, digests, started, execution.ran)
+                reuse.remember(private, digests, document)
+            attestation.write(step, document)
+            private.publish(outputs)
+        except BadInput as fault:
+            status.finish()
+            raise BadInput(f"{step}: {fault} (log: {arguments.log})") from None
+        except OSError as error:
+            status.finish()
+            raise BadInput(f"{step}: {error.filename or 'results/'}: {error.strerror}: {_mend(error)}") from None
+    status.finish(f"  {step:<32} {time.monotonic() - began:6.1f} s{'  from the store' if reuse.hit else ''}")
+
+
+def action_of(arguments: argparse.Namespace) -> Action:
+    """Return the action that a command line declares."""
+    return Action(
         script=arguments.script,
         environment=arguments.env,
         inputs=_files(arguments.input),
@@ -50,29 +81,11 @@ def main() -> None:
         devices=arguments.devices,
         network=arguments.network,
         secrets=tuple(arguments.secret),
-    ).with_digests()
-    outputs = [path for paths in action.outputs.values() for path in paths]
-    limits = Limits(arguments.memory, arguments.shared_memory, tuple(arguments.ulimit))
-    with attempt(step, action.secrets) as private:
-        private.prepare(outputs)
-        try:
-            with RUNNERS[arguments.runtime](action, private, limits) as execution:
-                status.show(f"  {step} …")
-                _follow(step, action, execution, arguments.log, status)
-            private.check(outputs)
-            digests = {path: file_digest(private.out / path) for path in outputs}
-            attestation.write(step, attestation.statement(step, action, digests, started, execution.ran))
-            private.publish(outputs)
-        except BadInput as fault:
-            status.finish()
-            raise BadInput(f"{step}: {fault} (log: {arguments.log})") from None
-        except OSError as error:
-            status.finish()
-            raise BadInput(f"{step}: {error.filename or 'results/'}: {error.strerror}: {_mend(error)}") from None
-    status.finish(f"  {step:<32} {time.monotonic() - began:6.1f} s")
+    )
 
 
-def _parse() -> argparse.Namespace:
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options of a command line, by default of this process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     named = {"action": "append", "nargs": "+", "default": [], "metavar": ("NAME", "VALUE")}
     parser.add_argument("--env", required=True, help="the environment, a folder of containers/")
@@ -88,8 +101,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--ulimit", action="append", default=[], metavar="NAME=VALUE", help="of its container")
     parser.add_argument("--network", action="store_true", help="the step may use the network")
     parser.add_argument("--secret", action="append", default=[], help="a variable that only this step may see")
+    parser.add_argument("--always", action="store_true", help="run it even if the store has what it would make")
     parser.add_argument("script", type=Path, help="after --: the script to run")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def _files(named: list[list[str]]) -> dict[str, list[Path]]:
@@ -105,6 +119,7 @@ def _follow(step: str, action: Action, execution: Execution, log: Path, status: 
     ending: deque[str] = deque(maxlen=LINES_TO_EXPLAIN)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as lines:
+        lines.writelines(f"{step}: {change}\n" for change in changes(action, attestation.read(step)))
         for raw in execution.lines:
             line = raw.decode("utf-8", errors="replace")
             if line.startswith(EVENT):

@@ -4,10 +4,12 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from faults import BadInput
 from hermetic.closure import code_digest
-from hermetic.digests import file_digest
+from hermetic.devices import device_class
+from hermetic.digest_cache import cached_digest
 from hermetic.environments import lock_digest
 
 
@@ -35,7 +37,7 @@ class Action:
         for path in dict.fromkeys(path for paths in self.inputs.values() for path in paths):
             if not path.is_file():
                 raise BadInput(f"{path}: declared as an input but {'a folder' if path.is_dir() else 'missing'}")
-            digests[path] = file_digest(path)
+            digests[path] = cached_digest(path)
         return replace(self, input_digests=digests)
 
     def arguments(self, outputs_under: Path) -> list[str]:
@@ -49,23 +51,44 @@ class Action:
             options += [f"--{name}", *values]
         return options
 
-    def description(self) -> dict[str, object]:
-        """Return what the key covers. Files stand under their base names, which is how a script tells them apart."""
+    def description(self) -> dict[str, Any]:
+        """Return what the key covers, all that the result depends on.
+
+        version  1
+        script   the script's file name
+        code     `h1:` digest of the script and every module of ours in it, by path relative to scripts/
+        lock     sha256 of the environment's requirements.lock
+        inputs   option → [[path, sha256], …] in the order given: the path in the checkout, for a file outside of it
+                 its name alone
+        outputs  option → [path, …]
+        params   option → [value, …], as on the command line
+        threads  how many threads the numeric libraries have
+        device   the class of the device (hermetic/devices.py), `any` for a step of one thread
+
+        Not in it: where the checkout lies, the user, the host, the runtime, limits, `--cores`, secrets, the network.
+        """
         return {
             "version": 1,
             "script": self.script.name,
             "code": code_digest(self.script),
             "lock": lock_digest(self.environment),
             "inputs": {
-                name: [[path.name, self.input_digests[path]] for path in paths] for name, paths in self.inputs.items()
+                name: [[_named(path), self.input_digests[path]] for path in paths]
+                for name, paths in self.inputs.items()
             },
-            "outputs": {name: [path.name for path in paths] for name, paths in self.outputs.items()},
+            "outputs": {name: [_named(path) for path in paths] for name, paths in self.outputs.items()},
             "params": self.params,
             "threads": self.threads,
-            "devices": self.devices,
+            # Only what computes in more than one thread, or on a GPU, has bytes that depend on the processor.
+            "device": device_class(self.devices) if self.devices or self.threads > 1 else "any",
         }
 
     def key(self) -> str:
         """Return the action key: sha256 over the description as JSON with sorted keys, no spaces, ASCII only."""
         text = json.dumps(self.description(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _named(path: Path) -> str:
+    """Name a file as every checkout does."""
+    return path.name if path.is_absolute() else path.as_posix()

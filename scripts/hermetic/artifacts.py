@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-NOT_ARTIFACTS = ("lineage", ".attempts")  # proof of what was done, which holds times, and work in progress
+# Proof of what was done, which holds times, work in progress, and what is known of files on this machine.
+NOT_ARTIFACTS = ("lineage", ".attempts", ".digests")
 
 
 def artifacts(results: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import datetime
 import getpass
+import hashlib
 import json
 import os
 import platform
@@ -48,6 +49,7 @@ def statement(
                 },
                 "internalParameters": {
                     "actionKey": action.key(),
+                    "action": action.description(),
                     "environment": action.environment,
                     "threads": action.threads,
                     "devices": action.devices,
@@ -81,6 +83,33 @@ def statement(
             },
         },
     }
+
+
+def reused(original: dict[str, Any], outputs: dict[Path, str], started: datetime.datetime) -> dict[str, Any]:
+    """Return the statement that `outputs` were restored, not made: the run that made them, and which that was.
+
+    Everything in it that is not about this restoring is the original's, whose sha256 as JSON it names.
+    """
+    document = json.loads(json.dumps(original))
+    document["subject"] = [_resource(path, digest) for path, digest in sorted(outputs.items())]
+    metadata = {
+        "invocationId": str(uuid.uuid4()),
+        "startedOn": _timestamp(started),
+        "finishedOn": _timestamp(now()),
+    }
+    run = document["predicate"]["runDetails"]
+    reference = {"invocationId": run["metadata"]["invocationId"], "sha256": _digest(original)}
+    run["byproducts"].append({"name": "reused", "annotations": reference})
+    run["metadata"] = metadata
+    return document
+
+
+def read(step: str) -> dict[str, Any] | None:
+    """Return the attestation of a step's last run, or None."""
+    try:
+        return json.loads((LINEAGE / f"{step}.json").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def write(step: str, document: dict[str, Any]) -> Path:
@@ -126,6 +155,10 @@ def _git(*arguments: str) -> str:
 
 def _resource(path: Path, digest: str) -> dict[str, Any]:
     return {"name": path.as_posix(), "digest": {"sha256": digest}}
+
+
+def _digest(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _timestamp(moment: datetime.datetime) -> str:

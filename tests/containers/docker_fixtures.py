@@ -139,10 +139,12 @@ def published(folder: Path, engine: Engine, registry: str, tiny_base: Path) -> C
     """A checkout in which `make images REGISTRY=…` has built all four images and put them into the registry."""
     made = Checkout(folder / "checkout")
     lock, before = made.folder / "containers/images.lock.yaml", folder / "images.lock.yaml"
-    shutil.rmtree(made.folder, ignore_errors=True)
-    made.folder.mkdir()
+    for left in ("results", ".snakemake", ".venvs"):  # by an earlier run, where the folder is kept
+        with contextlib.suppress(OSError):
+            (made.folder / left).unlink() if left == ".venvs" else shutil.rmtree(made.folder / left)
+    made.folder.mkdir(exist_ok=True)
     made.fill()
-    shutil.copytree(tiny_base, made.folder / "tests/tiny/base")
+    shutil.copytree(tiny_base, made.folder / "tests/tiny/base", dirs_exist_ok=True)
     if before.exists():
         shutil.copy(before, lock)
         return made

@@ -185,49 +185,43 @@ def test_the_real_slice(run_script, tmp_path):
         assert [json.loads(line) for line in lines] == json.load(packed)
 
 
-def lock(folder: Path, **entry: Any) -> Path:
-    path = folder / "data.lock.yaml"
-    path.write_text(json.dumps({"datasets": {"law": {"repo": REPO, "revision": COMMIT, "file": FILE} | entry}}))
-    return path
-
-
-def fetch(served, folder: Path, dataset: str = "law", **variables: str):
+def fetch(served, folder: Path, entry: dict[str, Any], **variables: str):
     out = folder / "records.jsonl"
-    options = ("--kind", "huggingface", "--dataset", dataset, "--lock", folder / "data.lock.yaml", "--records", out)
+    entry = json.dumps({"repo": REPO, "revision": COMMIT, "file": FILE, **entry})
+    options = ("--kind", "huggingface", "--dataset", "law", "--entry", entry, "--records", out)
     return served.run("acquire_raw.py", *options, TMPDIR=str(folder), **variables), out
 
 
 def test_a_pinned_dataset_is_fetched_with_the_hubs_own_client(tmp_path):
     content = dumped(RECORDS)
-    lock(tmp_path, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content), records=3)
+    entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "records": 3}
     with hub(content, token="hf_secret") as served:
-        result, out = fetch(served, tmp_path, HF_TOKEN="hf_secret")
+        result, out = fetch(served, tmp_path, entry, HF_TOKEN="hf_secret")
     assert result.returncode == 0, result.stderr
     assert [json.loads(line) for line in out.read_text().splitlines()] == RECORDS
     asked = [(method, path) for method, path, _ in served.requests]
     assert ("HEAD", f"/datasets/{REPO}/resolve/{COMMIT}/{FILE}") in asked
     assert ("GET", f"/datasets/{REPO}/resolve/{COMMIT}/{FILE}") in asked
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.lock.yaml", "records.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["records.jsonl"]
 
 
 @pytest.mark.parametrize(
-    ("entry", "dataset", "variables", "words"),
+    ("entry", "variables", "words"),
     [
-        ({"sha256": None, "records": 3}, "law", {}, ["not pinned", "make pin"]),
-        ({"sha256": "0" * 64, "records": 3}, "law", {}, ["expected 0000", "datasets.law.sha256", "got "]),
-        ({"records": 4}, "law", {}, ["3 records, but", "says 4"]),
-        ({"records": 3}, "other", {}, ["no dataset other", "it has: law", "data.dataset"]),
-        ({"records": 3, "file": "none.json"}, "law", {}, ["none.json", "cannot be fetched", "404"]),
-        ({"records": 3, "repo": "someone/None"}, "law", {}, ["someone/None", "cannot be fetched"]),
-        ({"records": 3}, "law", {"HF_TOKEN": "hf_wrong"}, ["cannot be fetched", "401"]),
-        ({"records": 3}, "law", {"HF_HUB_OFFLINE": "1"}, ["cannot be fetched"]),
-        ({"records": 3, "colour": "red"}, "law", {}, ["datasets.law", "colour"]),
+        ({"sha256": None, "records": 3}, {}, ["not pinned", "make pin"]),
+        ({"sha256": "0" * 64, "records": 3}, {}, ["expected 0000", "datasets.law.sha256", "got "]),
+        ({"records": 4}, {}, ["3 records, but", "says 4"]),
+        ({"records": 3, "file": "none.json"}, {}, ["none.json", "cannot be fetched", "404"]),
+        ({"records": 3, "repo": "someone/None"}, {}, ["someone/None", "cannot be fetched"]),
+        ({"records": 3}, {"HF_TOKEN": "hf_wrong"}, ["cannot be fetched", "401"]),
+        ({"records": 3}, {"HF_HUB_OFFLINE": "1"}, ["cannot be fetched"]),
+        ({"records": 3, "colour": "red"}, {}, ["datasets.law", "colour"]),
     ],
 )
-def test_a_dataset_that_cannot_be_had_is_refused(tmp_path, entry, dataset, variables, words):
+def test_a_dataset_that_cannot_be_had_is_refused(tmp_path, entry, variables, words):
     content = dumped(RECORDS)
-    lock(tmp_path, **{"sha256": hashlib.sha256(content).hexdigest()} | entry)
+    entry = {"sha256": hashlib.sha256(content).hexdigest(), **entry}
     token = "hf_secret" if "HF_TOKEN" in variables else None
     with hub(content, token=token) as served:
-        result, out = fetch(served, tmp_path, dataset, **variables)
+        result, out = fetch(served, tmp_path, entry, **variables)
     refused(result, out, *words)

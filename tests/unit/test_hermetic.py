@@ -93,7 +93,8 @@ def test_action_key_ignores_where_files_lie(action, tmp_path):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_action_key_changes_with(action, change):
+def test_action_key_changes_with(action, change, monkeypatch):
+    monkeypatch.setattr("hermetic.action.device_class", lambda devices: f"gpu-{devices}" if devices else "cpu")
     assert dataclasses.replace(action, **change).key() != action.key()
 
 

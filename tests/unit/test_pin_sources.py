@@ -91,14 +91,18 @@ def test_a_named_entry_is_pinned_again(tmp_path):
 
 def test_the_pinned_lock_feeds_acquire_raw(tmp_path):
     (tmp_path / "data.lock.yaml").write_text(LOCK)
-    options = ("--kind", "huggingface", "--dataset", "law", "--lock", tmp_path / "data.lock.yaml")
+
+    def options():
+        entry = yaml.safe_load((tmp_path / "data.lock.yaml").read_text())["datasets"]["law"]
+        return ("--kind", "huggingface", "--dataset", "law", "--entry", json.dumps(entry))
+
     out = tmp_path / "records.jsonl"
     with hub(CONTENT) as served:
-        refused = served.run("acquire_raw.py", *options, "--records", out)
+        refused = served.run("acquire_raw.py", *options(), "--records", out)
         assert refused.returncode == 2
         assert "make pin" in refused.stderr
         assert pin(served, tmp_path).returncode == 0
-        result = served.run("acquire_raw.py", *options, "--records", out)
+        result = served.run("acquire_raw.py", *options(), "--records", out)
     assert result.returncode == 0, result.stderr
     assert len(out.read_text().splitlines()) == 2
 

@@ -13,6 +13,8 @@ import pytest
 from conftest import ROOT, Checkout
 from jsonschema import Draft202012Validator
 
+from hermetic.artifacts import artifacts
+
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
 
@@ -59,10 +61,10 @@ def test_sentinel(job):
 
 def test_second_make_does_nothing(job):
     made, first = job
-    before = {path: path.stat().st_mtime_ns for path in (made.folder / "results").rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in artifacts(made.folder / "results")}
     done = subprocess.run(["make"], cwd=made.folder, capture_output=True, text=True, check=True)
     assert done.stdout == first.stdout
-    after = {path: path.stat().st_mtime_ns for path in (made.folder / "results").rglob("*") if path.is_file()}
+    after = {path: path.stat().st_mtime_ns for path in artifacts(made.folder / "results")}
     assert after == before
 
 

@@ -1,0 +1,174 @@
+"""What is executed again after a change: the rows of the rebuild table, each with what is expected of it.
+
+`change(folder)` alters a built checkout of the tiny chain and returns the folder to build in; a step is expected if it
+must run, and not if it is skipped or comes from the store.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+ADAPTER = "law-titlegen"
+SPLITS = ("train", "val", "test")
+TUNED = {f"{step}/{ADAPTER}" for step in ("tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter")}
+CURATED = {f"curate_split/{split}" for split in SPLITS}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One change, the steps that it must execute, and options of Snakemake for the build after it."""
+
+    name: str
+    change: Callable[[Path], Path]
+    executed: set[str] = field(default_factory=set)
+    options: tuple[str, ...] = ()
+
+
+def prompts(adapter: str, *splits: str) -> set[str]:
+    """Return the steps that make an adapter's prompts."""
+    return {f"format_prompts/{adapter}/{split}" for split in splits or SPLITS}
+
+
+def _nothing(folder: Path) -> Path:
+    return folder
+
+
+def _touch(folder: Path) -> Path:
+    for path in folder.rglob("*"):
+        if path.is_file() and not {".snakemake", ".venvs", ".store"} & set(path.relative_to(folder).parts):
+            os.utime(path)
+    return folder
+
+
+def _move(folder: Path) -> Path:
+    return folder.rename(folder.with_name("elsewhere"))
+
+
+def _replace(name: str, old: str, new: str) -> Callable[[Path], Path]:
+    def change(folder: Path) -> Path:
+        text = (folder / name).read_text()
+        assert text.count(old) == 1, (name, old)
+        (folder / name).write_text(text.replace(old, new))
+        return folder
+
+    return change
+
+
+def _append(name: str, text: str) -> Callable[[Path], Path]:
+    def change(folder: Path) -> Path:
+        with open(folder / name, "a") as file:
+            file.write(text)
+        return folder
+
+    return change
+
+
+def _retitle(split: str) -> Callable[[Path], Path]:
+    """Change the title of the first record that reached a split."""
+
+    def change(folder: Path) -> Path:
+        first = json.loads((folder / f"results/prompts/{ADAPTER}/{split}.jsonl").read_text().splitlines()[0])
+        raw = folder / "data/sample/law-questions.json"
+        records = json.loads(raw.read_text())
+        record = next(record for record in records if str(record["question_id"]) == str(first["id"]))
+        record["question_title"] += " Or not?"
+        raw.write_text(json.dumps(records, ensure_ascii=False, indent=1))
+        return folder
+
+    return change
+
+
+def _config(change: Callable[[dict], None]) -> Callable[[Path], Path]:
+    def alter(folder: Path) -> Path:
+        path = folder / "tests/tiny/config.yaml"
+        config = yaml.safe_load(path.read_text())
+        change(config)
+        path.write_text(yaml.safe_dump(config))
+        return folder
+
+    return alter
+
+
+def _second_adapter(config: dict) -> None:
+    answer = {"prompt": "prompts/law-answer.jq", "sequence_length": 256}
+    config["adapters"]["law-answer"] = {**config["adapters"][ADAPTER], **answer}
+
+
+def _lose_results(folder: Path) -> Path:
+    shutil.rmtree(folder / "results")
+    shutil.rmtree(folder / ".snakemake")
+    return folder
+
+
+def _second_machine(folder: Path) -> Path:
+    """A checkout as it was cloned, with nothing but the URL of a store that the first one has filled."""
+    shutil.copytree(folder / ".store", folder.with_name("shared"))
+    (_lose_results(folder) / ".store").rename(folder.with_name("gone"))
+    return folder
+
+
+ALL_BUT_RAW = CURATED | prompts(ADAPTER) | TUNED
+ROWS = [
+    Row("nothing", _nothing),
+    Row("every file touched", _touch),
+    Row("the checkout moved", _move),
+    Row("a blank in the raw JSON", _append("data/sample/law-questions.json", "\n"), {"acquire_raw"}),
+    Row(
+        "a title in train",
+        _retitle("train"),
+        {"acquire_raw", "split_records", "curate_split/train", "collect_ledger"} | prompts(ADAPTER, "train") | TUNED,
+    ),
+    Row(
+        "a title in test",
+        _retitle("test"),
+        {"acquire_raw", "split_records", "curate_split/test", "collect_ledger", f"evaluate_adapter/{ADAPTER}"}
+        | prompts(ADAPTER, "test"),
+    ),
+    Row("a comment in a curation script", _append("scripts/curate_split.py", "# a remark\n"), CURATED),
+    Row(
+        "a real change in it",
+        _replace("scripts/curate_split.py", "{text: found[text] for text in", '{text: f"{found[text]}!" for text in'),
+        ALL_BUT_RAW,
+    ),
+    Row("the learning rate", _config(lambda config: config["adapters"][ADAPTER].update(learning_rate=0.02)), TUNED),
+    Row(
+        "the prompt's wording",
+        _replace("prompts/law-titlegen.jq", "concise, engaging", "short"),
+        prompts(ADAPTER) | TUNED,
+    ),
+    Row(
+        "an adapter added",
+        _config(_second_adapter),
+        prompts("law-answer") | {step.replace(ADAPTER, "law-answer") for step in TUNED},
+    ),
+    Row("the serve environment's lock", _append("containers/serve/requirements.lock", "# bumped\n")),
+    Row("results/ lost, the store kept", _lose_results),
+    Row("another machine, a shared store", _second_machine, options=("store={url: ../shared}",)),
+]
+
+
+def executed(folder: Path, before: dict[str, str]) -> set[str]:
+    """Return the steps that ran since `before`, the invocations of then."""
+    found = set()
+    for path in (folder / "results/lineage").rglob("*.json"):
+        step = path.relative_to(folder / "results/lineage").with_suffix("").as_posix()
+        run = json.loads(path.read_text())["predicate"]["runDetails"]
+        reused = any(item["name"] == "reused" for item in run["byproducts"])
+        if run["metadata"]["invocationId"] != before.get(step) and not reused:
+            found.add(step)
+    return found
+
+
+def invocations(folder: Path) -> dict[str, str]:
+    """Return step → the id of its last run."""
+    return {
+        path.relative_to(folder / "results/lineage").with_suffix("").as_posix(): json.loads(path.read_text())[
+            "predicate"
+        ]["runDetails"]["metadata"]["invocationId"]
+        for path in (folder / "results/lineage").rglob("*.json")
+    }

@@ -1,0 +1,68 @@
+"""What of an action is not as it was when the step last ran, in words."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hermetic.action import Action
+from hermetic.closure import SCRIPTS, closure
+from hermetic.digests import file_digest
+
+
+def changes(action: Action, before: dict[str, Any] | None) -> list[str]:
+    """Return one phrase per part of the key that changed; `before` is the attestation of the last run, if any."""
+    try:
+        definition = before["predicate"]["buildDefinition"]  # type: ignore[index]
+        last = definition["internalParameters"]["action"]
+        files = {item["name"]: item["digest"].get("sha256", "") for item in definition["resolvedDependencies"]}
+    except (KeyError, TypeError):
+        return ["it has not run before"]
+    return list(_changes(action, last, files))
+
+
+def _changes(action: Action, last: dict[str, Any], files: dict[str, str]) -> Iterator[str]:
+    now = action.description()
+    if now["code"] != last["code"]:
+        yield from _scripts(action, files)
+    if now["lock"] != last["lock"]:
+        yield _changed(f"containers/{action.environment}/requirements.lock", last["lock"], now["lock"])
+    for name in sorted({*now["inputs"], *last["inputs"]}):
+        yield from _inputs(name, dict(last["inputs"].get(name, [])), dict(now["inputs"].get(name, [])))
+    for name in sorted({*now["params"], *last["params"]}):
+        old, new = last["params"].get(name), now["params"].get(name)
+        if old != new:
+            yield f"param {name} changed ({_words(old)} → {_words(new)})"
+    for name in ("script", "outputs", "threads", "device", "version"):
+        if now[name] != last[name]:
+            yield f"{name} changed ({last[name]} → {now[name]})"
+
+
+def _scripts(action: Action, files: dict[str, str]) -> Iterator[str]:
+    """Say which of our own files are others now."""
+    now = {(Path(SCRIPTS.name) / path.relative_to(SCRIPTS)).as_posix(): path for path in closure(action.script)}
+    for name, path in now.items():
+        if name not in files:
+            yield f"{name} is new to it"
+        elif (digest := file_digest(path)) != files[name]:
+            yield _changed(name, files[name], digest)
+    for name in sorted(files):
+        if name.startswith(f"{SCRIPTS.name}/") and name not in now:
+            yield f"{name} is no more part of it"
+
+
+def _inputs(option: str, old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
+    for name in sorted({*old, *new}):
+        if name not in old:
+            yield f"input {option}: {name} is new"
+        elif name not in new:
+            yield f"input {option}: {name} is gone"
+        elif old[name] != new[name]:
+            yield _changed(f"input {name}", old[name], new[name])
+
+
+def _changed(what: str, old: str, new: str) -> str:
+    return f"{what} changed (sha256 {old[:8]}… → {new[:8]}…)"
+
+
+def _words(values: list[str] | None) -> str:
+    return "unset" if values is None else " ".join(values) or "empty"

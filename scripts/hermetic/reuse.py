@@ -1,0 +1,62 @@
+"""Reuse of what an action made before: looked up by its key, restored from the store, verified."""
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+from hermetic import attestation
+from hermetic.action import Action
+from hermetic.attempt import Attempt
+from hermetic.shared_store import SharedStore
+from hermetic.store import Damaged, Hit, Store
+
+
+class Reuse:
+    """What the store can do for one action. STEP_STORE names the folder, STEP_STORE_URL the shared store, if any."""
+
+    def __init__(self, action: Action, enabled: bool) -> None:
+        """With `enabled` False nothing is restored and nothing kept: a check must be made to mean something."""
+        folder, url = os.environ.get("STEP_STORE"), os.environ.get("STEP_STORE_URL")
+        self._store = Store(Path(folder), SharedStore(url) if url else None) if enabled and folder else None
+        self._action = action
+        self._key = action.key()
+        self.hit = False
+
+    def __enter__(self) -> "Reuse":
+        if self._store:
+            self._store.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._store:
+            self._store.close()
+
+    def restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
+        """Put the outputs into the attempt and return their attestation, or None if the store lacks any of them."""
+        found = self._store.find(self._key) if self._store else None
+        if not found:
+            return None
+        digests = {}
+        for option, paths in self._action.outputs.items():
+            stored = found.outputs.get(option, [])
+            if len(stored) != len(paths):
+                return None
+            for path, digest in zip(paths, stored, strict=True):
+                if not self._store.get(digest, place.out / path):
+                    return None
+                digests[path] = digest
+        self.hit = True
+        return attestation.reused(found.attestation, digests, started)
+
+    def remember(self, place: Attempt, digests: dict[Path, str], document: dict[str, Any]) -> None:
+        """Keep what the action made. A full disk keeps nothing, and is no reason for the step to fail."""
+        if not self._store:
+            return
+        try:
+            for path, digest in digests.items():
+                self._store.put(place.out / path, digest)
+            outputs = {option: [digests[path] for path in paths] for option, paths in self._action.outputs.items()}
+            self._store.record(self._key, Hit(outputs, document))
+        except (OSError, Damaged) as error:
+            print(f"  not stored: {error}", flush=True)

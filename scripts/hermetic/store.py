@@ -1,0 +1,132 @@
+"""The store: outputs of steps by their sha256, and which action made which outputs. Nobody's input, safe to delete.
+
+Layout, the same in the local folder and behind a shared URL:
+
+    objects/ab/ab12…            a file's bytes
+    actions/cd/cd34….json       what the action of that key made: per output option its files' names, sha256 and size,
+                                and the attestation of the run that made them
+
+Everything is written beside its place and renamed into it, so that any number of writers may share a store. An object
+is read only as often as it is hashed: on the way in and on the way out.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hermetic.copying import copy_file
+from hermetic.shared_store import SharedStore
+
+
+class Damaged(Exception):
+    """An object whose bytes are not those that its name says."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What an action made: per output option the sha256 of each file, in order, and the run's attestation."""
+
+    outputs: dict[str, list[str]]
+    attestation: dict[str, Any]
+
+
+class Store:
+    """A local folder, and behind it a shared store if there is one."""
+
+    def __init__(self, folder: Path, shared: SharedStore | None = None) -> None:
+        self.folder = folder
+        self.shared = shared
+
+    def open(self) -> None:
+        """Say that the store is in use, until `close` or the end of this process, so that nothing is collected."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._in_use = open(self.folder / "in-use", "a")  # noqa: SIM115 - held until it is closed
+        fcntl.flock(self._in_use, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        """Say that this process is done with it."""
+        self._in_use.close()
+
+    def find(self, key: str) -> Hit | None:
+        """Return what the action of this key made, from here or from the shared store; None if nobody made it."""
+        path = self._action(key)
+        if not path.is_file() and self.shared:
+            with self._part(path) as part:
+                if self.shared.read(self._shared_name(path), part):
+                    part.replace(path)
+        try:
+            entry = json.loads(path.read_text())
+            return Hit(entry["outputs"], entry["attestation"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # absent, or cut short by a full disk: the step runs, and writes it anew
+
+    def record(self, key: str, hit: Hit) -> None:
+        """Remember what the action of this key made. Its objects must be in the store already."""
+        path = self._action(key)
+        with self._part(path) as part:
+            part.write_text(json.dumps({"version": 1, "outputs": hit.outputs, "attestation": hit.attestation}))
+            part.replace(path)
+        if self.shared:
+            self.shared.write(path, self._shared_name(path))
+
+    def put(self, source: Path, digest: str) -> None:
+        """Take in a file. Raises `Damaged` if its bytes are not of this digest any more."""
+        path = self._object(digest)
+        if not path.is_file():
+            with self._part(path) as part:
+                if copy_file(source, part) != digest:
+                    raise Damaged(f"{source} changed while it was stored")
+                part.chmod(0o444)
+                part.replace(path)
+        if self.shared:
+            self.shared.write(path, self._shared_name(path))
+
+    def get(self, digest: str, target: Path) -> bool:
+        """Give out a copy of an object; False if nobody has it, whole. A damaged one is removed and fetched again."""
+        path = self._object(digest)
+        for attempt in ("here", "fetched"):
+            if attempt == "fetched" and not self._fetch(digest, path):
+                return False
+            with contextlib.suppress(FileNotFoundError):
+                if copy_file(path, target) == digest:
+                    return True
+                path.unlink(missing_ok=True)
+                print(f"store: {path} was not what its name says, and is removed", flush=True)
+        target.unlink(missing_ok=True)
+        return False
+
+    def _fetch(self, digest: str, path: Path) -> bool:
+        if not self.shared:
+            return False
+        with self._part(path) as part:
+            if not self.shared.read(self._shared_name(path), part):
+                return False
+            part.chmod(0o444)
+            part.replace(path)
+        return True
+
+    @contextlib.contextmanager
+    def _part(self, path: Path) -> Iterator[Path]:
+        """Give a name beside `path` that no other writer has; nothing is left there unless it was renamed."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def _object(self, digest: str) -> Path:
+        return self.folder / "objects" / digest[:2] / digest
+
+    def _action(self, key: str) -> Path:
+        return self.folder / "actions" / key[:2] / f"{key}.json"
+
+    def _shared_name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()

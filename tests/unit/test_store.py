@@ -1,0 +1,190 @@
+"""The store, the shared store and the digest cache, each against the bytes on disk."""
+
+import hashlib
+import http.server
+import os
+import threading
+import time
+
+import pytest
+
+from faults import BadInput
+from hermetic import digest_cache
+from hermetic.copying import copy_file
+from hermetic.digest_cache import cached_digest
+from hermetic.shared_store import SharedStore
+from hermetic.store import Damaged, Hit, Store
+
+KEY = "cd" + "0" * 62
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(9_000_000))  # more than two chunks
+    return path
+
+
+def test_a_copy_is_hashed_as_it_is_made(file, tmp_path):
+    assert copy_file(file, tmp_path / "copy") == sha256(file.read_bytes())
+    assert (tmp_path / "copy").read_bytes() == file.read_bytes()
+    (tmp_path / "empty").touch()
+    assert copy_file(tmp_path / "empty", tmp_path / "copy") == sha256(b"")
+
+
+def test_what_is_put_in_comes_out(file, tmp_path):
+    store, digest = Store(tmp_path / "store"), sha256(file.read_bytes())
+    store.put(file, digest)
+    store.record(KEY, Hit({"copy": [digest]}, {"subject": []}))
+    assert store.find(KEY) == Hit({"copy": [digest]}, {"subject": []})
+    assert store.get(digest, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == file.read_bytes()
+    assert os.access(tmp_path / "out", os.W_OK)
+    assert store.find("ab" + "0" * 62) is None and not store.get("0" * 64, tmp_path / "none")
+    assert not (tmp_path / "none").exists() and not list((tmp_path / "store").rglob(".part-*"))
+
+
+def test_a_file_that_is_not_what_it_is_said_to_be_is_refused(file, tmp_path):
+    store = Store(tmp_path / "store")
+    with pytest.raises(Damaged):
+        store.put(file, "0" * 64)
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+
+
+def test_a_broken_record_is_no_hit(tmp_path):
+    store = Store(tmp_path / "store")
+    path = tmp_path / "store/actions/cd" / f"{KEY}.json"
+    path.parent.mkdir(parents=True)
+    for text in ("", "{", "[]", '{"outputs": {}}'):
+        path.write_text(text)
+        assert store.find(KEY) is None
+
+
+def filled(folder, content=b"shared"):
+    """Return a shared folder that another machine has filled with one action, and its object's digest."""
+    (folder / "one").mkdir(parents=True)
+    (folder / "one/source").write_bytes(content)
+    writer, digest = Store(folder / "one/store", SharedStore(str(folder / "shared"))), sha256(content)
+    writer.put(folder / "one/source", digest)
+    writer.record(KEY, Hit({"copy": [digest]}, {}))
+    return folder / "shared", digest
+
+
+def test_a_shared_store_fills_another_machine(tmp_path):
+    shared, digest = filled(tmp_path)
+    assert not list(shared.rglob("*.part-*"))
+    store = Store(tmp_path / "two", SharedStore(f"file://{shared}"))
+    assert store.find(KEY) == Hit({"copy": [digest]}, {})
+    assert store.get(digest, tmp_path / "out") and (tmp_path / "out").read_bytes() == b"shared"
+
+
+def test_a_shared_store_may_be_read_only_http(tmp_path, capfd):
+    shared, digest = filled(tmp_path)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(shared))
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        store = Store(tmp_path / "two", SharedStore(f"http://127.0.0.1:{server.server_port}"))
+        assert store.find(KEY) and store.get(digest, tmp_path / "out")
+        (tmp_path / "new").write_bytes(b"new")
+        store.put(tmp_path / "new", sha256(b"new"))
+        store.put(tmp_path / "new", sha256(b"new"))
+        assert store.get(sha256(b"new"), tmp_path / "out")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert capfd.readouterr().err.count("cannot be written") == 1
+
+
+def test_a_shared_store_that_does_not_answer_is_an_empty_one(tmp_path, capfd):
+    store = Store(tmp_path / "two", SharedStore("http://127.0.0.1:9"))
+    assert store.find(KEY) is None
+    assert "cannot be read" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("spoil", [lambda content: content[:-1], lambda content: b"poison", lambda content: b""])
+def test_a_spoilt_shared_object_is_refused(tmp_path, capfd, spoil):
+    shared, digest = filled(tmp_path)
+    path = shared / f"objects/{digest[:2]}/{digest}"
+    path.chmod(0o644)
+    path.write_bytes(spoil(b"shared"))
+    store = Store(tmp_path / "two", SharedStore(str(shared)))
+    assert not store.get(digest, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "was not what its name says" in capfd.readouterr().out
+    assert not [found for found in (tmp_path / "two").rglob("*") if found.is_file()]
+
+
+def test_an_unknown_url_is_refused():
+    with pytest.raises(BadInput, match=r"store\.url: ftpx://a"):
+        SharedStore("ftpx://a/b")
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The files that were really hashed."""
+    seen = []
+    real = digest_cache.file_digest
+    monkeypatch.setattr(digest_cache, "file_digest", lambda path: (seen.append(path), real(path))[1])
+    return seen
+
+
+def settle(path, seconds=60.0):
+    past = time.time() - seconds
+    os.utime(path, (past, past))
+
+
+def test_a_file_that_is_as_it_was_is_read_once(file, tmp_path, reads):
+    settle(file)
+    for _ in range(3):
+        assert cached_digest(file, tmp_path / "cache") == sha256(file.read_bytes())
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("change", ["touched", "rewritten", "replaced", "grown"])
+def test_a_file_that_is_not_as_it_was_is_read_again(file, tmp_path, reads, change):
+    settle(file)
+    cached_digest(file, tmp_path / "cache")
+    content = file.read_bytes()
+    kept = file.stat()
+    if change == "touched":
+        settle(file, 30)
+    elif change == "rewritten":
+        file.write_bytes(content[::-1])
+    elif change == "replaced":
+        (tmp_path / "new").write_bytes(content[::-1])
+        os.utime(tmp_path / "new", ns=(kept.st_atime_ns, kept.st_mtime_ns))
+        (tmp_path / "new").replace(file)
+    else:
+        file.write_bytes(content + b"x")
+        os.utime(file, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert cached_digest(file, tmp_path / "cache") == sha256(file.read_bytes())
+    assert len(reads) == 2
+
+
+def test_a_paranoid_reader_reads(file, tmp_path, reads, monkeypatch):
+    settle(file)
+    monkeypatch.setenv("STEP_PARANOID", "1")
+    for _ in range(2):
+        cached_digest(file, tmp_path / "cache")
+    assert len(reads) == 2
+
+
+def test_a_file_just_written_is_not_believed_yet(file, tmp_path, reads):
+    """A clock that ticks slowly would show the same time after another write."""
+    for _ in range(2):
+        cached_digest(file, tmp_path / "cache")
+    assert len(reads) == 2

@@ -1,0 +1,190 @@
+"""Content decides what is executed: every row of the rebuild table, a failing store, what is said and collected."""
+
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import STORE, Checkout
+from rebuild_rows import ROWS, executed, invocations
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_row(copy_of_built, row):
+    before = invocations(copy_of_built.folder)
+    folder = row.change(copy_of_built.folder)
+    targets = [*STORE, *(["results/loras/law-answer/README.md"] if "adapter added" in row.name else [])]
+    targets += ["results/evaluation/law-answer.json"] if "adapter added" in row.name else []
+    options = ["--config", *row.options] if row.options else []
+    done = Checkout(folder).snakemake("--quiet", "all", *options, "--", *targets)
+    assert done.returncode == 0, done.stderr
+    assert executed(folder, before) == row.executed
+
+
+def test_what_is_restored_is_what_was_made(copy_of_built):
+    made = copy_of_built.digests()
+    for name in ("results", ".snakemake"):
+        shutil.rmtree(copy_of_built.folder / name)
+    copy_of_built.build(*STORE)
+    assert copy_of_built.digests() == made
+
+
+def attestation(checkout, step):
+    return json.loads((checkout.folder / f"results/lineage/{step}.json").read_text())
+
+
+def test_the_attestation_of_a_hit_points_to_the_run_that_made_it(copy_of_built):
+    original = attestation(copy_of_built, "split_records")
+    (copy_of_built.folder / "results/split/train.jsonl").unlink()
+    copy_of_built.build("results/split/train.jsonl")
+    again = attestation(copy_of_built, "split_records")
+    assert again["subject"] == original["subject"]
+    reused = [item for item in again["predicate"]["runDetails"]["byproducts"] if item["name"] == "reused"]
+    first = original["predicate"]["runDetails"]["metadata"]["invocationId"]
+    assert [item["annotations"]["invocationId"] for item in reused] == [first]
+    assert again["predicate"]["runDetails"]["metadata"]["invocationId"] != first
+
+
+@pytest.mark.parametrize("damage", ["altered", "cut short", "gone"])
+def test_a_damaged_object_is_refused_reported_and_made_again(copy_of_built, damage):
+    made = copy_of_built.digests()
+    digest = made["split/train.jsonl"]
+    target = copy_of_built.folder / f".store/objects/{digest[:2]}/{digest}"
+    content = target.read_bytes()
+    target.chmod(0o644)
+    if damage == "gone":
+        target.unlink()
+    else:
+        target.write_bytes(content[:-1] if damage == "cut short" else content[:-2] + b"!\n")
+    before = invocations(copy_of_built.folder)
+    (copy_of_built.folder / "results/split/train.jsonl").unlink()
+    done = copy_of_built.snakemake("--quiet", "all", "--", "results/split/train.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert copy_of_built.digests() == made
+    assert executed(copy_of_built.folder, before) == {"split_records"}
+    if damage != "gone":
+        assert "was not what its name says" in done.stdout + done.stderr
+    assert target.read_bytes() == content, "the store was not mended"
+
+
+def test_a_poisoned_shared_store_is_refused(copy_of_built):
+    """Another machine, whose shared store has one object altered: that step runs, all others are fetched."""
+    made = copy_of_built.digests()
+    shared = copy_of_built.folder.with_name("shared")
+    shutil.copytree(copy_of_built.folder / ".store", shared)
+    for name in ("results", ".snakemake", ".store"):
+        shutil.rmtree(copy_of_built.folder / name)
+    digest = made["split/val.jsonl"]
+    poisoned = shared / f"objects/{digest[:2]}/{digest}"
+    poisoned.chmod(0o644)
+    poisoned.write_bytes(poisoned.read_bytes()[:-9] + b"poisoned\n")
+    done = copy_of_built.snakemake("--quiet", "all", "--config", f"store={{url: '{shared}'}}", "--", *STORE)
+    assert done.returncode == 0, done.stderr
+    assert copy_of_built.digests() == made
+    assert executed(copy_of_built.folder, {}) == {"split_records"}
+
+
+def test_two_builds_at_once_on_one_store(copy_of_built, checkout):
+    """Both are right, and between them nothing is half-written."""
+    made = copy_of_built.digests()
+    builds = []
+    for name in ("results", ".snakemake", ".store"):
+        shutil.rmtree(copy_of_built.folder / name)
+    store = copy_of_built.folder.with_name("one-store")
+    for one in (copy_of_built, checkout):
+        command = one.command("--quiet", "all", "--config", f"store={{path: '{store}'}}", "--", *STORE)
+        builds.append(subprocess.Popen(command, cwd=one.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+    for build in builds:
+        _, said = build.communicate()
+        assert build.returncode == 0, said
+    assert copy_of_built.digests() == checkout.digests() == made
+    assert not list(store.rglob(".part-*"))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_killed_at_a_random_moment(checkout, built, seed):
+    """Then one more build: the right digests, and nothing orphaned. Curation alone: it has the most steps a second."""
+    targets = ["results/curated/ledger.parquet"]
+    command = checkout.command("--quiet", "all", "--", *targets)
+    build = subprocess.Popen(
+        command, cwd=checkout.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    time.sleep(random.Random(seed).uniform(0.8, 3.5))
+    build.send_signal(signal.SIGKILL)
+    build.wait()
+    checkout.build(*targets)
+    wanted = {name: digest for name, digest in built.digests().items() if name.startswith(("raw", "split", "curated"))}
+    assert {name: digest for name, digest in checkout.digests().items() if name in wanted} == wanted
+    assert not list((checkout.folder / "results").glob(".attempts/*/"))
+
+
+def test_a_miss_says_what_changed_and_so_does_why(copy_of_built):
+    step = "curate_split/train"
+    script = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/why.py", step]
+    asked = [*script, "--", "--configfile", "tests/tiny/config.yaml"]
+
+    def why():
+        done = subprocess.run(asked, cwd=copy_of_built.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    assert why() == [f"{step}: nothing changed"]
+    with open(copy_of_built.folder / "scripts/curate_split.py", "a") as script:
+        script.write("# changed\n")
+    said = why()
+    assert len(said) == 1 and said[0].startswith(f"{step}: scripts/curate_split.py changed (sha256 "), said
+    copy_of_built.build("results/curated/law-qa-train.jsonl")
+    assert (copy_of_built.folder / f"logs/{step}.log").read_text().splitlines()[0] == said[0]
+    assert why() == [f"{step}: nothing changed"]
+
+
+def test_gc_keeps_what_a_target_needs(copy_of_built):
+    def collect(*options):
+        command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", *options]
+        command += ["--", "--configfile", "tests/tiny/config.yaml"]
+        return subprocess.run(command, cwd=copy_of_built.folder, capture_output=True, text=True, check=False)
+
+    store = copy_of_built.folder / ".store"
+    assert collect().stdout.strip() == "0.0 MB  needed by no target; make gc YES=1 deletes it"
+    with open(copy_of_built.folder / "scripts/split_records.py", "a") as script:
+        script.write("SEED = 1\n")
+    text = (copy_of_built.folder / "scripts/format_prompts.py").read_text()
+    (copy_of_built.folder / "scripts/format_prompts.py").write_text(text + "# changed\n")
+    copy_of_built.build(*STORE)
+    before = sorted(path for path in store.rglob("*") if path.is_file())
+    listed = collect()
+    assert listed.stdout.count("/actions/") == 4, listed.stdout
+    assert sorted(path for path in store.rglob("*") if path.is_file()) == before
+    with open(store / "in-use", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        refused = collect("--yes")
+    assert refused.returncode == 2 and "in use by a build" in refused.stderr
+    assert "deleted" in collect("--yes").stdout
+    made = copy_of_built.digests()
+    for name in ("results", ".snakemake"):
+        shutil.rmtree(copy_of_built.folder / name)
+    copy_of_built.build(*STORE)
+    assert copy_of_built.digests() == made
+    assert executed(copy_of_built.folder, {}) == set()
+
+
+def test_an_altered_artifact_is_named(copy_of_built):
+    def verify():
+        command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/verify_results.py"]
+        return subprocess.run(command, cwd=copy_of_built.folder, capture_output=True, text=True, check=False)
+
+    assert verify().returncode == 0
+    path = copy_of_built.folder / "results/split/train.jsonl"
+    kept = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"a", b"e", 1))
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    done = verify()
+    assert done.returncode == 2
+    assert "results/split/train.jsonl is not what its step made" in done.stderr
