@@ -1,5 +1,6 @@
 # make          everything: environments, then the adapter, its check on a server, the report
 # make test     every test; make test-fast: the quick ones, under 3 minutes
+# make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
 # make serve    a server that stays up, with the built adapters
 # make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
 # make gc       what in the store no target needs; YES=1 deletes it
@@ -11,6 +12,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 CORES ?= all
+export STEP_PARANOID := $(PARANOID)
 VENV := .venvs/workflow
 RUN := $(VENV)/bin
 # The step runner says what was wrong; Snakemake's own account of it goes to its log.
@@ -64,6 +66,10 @@ pin: environment
 
 bench: environment
 	@$(RUN)/python bench/full_job.py
+	@$(RUN)/python bench/rebuild_table.py
+	@$(RUN)/python bench/restore_rate.py
+	@KILLS=200 $(RUN)/python -m pytest -q tests/workflow/test_content_decides.py -k random_moment
+	@$(RUN)/python bench/step_overhead.py
 
 clean:
 	rm -rf results logs benchmarks .snakemake

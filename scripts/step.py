@@ -10,30 +10,21 @@ private folder, digested, attested under results/lineage/ and only then renamed 
 
 import argparse
 import errno
-import json
 import os
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-
-from tqdm import tqdm
 
 from faults import BadInput, run
 from hermetic import attestation
 from hermetic.action import Action
 from hermetic.attempt import attempt
-from hermetic.changes import changes
 from hermetic.digests import file_digest
-from hermetic.execution import Execution
-from hermetic.hints import undeclared
+from hermetic.follow import follow
 from hermetic.limits import Limits
 from hermetic.reuse import Reuse
 from hermetic.runtime import RUNNERS
 from hermetic.terminal import StatusLine
-from progress import EVENT
-
-LINES_TO_EXPLAIN = 40  # of the end of the log: a traceback's last lines say what a step reached for
 
 
 def main() -> None:
@@ -53,7 +44,7 @@ def main() -> None:
             if not document:
                 with RUNNERS[arguments.runtime](action, private, limits) as execution:
                     status.show(f"  {step} …")
-                    _follow(step, action, execution, arguments.log, status)
+                    follow(step, action, execution, arguments.log, status)
                 private.check(outputs)
                 digests = {path: file_digest(private.out / path) for path in outputs}
                 document = attestation.statement(step, action, digests, started, execution.ran)
@@ -110,50 +101,8 @@ def _files(named: list[list[str]]) -> dict[str, list[Path]]:
     return {name: [Path(path) for path in paths] for name, *paths in named}
 
 
-def _follow(step: str, action: Action, execution: Execution, log: Path, status: StatusLine) -> None:
-    """Write what the script prints to the log, until it ends.
-
-    Raises `BadInput` with the script's own last error line, and with the declaration that it seems to lack.
-    """
-    error = ""
-    ending: deque[str] = deque(maxlen=LINES_TO_EXPLAIN)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w", encoding="utf-8") as lines:
-        lines.writelines(f"{step}: {change}\n" for change in changes(action, attestation.read(step)))
-        for raw in execution.lines:
-            line = raw.decode("utf-8", errors="replace")
-            if line.startswith(EVENT):
-                status.show(_bar(step, line.removeprefix(EVENT)))
-                continue
-            lines.write(line)
-            lines.flush()
-            if line.startswith("error: "):
-                error = line.removeprefix("error: ").strip()
-            if line.strip():
-                ending.append(line.strip())
-        code = execution.wait()
-    if code:
-        said = error if code == 2 and error else f"ended with exit code {code}: {ending[-1] if ending else ''}"
-        hint = undeclared(ending, action)
-        raise BadInput(f"{said}: {hint}" if hint else said)
-
-
 def _mend(error: OSError) -> str:
     return "free some space" if error.errno == errno.ENOSPC else "make it writable"
-
-
-def _bar(step: str, event: str) -> str:
-    state = json.loads(event)
-    figures = ", ".join(f"{name} {value}" for name, value in state["figures"].items())
-    return tqdm.format_meter(
-        n=state["done"],
-        total=state["total"],
-        elapsed=state["elapsed"],
-        unit=state["unit"],
-        prefix=f"  {step}: {state['description']}",
-        postfix=figures,
-        ncols=100,
-    )
 
 
 if __name__ == "__main__":

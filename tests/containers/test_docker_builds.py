@@ -7,6 +7,7 @@ import subprocess
 import pytest
 import yaml
 from conftest import STORE, Checkout
+from rebuild_rows import executed, invocations
 
 from hermetic.images import read_images
 
@@ -98,6 +99,19 @@ def test_a_changed_image_reruns_its_steps_alone(in_containers, engine):
         lock.write_text(text)
     assert "rule curate_split:" in pending and "rule split_records:" in pending
     assert "rule acquire_raw:" not in pending
+
+
+def test_with_a_changed_image_the_content_decides(in_containers, engine, tmp_path):
+    """Its steps are looked at again, and none is executed: an image is no part of what makes an artifact."""
+    copy = Checkout(tmp_path / "copy")
+    shutil.copytree(in_containers[0].folder, copy.folder, symlinks=True)
+    lock = copy.folder / "containers/images.lock.yaml"
+    lock.write_text(lock.read_text().replace(read_images(lock)["curate"].digest, f"sha256:{'0' * 64}"))
+    before = invocations(copy.folder)
+    done = run(copy, engine, "--quiet", "all", "--", *STORE)
+    assert done.returncode == 0, done.stderr
+    assert invocations(copy.folder) != before
+    assert executed(copy.folder, before) == set()
 
 
 def test_the_store_is_complete(in_containers):

@@ -108,7 +108,7 @@ def test_two_builds_at_once_on_one_store(copy_of_built, checkout):
     assert not list(store.rglob(".part-*"))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("KILLS", "20"))))  # 200 in `make bench`
 def test_killed_at_a_random_moment(checkout, built, seed):
     """Then one more build: the right digests, and nothing orphaned. Curation alone: it has the most steps a second."""
     targets = ["results/curated/ledger.parquet"]
