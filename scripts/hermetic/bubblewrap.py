@@ -38,12 +38,13 @@ def command(action: Action, place: Attempt, python: Path) -> list[str]:
     """Return the command line: what is seen, and the script. Variables are inherited, not shown to a process list."""
     words = ["bwrap", *(f"--unshare-{name}" for name in NAMESPACES), "--die-with-parent", "--new-session"]
     words += [] if action.network else ["--unshare-net"]
+    # First, so that a checkout or a Python that lies below /tmp is not hidden by it.
+    words += ["--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", str(HOME)]
     for path in _system(python, network=action.network):
         # A link, as /bin is to /usr/bin, stays one.
         words += (
             ["--symlink", str(Path(path).readlink()), path] if Path(path).is_symlink() else ["--ro-bind", path, path]
         )
-    words += ["--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", str(HOME)]
     words += ["--dev-bind", "/dev", "/dev", "--ro-bind", "/sys", "/sys"] if action.devices else ["--dev", "/dev"]
     # Which processors there are, as programs that place their threads ask.
     words += [] if action.devices else ["--ro-bind", PROCESSORS, PROCESSORS]

@@ -19,6 +19,7 @@ from in_toto_attestation.v1 import statement_pb2
 from hermetic.digests import file_digest
 
 ROOT = Path(__file__).parents[2]
+BUBBLEWRAP = bool(shutil.which("bwrap"))
 COPY = """
 import argparse, pathlib
 parser = argparse.ArgumentParser()
@@ -150,6 +151,18 @@ def test_without_bubblewrap_the_attestation_says_so(step, project, monkeypatch):
         document = json.loads((project / "results/lineage/copy/one.json").read_text())
         isolations.append(document["predicate"]["runDetails"]["byproducts"][0]["annotations"]["isolation"])
     assert isolations == ["bubblewrap" if shutil.which("bwrap", path=os.defpath) else "none", "none"]
+
+
+def test_a_checkout_below_tmp_sees_its_own_venv(step, project):
+    """/tmp is empty in the sandbox, but for what the step needs of it."""
+    (project / ".venvs").unlink()
+    venv = project / ".venvs/workflow"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    shutil.copy(project / "containers/workflow/requirements.lock", venv)
+    (project / "undeclared.txt").touch()
+    looks = COPY + f"assert not pathlib.Path({str(project / 'undeclared.txt')!r}).exists() or not {BUBBLEWRAP}"
+    done = step(looks)
+    assert done.returncode == 0, done.stderr
 
 
 def test_stale_venv_is_refused(step, project):
