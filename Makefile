@@ -2,6 +2,7 @@
 # make test     every test; make test-fast: the quick ones, under 3 minutes
 # make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
 # make serve    a server that stays up, with the built adapters
+# make audit ASK='show FILE' | 'records ADAPTER' | 'why RECORD'   what a build was made of
 # make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
 # make gc       what in the store no target needs; YES=1 deletes it
 # make lock     write containers/*/requirements.lock anew from requirements.in
@@ -21,7 +22,7 @@ QUIETLY := $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock 
 SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build environment images test test-fast check serve why gc lock pin bench clean
+.PHONY: build environment images test test-fast check serve audit why gc lock pin bench clean
 
 build: environment
 	@$(QUIETLY) --cores $(CORES) $(SNAKEMAKE) || $(SAY_WHY)
@@ -46,6 +47,9 @@ check: environment
 serve: environment
 	@$(QUIETLY) --cores 1 .venvs/serve.ready || $(SAY_WHY)
 	@.venvs/serve/bin/python scripts/serve.py --results results $(if $(PORT),--port $(PORT))
+
+audit: environment
+	@$(RUN)/python scripts/audit.py $(ASK)
 
 why: environment
 	@$(RUN)/python scripts/why.py $(STEP) $(if $(SNAKEMAKE),-- $(SNAKEMAKE))

@@ -7,7 +7,6 @@ is the mean over its micro-batches of their mean over answer tokens. One script 
 
 import argparse
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from faults import BadInput, run
 from hermetic.digests import file_digest
 from jsonl import write_jsonl
 from nemo_archive import CONFIG, read_config, write_archive
+from record_order import record_order
 
 WEIGHTS = "adapter_model.safetensors"
 FORMAT = "hf-lora"
@@ -78,15 +78,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--patience", type=int, required=True, help="0: never stop early")
     parser.add_argument("--seed", type=int, required=True)
     return parser
-
-
-def record_order(records: int, wanted: int, seed: int) -> list[int]:
-    """Return `wanted` indices: all records in a seeded order, then all in another, and so on."""
-    order: list[int] = []
-    generator = random.Random(seed)
-    while len(order) < wanted:
-        order += generator.sample(range(records), records)
-    return order[:wanted]
 
 
 def describe(options: argparse.Namespace, step: int, validation_loss: float) -> bytes:

@@ -11,7 +11,7 @@ from tiny_chain import SETTINGS, SORTED_MODULES, Chain, chain, prompts, python, 
 
 from jsonl import read_jsonl
 from nemo_archive import read_member, write_archive
-from tune_adapter import record_order
+from record_order import record_order
 
 pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 

@@ -1,0 +1,49 @@
+"""Ask a build what it was made of.
+
+audit.py show results/loras/law-titlegen/adapter_model.safetensors    the tree from it back to the raw data
+audit.py records law-titlegen                                         which raw records it learned from
+audit.py why 1003                                                     what became of a raw record
+"""
+
+import argparse
+import json
+import signal
+from pathlib import Path
+
+from audit_records import records, why
+from audit_show import dot, drawn, mermaid, tree
+from faults import run
+from lineage import read_lineage
+
+
+def main() -> None:
+    """Answer one question."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="what the build made (default: results)")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    show = verbs.add_parser("show", help="how an artifact came to be")
+    show.add_argument("artifact", help="a file below results/")
+    form = show.add_mutually_exclusive_group()
+    for name in ("json", "dot", "mermaid"):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name)
+    recorded = verbs.add_parser("records", help="which raw records an adapter learned from")
+    recorded.add_argument("adapter")
+    recorded.add_argument("--json", action="store_true", help="one JSON object per line")
+    verbs.add_parser("why", help="what became of a raw record").add_argument("record")
+    options = parser.parse_args()
+    if options.verb == "why":
+        print(why(options.results, options.record))
+    elif options.verb == "records":
+        for row in records(options.results, options.adapter):
+            print(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
+    else:
+        node = tree(read_lineage(options.results), Path(options.artifact).as_posix())
+        if options.form == "json":
+            print(json.dumps(node, indent=1))
+        else:
+            print("\n".join({"dot": dot, "mermaid": mermaid, None: drawn}[options.form](node)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,64 @@
+"""Which raw records an adapter learned from, and why the others were dropped: the ledger, and the order of training."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from faults import BadInput
+from jsonl import read_jsonl
+from ledger import read_ledger
+from nemo_archive import CONFIG, read_member
+from record_order import record_order
+
+SPLITS = ("train", "val", "test")
+
+
+def records(results: Path, adapter: str) -> list[dict[str, Any]]:
+    """Return a row per raw record that had a part in an adapter, in the raw order.
+
+    `role` is what it was used for: train, validation (it chose the checkpoint) or test (it measured it). `times` is how
+    often the optimizer had seen a training record when the checkpoint was taken: 0 for one whose turn had not come.
+    """
+    checkpoint = results / "checkpoints" / f"{adapter}.nemo"
+    if not checkpoint.is_file():
+        known = ", ".join(sorted(path.stem for path in checkpoint.parent.glob("*.nemo"))) or "none"
+        raise BadInput(f"{checkpoint}: no such adapter (there are: {known})")
+    settings = yaml.safe_load(read_member(checkpoint, CONFIG))
+    prompts = {split: [str(row["id"]) for row in read_jsonl(_prompts(results, adapter, split))] for split in SPLITS}
+    seen = settings["step"] * settings["global_batch_size"]
+    order = record_order(len(prompts["train"]), settings["max_steps"] * settings["global_batch_size"], settings["seed"])
+    times = Counter(prompts["train"][index] for index in order[:seen])
+    limit = settings["validation_limit"] or None
+    used = {
+        **{record: ("train", times[record]) for record in prompts["train"]},
+        **dict.fromkeys(prompts["val"][:limit], ("validation", 0)),
+        **dict.fromkeys(prompts["test"], ("test", 0)),
+    }
+    return [
+        {"record_id": row["record_id"], "role": used[row["record_id"]][0], "times": used[row["record_id"]][1]}
+        for row in read_ledger(results / "curated/ledger.parquet")
+        if row["outcome"] == "kept" and row["record_id"] in used
+    ]
+
+
+def _prompts(results: Path, adapter: str, split: str) -> Path:
+    return results / "prompts" / adapter / f"{split}.jsonl"
+
+
+def why(results: Path, record: str) -> str:
+    """Return one sentence on what became of a raw record. Raises `BadInput` for one that the raw file does not have."""
+    rows = read_ledger(results / "curated/ledger.parquet")
+    row = next((row for row in rows if row["record_id"] == record), None)
+    if row is None:
+        raise BadInput(f"no raw record has the id {record!r} (there are {len(rows):,})")
+    where = f"record {record}, number {row['position'] + 1} of the raw data"
+    if row["outcome"] == "kept":
+        return f"{where}: kept, in the split {row['split']}"
+    split = f" from the split {row['split']}" if row["split"] else ""
+    measured = "was unknown" if row["measured"] is None else f"was {row['measured']:g}"
+    asked = f", {row['bound']} was asked for" if row["bound"] else ""
+    what = f"{row['field']} {measured}{asked}" if row["field"] else "it could not be used"
+    copied = f", a duplicate of {row['duplicate_of']}" if row["duplicate_of"] else ""
+    return f"{where}: dropped{split} by {row['step']}, filter {row['filter']}: {what}{copied}"

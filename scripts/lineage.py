@@ -1,0 +1,66 @@
+"""The lineage of a build, from its attestations: which step made a file, of which files."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faults import BadInput
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step as its attestation tells it; files are path → sha256, paths as in the checkout that built them."""
+
+    name: str
+    made: dict[str, str]
+    read: dict[str, str]
+    code: dict[str, str]  # its scripts and its lock
+    environment: str
+    ran: dict[str, Any]  # runtime, isolation, image id, host, user
+    commit: str | None
+    altered: bool  # whether the checkout differed from the commit
+    reused: str | None  # the invocation whose outputs were restored
+
+
+def read_lineage(results: Path) -> dict[str, Step]:
+    """Return the steps of a results folder by name. Raises `BadInput` where there are none or one cannot be read."""
+    folder = results / "lineage"
+    steps = {}
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            steps[_name(folder, path)] = _step(_name(folder, path), json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path}: not an attestation of a step ({error!r}): rm it, then make") from None
+    if not steps:
+        raise BadInput(f"{folder}: no attestations there: run `make` first")
+    return steps
+
+
+def producers(steps: dict[str, Step]) -> dict[str, Step]:
+    """Return path → the step that made it."""
+    return {path: step for step in steps.values() for path in step.made}
+
+
+def _name(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _step(name: str, statement: dict[str, Any]) -> Step:
+    definition, details = statement["predicate"]["buildDefinition"], statement["predicate"]["runDetails"]
+    found = {item["name"]: item for item in definition["resolvedDependencies"]}
+    digests = {path: item["digest"]["sha256"] for path, item in found.items() if "sha256" in item["digest"]}
+    declared = {path for paths in definition["externalParameters"]["inputs"].values() for path in paths}
+    runs = {item["name"]: item["annotations"] for item in details["byproducts"]}
+    checkout = found.get("checkout", {})
+    return Step(
+        name=name,
+        made={item["name"]: item["digest"]["sha256"] for item in statement["subject"]},
+        read={path: digests[path] for path in sorted(declared)},
+        code={path: digest for path, digest in digests.items() if path not in declared and path != "image"},
+        environment=definition["internalParameters"]["environment"],
+        ran=runs["run"],
+        commit=checkout.get("digest", {}).get("gitCommit"),
+        altered=bool(checkout.get("annotations", {}).get("altered")),
+        reused=runs.get("reused", {}).get("invocationId"),
+    )
