@@ -54,9 +54,8 @@ def test_show_draws_each_step_once(built):
     lines = audit(built, "show", WEIGHTS).splitlines()
     assert lines[0].startswith(f"{WEIGHTS}  ") and lines[0].endswith("by stage_adapter/law-titlegen")
     assert any("data/sample/law-questions.json" in line and "(from outside)" in line for line in lines)
+    whole = [line for line in lines if "(above)" not in line and "(from outside)" not in line]
     drawn = [line.rpartition(" by ")[2] for line in whole]
-        line.split("─ ")[-1].split()[0] for line in lines if "(above)" not in line and "(from outside)" not in line
-    ]
     assert max(Counter(drawn).values()) == 1
 
 
