@@ -67,7 +67,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     process = subprocess.Popen(
         [ROOT / ".venvs/serve/bin/python", ROOT / "scripts/serve.py", "--results", results,
          "--port", "0", "--log", root / "logs" / "serve.log"],
-        cwd=root, env={**os.environ, "TMPDIR": str(scratch)}, stdout=subprocess.PIPE, text=True,
+        cwd=ROOT, env={**os.environ, "TMPDIR": str(scratch)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         printed = ""
