@@ -54,7 +54,8 @@ def published_base() -> tuple[str, dict[str, Any]] | None:
     image = read_images(PUBLISHED).get("base")
     if not image or not image.digest:
         return None
-    asked = ["skopeo", "inspect", "--raw", f"docker://{image.reference}"]
+    insecure = ["--tls-verify=false"] if on_this_machine(image.repository) else []
+    asked = ["skopeo", "inspect", "--raw", *insecure, f"docker://{image.reference}"]
     reachable = subprocess.run(asked, capture_output=True, check=False).returncode == 0
     return (image.reference, {"reference": image.reference}) if reachable else None
 
@@ -70,6 +71,7 @@ def build(environment: str, base: str, registry: str, log: Path) -> Image:
         mounts = [f"{tools}:/build:ro", f"{cache.stdout.strip()}:/cache"]
         mounts += [f"{link}:{link}:ro" for link in wheel_folders(settings)]
         command = ["buildah", "build", *SAME_BYTES, "--isolation", "chroot", "--build-arg", f"BASE={base}"]
+        command += ["--tls-verify=false"] if on_this_machine(base) and "@" in base else []
         command += [word for mount in mounts for word in ("--volume", mount)]
         command += ["--tag", f"{name}:{tag}", str(CONTAINERS / environment)]
         try:

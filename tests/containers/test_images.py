@@ -8,7 +8,8 @@ import yaml
 from conftest import ROOT
 
 from hermetic.digests import file_digest
-from hermetic.images import read_images
+from hermetic.images import Image, read_images
+from image_lock import record_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 ENVIRONMENTS = ("workflow", "curate", "tune", "serve")
@@ -57,6 +58,36 @@ def test_the_same_inputs_give_the_same_digest(published, engine):
     kept = published.folder / f".images/debian-{base['sha256']}.tar"
     assert file_digest(kept) == base["sha256"]
     assert any(package.startswith("python3.11=") for package in base["packages"])
+
+
+def test_a_published_base_is_built_on_by_digest(published, engine, registry):
+    """The base that is known by digest comes before one made here, as soon as its registry gives it."""
+    lock = published.folder / "containers/images.lock.yaml"
+    kept = lock.read_text(), local(published).read_text()
+    base = yaml.safe_load(kept[1])["base"]
+    name, digest = f"{registry}/published/base", published.folder / "digest"
+    push = ["buildah", "push", "--tls-verify=false", "--digestfile", digest]
+    made_here = f"localhost/adapter-build/base:{base['sha256'][:12]}"
+    subprocess.run([*push, made_here, f"docker://{name}:1"], check=True, capture_output=True)
+    try:
+        record_image(lock, Image("base", name, digest=digest.read_text()))
+        done = subprocess.run(
+            [
+                ROOT / ".venvs/workflow/bin/python", "scripts/build_images.py", "--environment", "workflow",
+                "--registry", f"{registry}/on-published",
+            ],
+            cwd=published.folder, env=engine.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert yaml.safe_load(local(published).read_text())["base"] == {"reference": f"{name}@{digest.read_text()}"}
+        manifests = [
+            json.loads(skopeo("--raw", f"docker://{reference}"))
+            for reference in (f"{name}@{digest.read_text()}", read_images(lock)["workflow"].reference)
+        ]
+        assert manifests[1]["layers"][0] == manifests[0]["layers"][0]
+    finally:
+        lock.write_text(kept[0])
+        local(published).write_text(kept[1])
 
 
 def local(published):
