@@ -22,10 +22,9 @@ from hermetic.images import LOCAL, PUBLISHED, Image, read_images
 from hermetic.variables import certificates
 from image_lock import record_base, record_image
 from image_tools import PREFIX, SAME_BYTES, call, need, on_this_machine
-from pip_settings import index_urls, pip_settings, wheel_folders
+from pip_settings import TORCH_INDEX, index_urls, pip_settings, wheel_folders
 
 WORKFLOW = VENVS / "workflow" / "bin"
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def main() -> None:

@@ -8,11 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hermetic.digests import file_digest
 from hermetic.environments import CONTAINERS
 from hermetic.images import LOCAL
+from image_lock import read
 from image_tools import PREFIX, SAME_BYTES, call, need
 
 KEPT = Path(".images")
@@ -27,7 +26,7 @@ def debian_base(log: Path) -> tuple[str, dict[str, Any]]:
     """
     text = (CONTAINERS / "base" / "packages.txt").read_text(encoding="utf-8")
     wanted = [line for line in text.splitlines() if line and not line.startswith("#")]
-    known = (yaml.safe_load(LOCAL.read_text(encoding="utf-8")) or {}).get("base", {}) if LOCAL.is_file() else {}
+    known = read(LOCAL).get("base", {})
     kept = KEPT / f"debian-{known.get('sha256')}.tar"
     if not (known.get("wanted") == wanted and kept.is_file() and file_digest(kept) == known["sha256"]):
         kept = _bootstrap(wanted, log)

@@ -24,6 +24,22 @@ def fetch(what: str, **wanted: Any) -> Path:
         raise BadInput(f"{what} cannot be fetched: {first_line(error)}") from None
 
 
+def repository(what: str, repo: str, revision: str | None, kind: str) -> Any:
+    """Return what the hub knows of a repository: `kind` is model or dataset, `sha` of it the commit of `revision`.
+
+    Raises `BadInput` naming `what` if the hub cannot be reached or has no such repository.
+    """
+    quieten_hub()
+    from httpx import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return HfApi(token=secret("HF_TOKEN")).repo_info(repo, revision=revision, repo_type=kind)
+    except (OSError, HTTPError, HFValidationError) as error:
+        raise BadInput(f"{what} cannot be fetched: {first_line(error)}") from None
+
+
 def quieten_hub() -> None:
     """Keep the hub's client from drawing bars, reporting retries and sending statistics. Before its first use."""
     # Read when the library is imported.

@@ -17,10 +17,8 @@ from pathlib import Path
 from faults import BadInput, run
 from hermetic.environments import VENVS, installed_lock, lock_digest, lock_file, venv_marker
 from hermetic.terminal import StatusLine
-from pip_settings import index_urls, pip_settings
+from pip_settings import TORCH_INDEX, index_urls, pip_settings
 
-# torch's `+cpu` builds are on PyTorch's own index, unless the configured one mirrors them.
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 BOOTSTRAP = "workflow"
 
 

@@ -17,8 +17,7 @@ import yaml
 from acquire_base import check_pinned, wheel_files
 from faults import BadInput, run
 from hermetic.digests import file_digest
-from hub import fetch, first_line, quieten_hub
-from secret import secret
+from hub import fetch, repository
 from yaml_edit import replace, show_changes, with_values
 
 
@@ -68,15 +67,7 @@ def _pin_package(lock: Path, name: str, entry: dict[str, Any]) -> None:
 
 
 def _pin_repository(lock: Path, name: str, entry: dict[str, Any]) -> None:
-    quieten_hub()
-    from httpx import HTTPError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        info = HfApi(token=secret("HF_TOKEN")).model_info(entry["model"], revision=entry.get("revision"))
-    except (OSError, HTTPError, HFValidationError) as error:
-        raise BadInput(f"base {name} ({entry['model']}): cannot be fetched: {first_line(error)}") from None
+    info = repository(f"base {name} ({entry['model']}):", entry["model"], entry.get("revision"), "model")
     for file, described in entry["files"].items():
         print(f"fetching {entry['model']} {file} …", flush=True)
         with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:

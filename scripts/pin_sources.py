@@ -12,9 +12,8 @@ from pathlib import Path
 
 from data_lock import Dataset, download, file_sha256, read_datasets, what
 from faults import BadInput, run
-from hub import first_line, quieten_hub
+from hub import repository
 from raw_records import SCHEMA, read_raw_records
-from secret import secret
 from yaml_edit import replace, show_changes, with_values
 
 PINNED = ("revision", "sha256", "bytes", "records", "licence", "checked")
@@ -59,15 +58,7 @@ def pinned(dataset: Dataset) -> Dataset:
 
 def _repository(dataset: Dataset) -> tuple[str, str | None]:
     """Return the commit that the revision (a branch, a tag, or none) stands for, and the licence on the data's card."""
-    quieten_hub()
-    from httpx import HTTPError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        info = HfApi(token=secret("HF_TOKEN")).dataset_info(dataset.repo, revision=dataset.revision)
-    except (OSError, HTTPError, HFValidationError) as error:
-        raise BadInput(f"{what(dataset)}: cannot be fetched: {first_line(error)}") from None
+    info = repository(f"{what(dataset)}:", dataset.repo, dataset.revision, "dataset")
     licence = info.card_data.get("license") if info.card_data else None
     return str(info.sha), ", ".join(licence) if isinstance(licence, list) else licence
 

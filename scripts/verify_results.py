@@ -4,13 +4,13 @@ Files that are as they were when they were last hashed are not read again; STEP_
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from faults import run
 from hermetic.artifacts import artifacts
 from hermetic.digest_cache import cached_digest
+from lineage import read_lineage
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"))
     results = parser.parse_args().results
-    attested = attested_digests(results)
+    attested = {path: digest for step in read_lineage(results).values() for path, digest in step.made.items()}
     found = 0
     for path in artifacts(results):
         digest = attested.get(path.relative_to(results.parent).as_posix())
@@ -28,15 +28,6 @@ def main() -> None:
                 f"error: {path} is not what its step made (sha256 {digest[:8]}…): rm {path}, then make", file=sys.stderr
             )
     sys.exit(2 if found else 0)
-
-
-def attested_digests(results: Path) -> dict[str, str]:
-    """Return path → sha256 of everything that the attestations name."""
-    digests = {}
-    for path in sorted((results / "lineage").rglob("*.json")):
-        for subject in json.loads(path.read_text())["subject"]:
-            digests[subject["name"]] = subject["digest"]["sha256"]
-    return digests
 
 
 if __name__ == "__main__":

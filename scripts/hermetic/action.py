@@ -1,5 +1,6 @@
 """The action: everything a step's result depends on, and its key."""
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,7 @@ class Action:
             options += [f"--{name}", *values]
         return options
 
+    @functools.cached_property
     def description(self) -> dict[str, Any]:
         """Return what the key covers, all that the result depends on.
 
@@ -85,7 +87,7 @@ class Action:
 
     def key(self) -> str:
         """Return the action key: sha256 over the description as JSON with sorted keys, no spaces, ASCII only."""
-        text = json.dumps(self.description(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        text = json.dumps(self.description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -11,9 +11,8 @@ from hermetic.docker import PATH, PYTHON
 from hermetic.execution import Execution, Ran, child
 from hermetic.images import Image, image_of
 from hermetic.limits import Limits
-from hermetic.sandbox import HOME, SCRATCH, SECRETS, WORK, mounts
+from hermetic.sandbox import WORK, environment, mounts
 from hermetic.sandbox import command as script_command
-from hermetic.variables import variables
 
 
 @contextlib.contextmanager
@@ -22,13 +21,11 @@ def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Executi
     if not shutil.which("apptainer"):
         raise BadInput("runtime apptainer: no such command on this machine: install apptainer, or set runtime: host")
     image = image_of(action.environment)
-    secrets = SECRETS if place.secrets else None
-    inside = variables(action, PATH, HOME, SCRATCH, secrets)
     # Apptainer hands these over and keeps them from the command line.
-    environment = {f"APPTAINERENV_{name}": value for name, value in inside.items()}
+    handed = {f"APPTAINERENV_{name}": value for name, value in environment(action, place, PATH).items()}
     network = "the machine's network" if action.network else "no network"
     ran = Ran("apptainer", f"apptainer --containall, {network}", image.reference, image.image_id)
-    with child(command(action, place, image), {"PATH": PATH, **environment}, ran) as execution:
+    with child(command(action, place, image), {"PATH": PATH, **handed}, ran) as execution:
         yield execution
 
 

@@ -49,7 +49,7 @@ def statement(
                 },
                 "internalParameters": {
                     "actionKey": action.key(),
-                    "action": action.description(),
+                    "action": action.description,
                     "environment": action.environment,
                     "threads": action.threads,
                     "devices": action.devices,
@@ -62,11 +62,7 @@ def statement(
                     "id": f"urn:hermetic-step-runner:{ran.runtime}",
                     "version": {"python": platform.python_version(), "platform": platform.platform()},
                 },
-                "metadata": {
-                    "invocationId": str(uuid.uuid4()),
-                    "startedOn": _timestamp(started),
-                    "finishedOn": _timestamp(now()),
-                },
+                "metadata": _metadata(started),
                 "byproducts": [
                     {
                         "name": "run",
@@ -92,15 +88,10 @@ def reused(original: dict[str, Any], outputs: dict[Path, str], started: datetime
     """
     document = json.loads(json.dumps(original))
     document["subject"] = [_resource(path, digest) for path, digest in sorted(outputs.items())]
-    metadata = {
-        "invocationId": str(uuid.uuid4()),
-        "startedOn": _timestamp(started),
-        "finishedOn": _timestamp(now()),
-    }
     run = document["predicate"]["runDetails"]
     reference = {"invocationId": run["metadata"]["invocationId"], "sha256": _digest(original)}
     run["byproducts"].append({"name": "reused", "annotations": reference})
-    run["metadata"] = metadata
+    run["metadata"] = _metadata(started)
     return document
 
 
@@ -155,6 +146,10 @@ def _git(*arguments: str) -> str:
 
 def _resource(path: Path, digest: str) -> dict[str, Any]:
     return {"name": path.as_posix(), "digest": {"sha256": digest}}
+
+
+def _metadata(started: datetime.datetime) -> dict[str, str]:
+    return {"invocationId": str(uuid.uuid4()), "startedOn": _timestamp(started), "finishedOn": _timestamp(now())}
 
 
 def _digest(document: dict[str, Any]) -> str:

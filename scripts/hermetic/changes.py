@@ -21,7 +21,7 @@ def changes(action: Action, before: dict[str, Any] | None) -> list[str]:
 
 
 def _changes(action: Action, last: dict[str, Any], files: dict[str, str]) -> Iterator[str]:
-    now = action.description()
+    now = action.description
     if now["code"] != last["code"]:
         yield from _scripts(action, files)
     if now["lock"] != last["lock"]:

@@ -15,8 +15,7 @@ from hermetic.docker_engine import engine, require
 from hermetic.execution import SECONDS_TO_END, Execution, Ran
 from hermetic.images import image_of
 from hermetic.limits import Limits
-from hermetic.sandbox import HOME, SCRATCH, SECRETS, WORK, command, mounts
-from hermetic.variables import variables
+from hermetic.sandbox import HOME, WORK, command, environment, mounts
 
 PYTHON = "/opt/env/bin/python"
 PATH = "/opt/env/bin:/usr/local/bin:/usr/bin:/bin"
@@ -52,7 +51,6 @@ def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, 
     from docker.types import DeviceRequest, Mount, Ulimit
 
     uid, gid = os.getuid(), os.getgid()
-    secrets = SECRETS if place.secrets else None
     host = client.create_host_config(
         mounts=[
             Mount(str(mount.target), str(mount.source), type="bind", read_only=not mount.writable)
@@ -76,7 +74,6 @@ def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, 
         init=True,
         log_config={"Type": "none"},  # what a step prints goes to its log and nowhere else
     )
-    environment = variables(action, PATH, HOME, SCRATCH, secrets)
     return client.create_container_config(
         image=image,
         command=command(action, PYTHON),
@@ -84,7 +81,7 @@ def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, 
         user=f"{uid}:{gid}",
         hostname=None if action.network else LABEL,
         working_dir=str(WORK),
-        environment=environment,
+        environment=environment(action, place, PATH),
         labels={LABEL: str(place.lock), f"{LABEL}.host": socket.gethostname(), f"{LABEL}.pid": str(os.getpid())},
         host_config=host,
     )

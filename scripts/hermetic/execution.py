@@ -5,8 +5,7 @@ import ctypes
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from child_group import end_group, ended_by_signals
 
@@ -31,13 +30,10 @@ class Execution:
     lines: Iterable[bytes]
     wait: Callable[[], int]
     ran: Ran
-    notes: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
-def child(
-    command: Sequence[str], environment: Mapping[str, str], ran: Ran, folder: Path | None = None
-) -> Iterator[Execution]:
+def child(command: Sequence[str], environment: Mapping[str, str], ran: Ran) -> Iterator[Execution]:
     """Start a command in a process group of its own; end that whole group on leaving, and on TERM or INT."""
     with (
         ended_by_signals(),
@@ -47,7 +43,6 @@ def child(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
-            cwd=folder,
             start_new_session=True,
             preexec_fn=_die_with_parent,
         ) as process,

@@ -9,7 +9,7 @@ from hermetic.attempt import Attempt
 from hermetic.environments import interpreter
 from hermetic.execution import Execution, Ran, child
 from hermetic.limits import Limits
-from hermetic.sandbox import HOME, SCRATCH, SECRETS
+from hermetic.sandbox import environment
 from hermetic.variables import variables
 
 
@@ -20,9 +20,9 @@ def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Executi
     path = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
     if bubblewrap.works():
         isolation, words = "bubblewrap", bubblewrap.command(action, place, python)
-        environment = variables(action, path, HOME, SCRATCH, SECRETS if place.secrets else None)
+        seen = environment(action, place, path)
     else:
         isolation, words = "none", [str(python), str(action.script), *action.arguments(place.out)]
-        environment = variables(action, path, place.scratch, place.scratch, place.secrets)
-    with child(words, environment, Ran("host", isolation)) as execution:
+        seen = variables(action, path, place.scratch, place.scratch, place.secrets)
+    with child(words, seen, Ran("host", isolation)) as execution:
         yield execution

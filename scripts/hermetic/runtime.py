@@ -1,6 +1,5 @@
 """Which runtime a step runs in: `docker`, `apptainer`, `host`, or `auto`, which takes what is there and says so."""
 
-import contextlib
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -56,10 +55,10 @@ class Runtime:
 def _whatever_is_there(environments: Iterable[str]) -> tuple[str, str]:
     images = []
     for environment in environments:
-        with contextlib.suppress(BadInput):
+        try:
             images.append(image_of(environment))
-            continue
-        return "host", f"no image of {environment} is known by digest (make images)"
+        except BadInput:
+            return "host", f"no image of {environment} is known by digest (make images)"
     if docker_engine.answers(images):
         return "docker", "an engine answers and has every image"
     return "host", "no Docker engine answers that has every image"

@@ -8,7 +8,7 @@ from pathlib import Path
 from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.closure import SCRIPTS, closure
-from hermetic.variables import certificates
+from hermetic.variables import certificates, variables
 from pip_settings import pip_settings, wheel_folders
 
 WORK = Path("/checkout")  # the checkout, of which only what is declared is there
@@ -42,6 +42,11 @@ def mounts(action: Action, place: Attempt) -> list[Mount]:
         Mount(place.out, OUT, writable=True),
         Mount(place.scratch, SCRATCH, writable=True),
     ]
+
+
+def environment(action: Action, place: Attempt, path: str) -> dict[str, str]:
+    """Return the variables of a step inside the layout. `path` is its PATH."""
+    return variables(action, path, HOME, SCRATCH, SECRETS if place.secrets else None)
 
 
 def command(action: Action, python: str | Path) -> list[str]:

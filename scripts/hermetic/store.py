@@ -3,7 +3,7 @@
 Layout, the same in the local folder and behind a shared URL:
 
     objects/ab/ab12…            a file's bytes
-    actions/cd/cd34….json       what the action of that key made: per output option its files' names, sha256 and size,
+    actions/cd/cd34….json       what the action of that key made: per output option the sha256 of its files, in order,
                                 and the attestation of the run that made them
 
 Everything is written beside its place and renamed into it, so that any number of writers may share a store. An object
@@ -56,10 +56,8 @@ class Store:
     def find(self, key: str) -> Hit | None:
         """Return what the action of this key made, from here or from the shared store; None if nobody made it."""
         path = self._action(key)
-        if not path.is_file() and self.shared:
-            with self._part(path) as part:
-                if self.shared.read(self._shared_name(path), part):
-                    part.replace(path)
+        if not path.is_file():
+            self._fetch(path)
         try:
             entry = json.loads(path.read_text())
             return Hit(entry["outputs"], entry["attestation"])
@@ -72,8 +70,7 @@ class Store:
         with self._part(path) as part:
             part.write_text(json.dumps({"version": 1, "outputs": hit.outputs, "attestation": hit.attestation}))
             part.replace(path)
-        if self.shared:
-            self.shared.write(path, self._shared_name(path))
+        self._share(path)
 
     def put(self, source: Path, digest: str) -> None:
         """Take in a file. Raises `Damaged` if its bytes are not of this digest any more."""
@@ -84,24 +81,24 @@ class Store:
                     raise Damaged(f"{source} changed while it was stored")
                 part.chmod(0o444)
                 part.replace(path)
-        if self.shared:
-            self.shared.write(path, self._shared_name(path))
+        self._share(path)
 
     def get(self, digest: str, target: Path) -> bool:
         """Give out a copy of an object; False if nobody has it, whole. A damaged one is removed and fetched again."""
         path = self._object(digest)
-        for attempt in ("here", "fetched"):
-            if attempt == "fetched" and not self._fetch(digest, path):
-                return False
-            with contextlib.suppress(FileNotFoundError):
-                if copy_file(path, target) == digest:
-                    return True
-                path.unlink(missing_ok=True)
-                print(f"store: {path} was not what its name says, and is removed", flush=True)
+        return self._copied(path, target) or (self._fetch(path) and self._copied(path, target))
+
+    def _copied(self, path: Path, target: Path) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            if copy_file(path, target) == path.name:
+                return True
+            path.unlink(missing_ok=True)
+            print(f"store: {path} was not what its name says, and is removed", flush=True)
         target.unlink(missing_ok=True)
         return False
 
-    def _fetch(self, digest: str, path: Path) -> bool:
+    def _fetch(self, path: Path) -> bool:
+        """Take a file over from the shared store; False if there is none, or it has no such file."""
         if not self.shared:
             return False
         with self._part(path) as part:
@@ -110,6 +107,10 @@ class Store:
             part.chmod(0o444)
             part.replace(path)
         return True
+
+    def _share(self, path: Path) -> None:
+        if self.shared:
+            self.shared.write(path, self._shared_name(path))
 
     @contextlib.contextmanager
     def _part(self, path: Path) -> Iterator[Path]:
