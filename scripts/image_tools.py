@@ -11,8 +11,9 @@ from hermetic.terminal import StatusLine
 
 PREFIX = "localhost/adapter-build"
 EPOCH = 1735689600  # 2025-01-01: the time of every file in an image
-# Docker's own format holds the random name of the container that an image was built in; OCI's does not.
-SAME_BYTES = ("--timestamp", str(EPOCH), "--format", "oci", "--layers=false")
+# Docker's own format holds the random name of the container that an image was built in, and the history any name that
+# the base happens to have on this machine.
+SAME_BYTES = ("--timestamp", str(EPOCH), "--format", "oci", "--layers=false", "--omit-history")
 
 
 def need(program: str) -> None:
