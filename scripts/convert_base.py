@@ -5,6 +5,7 @@ from pathlib import Path
 
 from base_checks import check_base
 from faults import BadInput, run
+from large_import import large_import
 
 
 def main() -> None:
@@ -16,7 +17,8 @@ def main() -> None:
     check_base(options.files)
     if len({path.parent for path in options.files}) > 1:
         raise BadInput("--files: they must lie in one folder")
-    from hf_causal_lm import HFCausalLM  # 7 s
+    with large_import():
+        from hf_causal_lm import HFCausalLM  # 6 s
 
     HFCausalLM.from_files(sorted(options.files)).save(options.nemo)
 

@@ -10,6 +10,7 @@ from answer_tokens import fit_prompt, read_prompts
 from base_checks import check_base
 from faults import BadInput, run
 from jsonl import write_jsonl
+from large_import import large_import
 from progress import Progress
 
 BATCH = 8  # prompts answered at once
@@ -75,8 +76,10 @@ def arguments() -> argparse.ArgumentParser:
 def load(base: Path, adapter: Path) -> tuple[Any, Any]:
     """Return the base with the adapter on it, and the tokenizer; on a GPU in bfloat16, else in float32."""
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with large_import():
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device, dtype = ("cuda:0", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     model = AutoModelForCausalLM.from_pretrained(base, torch_dtype=dtype).to(device)

@@ -16,6 +16,7 @@ from answer_tokens import encode, read_prompts
 from faults import BadInput, run
 from hermetic.digests import file_digest
 from jsonl import write_jsonl
+from large_import import large_import
 from nemo_archive import CONFIG, read_config, write_archive
 from record_order import record_order
 
@@ -42,7 +43,8 @@ def main() -> None:
         raise BadInput(
             f"{options.validation}: no records to validate on: give more raw records (data.path) or change split.seed"
         )
-    import nemo_tuning  # 12 s
+    with large_import():
+        import nemo_tuning  # 10 s
 
     base = nemo_tuning.restore(options.base, options.threads, options.seed)
     examples = {
