@@ -15,7 +15,7 @@ from base_model import base_model
 from build_lock import hold
 from configuration import check
 from faults import BadInput
-from hermetic.environments import ENVIRONMENTS, venv_marker
+from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
 from hermetic.runtime import Runtime
 
 
@@ -49,7 +49,7 @@ container: "docker://localhost/adapter-build"
 wildcard_constraints:
     adapter="|".join(config["adapters"]),
     base=config["base"]["name"],
-    environment="|".join(ENVIRONMENTS),
+    environment="|".join([*ENVIRONMENTS, CHECKS]),
     split="train|val|test",
 
 

@@ -21,7 +21,7 @@ rule environment:
 
 
 rule environments:
-    """All four, for tests and for machines that will have no network later."""
+    """All of them, for tests and for machines that will have no network later."""
     input:
-        expand(".venvs/{environment}.ready", environment=ENVIRONMENTS),
+        expand(".venvs/{environment}.ready", environment=[*ENVIRONMENTS, CHECKS]),
     localrule: True

@@ -26,6 +26,7 @@ without() {
 }
 
 lock workflow
+lock checks
 # shellcheck disable=SC2046 # one word per option is meant
 lock curate $(without "$omit_curate")
 lock tune --override containers/tune/overrides.in

@@ -6,6 +6,7 @@ from faults import BadInput
 from hermetic.digests import file_digest
 
 ENVIRONMENTS = ("workflow", "curate", "tune", "serve")
+CHECKS = "checks"  # other projects' validators, for the tests: no step runs in it
 CONTAINERS = Path("containers")
 VENVS = Path(".venvs")
 
