@@ -16,7 +16,9 @@ from build_lock import hold
 from configuration import check
 from faults import BadInput
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
+from hermetic.keys import make_key
 from hermetic.runtime import Runtime
+from hermetic.settings import settings
 
 
 configfile: "config.yaml"
@@ -31,14 +33,12 @@ except BadInput as fault:
 
 
 venv, code = RUNTIME.venv, RUNTIME.code  # what a rule asks of its environment
-# `python` in a rule is the one that runs Snakemake: it has what the step runner needs.
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-os.environ.update(PATH=PATH, STEP_RUNTIME=RUNTIME.name)
-os.environ.update(STEP_STORE=config["store"]["path"], STEP_STORE_URL=config["store"]["url"])
+os.environ.update(settings(config, RUNTIME.name))
 
 
 onstart:
     hold()
+    make_key(config["signing"]["key"])
     print(f"  runtime {RUNTIME.name}: {RUNTIME.reason}", file=sys.stderr)
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from lineage import read_lineage
+
 ADAPTER = "law-titlegen"
 SPLITS = ("train", "val", "test")
 TUNED = {f"{step}/{ADAPTER}" for step in ("tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter")}
@@ -154,21 +156,10 @@ ROWS = [
 
 def executed(folder: Path, before: dict[str, str]) -> set[str]:
     """Return the steps that ran since `before`, the invocations of then."""
-    found = set()
-    for path in (folder / "results/lineage").rglob("*.json"):
-        step = path.relative_to(folder / "results/lineage").with_suffix("").as_posix()
-        run = json.loads(path.read_text())["predicate"]["runDetails"]
-        reused = any(item["name"] == "reused" for item in run["byproducts"])
-        if run["metadata"]["invocationId"] != before.get(step) and not reused:
-            found.add(step)
-    return found
+    steps = read_lineage(folder / "results")
+    return {name for name, step in steps.items() if step.invocation != before.get(name) and not step.reused}
 
 
 def invocations(folder: Path) -> dict[str, str]:
     """Return step → the id of its last run."""
-    return {
-        path.relative_to(folder / "results/lineage").with_suffix("").as_posix(): json.loads(path.read_text())[
-            "predicate"
-        ]["runDetails"]["metadata"]["invocationId"]
-        for path in (folder / "results/lineage").rglob("*.json")
-    }
+    return {name: step.invocation for name, step in read_lineage(folder / "results").items()}

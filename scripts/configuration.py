@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from faults import BadInput
+from hermetic.keys import OWN
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
 SPLITS = ("train", "val", "test")
@@ -65,6 +66,9 @@ def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "base.path", f"{config['base']['path']}/config.json"
     for name, adapter in config["adapters"].items():
         yield f"adapters.{name}.prompt", adapter["prompt"]
+    if config["signing"]["key"] not in ("", str(OWN)):
+        yield "signing.key", config["signing"]["key"]
+    yield from (("signing.trusted", path) for path in config["signing"]["trusted"])
 
 
 def _check_entry(key: str, name: str, entries: dict[str, Any]) -> None:

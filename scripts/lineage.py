@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import BadInput
+from hermetic.envelope import unseal
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,11 @@ class Step:
     code: dict[str, str]  # its scripts and its lock
     environment: str
     ran: dict[str, Any]  # runtime, isolation, image id, host, user
+    invocation: str
     commit: str | None
     altered: bool  # whether the checkout differed from the commit
     reused: str | None  # the invocation whose outputs were restored
+    envelope: dict[str, Any]  # what was read, and may be signed
 
 
 def read_lineage(results: Path) -> dict[str, Step]:
@@ -29,7 +32,8 @@ def read_lineage(results: Path) -> dict[str, Step]:
     steps = {}
     for path in sorted(folder.rglob("*.json")):
         try:
-            steps[_name(folder, path)] = _step(_name(folder, path), json.loads(path.read_text(encoding="utf-8")))
+            envelope = json.loads(path.read_text(encoding="utf-8"))
+            steps[_name(folder, path)] = read_step(_name(folder, path), envelope)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path}: not an attestation of a step ({error!r}): rm it, then make") from None
     if not steps:
@@ -46,7 +50,9 @@ def _name(folder: Path, path: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def _step(name: str, statement: dict[str, Any]) -> Step:
+def read_step(name: str, envelope: dict[str, Any]) -> Step:
+    """Return a step from its envelope. Raises `KeyError`, `TypeError` or `ValueError` for what is none."""
+    statement = unseal(envelope)
     definition, details = statement["predicate"]["buildDefinition"], statement["predicate"]["runDetails"]
     found = {item["name"]: item for item in definition["resolvedDependencies"]}
     digests = {path: item["digest"]["sha256"] for path, item in found.items() if "sha256" in item["digest"]}
@@ -60,7 +66,9 @@ def _step(name: str, statement: dict[str, Any]) -> Step:
         code={path: digest for path, digest in digests.items() if path not in declared and path != "image"},
         environment=definition["internalParameters"]["environment"],
         ran=runs["run"],
+        invocation=details["metadata"]["invocationId"],
         commit=checkout.get("digest", {}).get("gitCommit"),
         altered=bool(checkout.get("annotations", {}).get("altered")),
         reused=runs.get("reused", {}).get("invocationId"),
+        envelope=envelope,
     )

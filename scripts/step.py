@@ -40,16 +40,16 @@ def main() -> None:
     with attempt(step, action.secrets) as private, Reuse(action, enabled=not arguments.always) as reuse:
         private.prepare(outputs)
         try:
-            document = reuse.restored(private, started)
-            if not document:
+            envelope = reuse.restored(private, started)
+            if not envelope:
                 with RUNNERS[arguments.runtime](action, private, limits) as execution:
                     status.show(f"  {step} …")
                     follow(step, action, execution, arguments.log, status)
                 private.check(outputs)
                 digests = {path: file_digest(private.out / path) for path in outputs}
-                document = attestation.statement(step, action, digests, started, execution.ran)
-                reuse.remember(private, digests, document)
-            attestation.write(step, document)
+                envelope = attestation.sealed(attestation.statement(step, action, digests, started, execution.ran))
+                reuse.remember(private, digests, envelope)
+            attestation.write(step, envelope)
             private.publish(outputs)
         except BadInput as fault:
             status.finish()

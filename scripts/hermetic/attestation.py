@@ -1,4 +1,4 @@
-"""The attestation of a step: an in-toto Statement v1 with a SLSA provenance v1 predicate."""
+"""The attestation of a step: an in-toto Statement v1 with a SLSA provenance v1 predicate, in a DSSE envelope."""
 
 import datetime
 import getpass
@@ -15,8 +15,10 @@ from typing import Any
 from hermetic.action import Action
 from hermetic.closure import SCRIPTS, closure
 from hermetic.digests import file_digest
+from hermetic.envelope import payload, seal, unseal
 from hermetic.environments import lock_digest, lock_file
 from hermetic.execution import Ran
+from hermetic.keys import private_key
 
 LINEAGE = Path("results/lineage")
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -84,31 +86,41 @@ def statement(
 def reused(original: dict[str, Any], outputs: dict[Path, str], started: datetime.datetime) -> dict[str, Any]:
     """Return the statement that `outputs` were restored, not made: the run that made them, and which that was.
 
-    Everything in it that is not about this restoring is the original's, whose sha256 as JSON it names.
+    `original` is that run's envelope. Everything in the statement that is not about this restoring is the original's,
+    the sha256 of whose payload it names.
     """
-    document = json.loads(json.dumps(original))
+    document = unseal(original)
     document["subject"] = [_resource(path, digest) for path, digest in sorted(outputs.items())]
     run = document["predicate"]["runDetails"]
-    reference = {"invocationId": run["metadata"]["invocationId"], "sha256": _digest(original)}
+    reference = {
+        "invocationId": run["metadata"]["invocationId"],
+        "sha256": hashlib.sha256(payload(original)).hexdigest(),
+    }
     run["byproducts"].append({"name": "reused", "annotations": reference})
     run["metadata"] = _metadata(started)
     return document
 
 
 def read(step: str) -> dict[str, Any] | None:
-    """Return the attestation of a step's last run, or None."""
+    """Return the statement of a step's last run, or None."""
     try:
-        return json.loads((LINEAGE / f"{step}.json").read_text())
-    except (OSError, ValueError):
+        return unseal(json.loads((LINEAGE / f"{step}.json").read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def write(step: str, document: dict[str, Any]) -> Path:
+def sealed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the envelope of a statement, signed with the key that STEP_KEY names, if it names one."""
+    path = os.environ.get("STEP_KEY")
+    return seal(document, private_key(Path(path)) if path else None)
+
+
+def write(step: str, envelope: dict[str, Any]) -> Path:
     """Write the attestation of a step, whole or not at all, and return its path."""
     path = LINEAGE / f"{step}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    part.write_text(json.dumps(envelope, sort_keys=True) + "\n")
     part.replace(path)
     return path
 
@@ -150,10 +162,6 @@ def _resource(path: Path, digest: str) -> dict[str, Any]:
 
 def _metadata(started: datetime.datetime) -> dict[str, str]:
     return {"invocationId": str(uuid.uuid4()), "startedOn": _timestamp(started), "finishedOn": _timestamp(now())}
-
-
-def _digest(document: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _timestamp(moment: datetime.datetime) -> str:

@@ -1,19 +1,26 @@
-"""Reuse of what an action made before: looked up by its key, restored from the store, verified."""
+"""Reuse of what an action made before: looked up by its key, doubted, restored from the store, verified."""
 
 import datetime
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from hermetic import attestation
 from hermetic.action import Action
 from hermetic.attempt import Attempt
+from hermetic.envelope import signer, unseal
+from hermetic.keys import public_half, public_key
 from hermetic.shared_store import SharedStore
 from hermetic.store import Damaged, Hit, Store
 
 
 class Reuse:
-    """What the store can do for one action. STEP_STORE names the folder, STEP_STORE_URL the shared store, if any."""
+    """What the store can do for one action.
+
+    STEP_STORE names the folder, STEP_STORE_URL the shared store, if any. Where STEP_TRUSTED names public keys, nothing
+    is believed but what one of them signed, or this builder's own key.
+    """
 
     def __init__(self, action: Action, enabled: bool) -> None:
         """With `enabled` False nothing is restored and nothing kept: a check must be made to mean something."""
@@ -37,19 +44,19 @@ class Reuse:
         found = self._store.find(self._key) if self._store else None
         if not found:
             return None
+        if doubt := self._doubt(found):
+            print(f"  store: not taken, {doubt}: action {self._key[:12]}…", file=sys.stderr, flush=True)
+            return None
         digests = {}
         for option, paths in self._action.outputs.items():
-            stored = found.outputs.get(option, [])
-            if len(stored) != len(paths):
-                return None
-            for path, digest in zip(paths, stored, strict=True):
+            for path, digest in zip(paths, found.outputs[option], strict=True):
                 if not self._store.get(digest, place.out / path):
                     return None
                 digests[path] = digest
         self.hit = True
-        return attestation.reused(found.attestation, digests, started)
+        return attestation.sealed(attestation.reused(found.envelope, digests, started))
 
-    def remember(self, place: Attempt, digests: dict[Path, str], document: dict[str, Any]) -> None:
+    def remember(self, place: Attempt, digests: dict[Path, str], envelope: dict[str, Any]) -> None:
         """Keep what the action made. A full disk keeps nothing, and is no reason for the step to fail."""
         if not self._store:
             return
@@ -57,6 +64,24 @@ class Reuse:
             for path, digest in digests.items():
                 self._store.put(place.out / path, digest)
             outputs = {option: [digests[path] for path in paths] for option, paths in self._action.outputs.items()}
-            self._store.record(self._key, Hit(outputs, document))
+            self._store.record(self._key, Hit(outputs, envelope))
         except (OSError, Damaged) as error:
             print(f"  not stored: {error}", flush=True)
+
+    def _doubt(self, found: Hit) -> str | None:
+        """Return why a record is not to be believed: it does not say what its attestation says, or a stranger did."""
+        try:
+            statement = unseal(found.envelope)
+            definition = statement["predicate"]["buildDefinition"]
+            made = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
+            outputs = definition["externalParameters"]["outputs"]
+            attested = {option: [made[path] for path in paths] for option, paths in outputs.items()}
+            if definition["internalParameters"]["actionKey"] != self._key or attested != found.outputs:
+                return "its record is not what its attestation says"
+            trusted = [Path(name) for name in os.environ.get("STEP_TRUSTED", "").split(os.pathsep) if name]
+            own = [public_half(Path(path)) for path in [os.environ.get("STEP_KEY")] if path]
+            if trusted and not signer(found.envelope, map(public_key, [*own, *trusted])):
+                return "no key of signing.trusted signed it"
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return "its record cannot be read"
+        return None

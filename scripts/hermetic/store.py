@@ -4,7 +4,7 @@ Layout, the same in the local folder and behind a shared URL:
 
     objects/ab/ab12…            a file's bytes
     actions/cd/cd34….json       what the action of that key made: per output option the sha256 of its files, in order,
-                                and the attestation of the run that made them
+                                and the envelope of the run that made them
 
 Everything is written beside its place and renamed into it, so that any number of writers may share a store. An object
 is read only as often as it is hashed: on the way in and on the way out.
@@ -30,10 +30,10 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Hit:
-    """What an action made: per output option the sha256 of each file, in order, and the run's attestation."""
+    """What an action made: per output option the sha256 of each file, in order, and the run's attestation, sealed."""
 
     outputs: dict[str, list[str]]
-    attestation: dict[str, Any]
+    envelope: dict[str, Any]
 
 
 class Store:
@@ -60,7 +60,7 @@ class Store:
             self._fetch(path)
         try:
             entry = json.loads(path.read_text())
-            return Hit(entry["outputs"], entry["attestation"])
+            return Hit(entry["outputs"], entry["envelope"])
         except (OSError, ValueError, KeyError, TypeError):
             return None  # absent, or cut short by a full disk: the step runs, and writes it anew
 
@@ -68,7 +68,7 @@ class Store:
         """Remember what the action of this key made. Its objects must be in the store already."""
         path = self._action(key)
         with self._part(path) as part:
-            part.write_text(json.dumps({"version": 1, "outputs": hit.outputs, "attestation": hit.attestation}))
+            part.write_text(json.dumps({"version": 2, "outputs": hit.outputs, "envelope": hit.envelope}))
             part.replace(path)
         self._share(path)
 

@@ -9,6 +9,7 @@ import yaml
 from conftest import STORE, Checkout
 from rebuild_rows import executed, invocations
 
+from hermetic.envelope import unseal
 from hermetic.images import read_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.engine]
@@ -46,7 +47,7 @@ def test_the_image_that_was_executed_is_attested(in_containers, engine):
     steps = sorted((made.folder / "results/lineage").rglob("*.json"))
     assert len(steps) > 12
     for path in steps:
-        predicate = json.loads(path.read_text())["predicate"]
+        predicate = unseal(json.loads(path.read_text()))["predicate"]
         environment = predicate["buildDefinition"]["internalParameters"]["environment"]
         ran = predicate["runDetails"]["byproducts"][0]["annotations"]
         assert ran["runtime"] == "docker" and NETWORK in ran["isolation"]

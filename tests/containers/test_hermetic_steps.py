@@ -10,9 +10,13 @@ import time
 import pytest
 from docker_fixtures import ORDINARY_USER
 
+from hermetic.envelope import unseal
+
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 START = """
 import argparse, pathlib, os
+
+from hermetic.envelope import unseal
 parser = argparse.ArgumentParser()
 for name in ("source", "more", "copy", "other"):
     parser.add_argument(f"--{name}")
@@ -64,7 +68,7 @@ def refused(step, done, *parts):
 
 def passed(step, done):
     assert done.returncode == 0, done.stderr + (step.folder / "logs/try.log").read_text()
-    attested = json.loads((step.folder / "results/lineage/try.json").read_text())
+    attested = unseal(json.loads((step.folder / "results/lineage/try.json").read_text()))
     annotations = attested["predicate"]["runDetails"]["byproducts"][0]["annotations"]
     assert annotations["runtime"] == step.runtime
     assert annotations["isolation"].startswith({"docker": "container", "host": "bubblewrap"}[step.runtime])

@@ -39,8 +39,8 @@ def test_a_copy_is_hashed_as_it_is_made(file, tmp_path):
 def test_what_is_put_in_comes_out(file, tmp_path):
     store, digest = Store(tmp_path / "store"), sha256(file.read_bytes())
     store.put(file, digest)
-    store.record(KEY, Hit({"copy": [digest]}, {"subject": []}))
-    assert store.find(KEY) == Hit({"copy": [digest]}, {"subject": []})
+    store.record(KEY, Hit({"copy": [digest]}, {"payload": ""}))
+    assert store.find(KEY) == Hit({"copy": [digest]}, {"payload": ""})
     assert store.get(digest, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == file.read_bytes()
     assert os.access(tmp_path / "out", os.W_OK)

@@ -9,6 +9,7 @@ import yaml
 from conftest import ROOT
 
 from hermetic.digests import file_digest
+from hermetic.envelope import seal, unseal
 from ledger import read_ledger
 from nemo_archive import read_member
 
@@ -66,10 +67,10 @@ def test_show_draws_a_graph(built, form, edge):
 
 def test_show_tells_a_file_that_is_not_what_its_producer_left(copy_of_built):
     path = copy_of_built.folder / "results/lineage/split_records.json"
-    statement = json.loads(path.read_text())
+    statement = unseal(json.loads(path.read_text()))
     subject = next(item for item in statement["subject"] if item["name"].endswith("train.jsonl"))
     subject["digest"]["sha256"] = "0" * 64
-    path.write_text(json.dumps(statement))
+    path.write_text(json.dumps(seal(statement, None)))
     assert "but split_records left 000000000000" in audit(copy_of_built, "show", WEIGHTS)
 
 

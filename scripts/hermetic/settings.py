@@ -1,0 +1,25 @@
+"""What every step runner of a build is told, by variables."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
+    """Return the variables for a checked configuration.
+
+    PATH            led by the Python that runs this: it has what the step runner needs
+    STEP_RUNTIME    docker, apptainer or host
+    STEP_STORE      the store's folder, STEP_STORE_URL the one it shares; empty: none
+    STEP_KEY        the private key that signs attestations; empty: unsigned
+    STEP_TRUSTED    public keys of other builders, separated as PATH is
+    """
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "STEP_RUNTIME": runtime,
+        "STEP_STORE": config["store"]["path"],
+        "STEP_STORE_URL": config["store"]["url"],
+        "STEP_KEY": config["signing"]["key"],
+        "STEP_TRUSTED": os.pathsep.join(config["signing"]["trusted"]),
+    }
