@@ -30,10 +30,11 @@ rule stage_adapter:
         base=lookup("base/name", within=config),
         model=BASE.model,
         max_rank=lookup("deploy/max_rank", within=config),
+        bundle="results/loras/{adapter}",
     shell:
         "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
         " --input adapter-files {input.adapter:q} --input base-config {input.base_config:q}"
-        " --output staged {output.staged:q}"
+        " --output staged {output.staged:q} --bundle {params.bundle:q}"
         " --param adapter {wildcards.adapter:q} --param base {params.base:q}"
         " --param base-model {params.model:q} --param max-rank {params.max_rank:q}"
         " -- scripts/stage_adapter.py"

@@ -1,5 +1,8 @@
 """Ask a build what it was made of.
 
+audit.py verify                                                       whether everything is what was attested
+audit.py verify /elsewhere/law-titlegen --key builder.pub.pem         the same of a staged adapter by itself
+audit.py key                                                          the key that signs, made where there is none
 audit.py show results/loras/law-titlegen/adapter_model.safetensors    the tree from it back to the raw data
 audit.py records law-titlegen                                         which raw records it learned from
 audit.py why 1003                                                     what became of a raw record
@@ -8,10 +11,13 @@ audit.py why 1003                                                     what becam
 import argparse
 import json
 import signal
+import sys
 from pathlib import Path
 
+from audit_key import own_key
 from audit_records import records, why
 from audit_show import dot, drawn, mermaid, tree
+from audit_verify import report
 from faults import run
 from lineage import read_lineage
 
@@ -31,8 +37,18 @@ def main() -> None:
     recorded.add_argument("adapter")
     recorded.add_argument("--json", action="store_true", help="one JSON object per line")
     verbs.add_parser("why", help="what became of a raw record").add_argument("record")
+    verified = verbs.add_parser("verify", help="whether what lies on disk is what was attested")
+    verified.add_argument("path", type=Path, nargs="?", help="a results folder or a staged adapter (default: results)")
+    verified.add_argument("--key", type=Path, action="append", help="a public key to trust, in place of the config's")
+    verified.add_argument("--certificate", type=Path, action="append", default=[], help="a root of the signer's")
+    verified.add_argument("--json", action="store_true", help="one JSON object per finding")
+    verbs.add_parser("key", help="the key that signs attestations and adapters")
     options = parser.parse_args()
-    if options.verb == "why":
+    if options.verb == "verify":
+        sys.exit(0 if report(options.path or options.results, options.key, options.certificate, options.json) else 1)
+    elif options.verb == "key":
+        print("\n".join(own_key(Path("config.yaml"))))
+    elif options.verb == "why":
         print(why(options.results, options.record))
     elif options.verb == "records":
         for row in records(options.results, options.adapter):

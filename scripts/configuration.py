@@ -68,7 +68,8 @@ def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"adapters.{name}.prompt", adapter["prompt"]
     if config["signing"]["key"] not in ("", str(OWN)):
         yield "signing.key", config["signing"]["key"]
-    yield from (("signing.trusted", path) for path in config["signing"]["trusted"])
+    for key in ("certificates", "trusted"):
+        yield from ((f"signing.{key}", path) for path in config["signing"][key])
 
 
 def _check_entry(key: str, name: str, entries: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from adapter_bundle import write_bundle
 from faults import BadInput, run
 from hermetic import attestation
 from hermetic.action import Action
@@ -25,6 +26,7 @@ from hermetic.limits import Limits
 from hermetic.reuse import Reuse
 from hermetic.runtime import RUNNERS
 from hermetic.terminal import StatusLine
+from lineage import read_lineage
 
 
 def main() -> None:
@@ -51,6 +53,8 @@ def main() -> None:
                 reuse.remember(private, digests, envelope)
             attestation.write(step, envelope)
             private.publish(outputs)
+            if arguments.bundle:
+                write_bundle(arguments.bundle, read_lineage(attestation.LINEAGE.parent), step)
         except BadInput as fault:
             status.finish()
             raise BadInput(f"{step}: {fault} (log: {arguments.log})") from None
@@ -92,6 +96,9 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ulimit", action="append", default=[], metavar="NAME=VALUE", help="of its container")
     parser.add_argument("--network", action="store_true", help="the step may use the network")
     parser.add_argument("--secret", action="append", default=[], help="a variable that only this step may see")
+    parser.add_argument(
+        "--bundle", type=Path, help="a folder for the attestations of all that led here, and a signature"
+    )
     parser.add_argument("--always", action="store_true", help="run it even if the store has what it would make")
     parser.add_argument("script", type=Path, help="after --: the script to run")
     return parser.parse_args(words)

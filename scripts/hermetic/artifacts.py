@@ -4,6 +4,7 @@ from pathlib import Path
 
 # Proof of what was done, which holds times, work in progress, and what is known of files on this machine.
 NOT_ARTIFACTS = ("lineage", ".attempts", ".digests")
+BUNDLE, SIGNATURE = "attestations.intoto.jsonl", "model.sig"  # beside a staged adapter: scripts/adapter_bundle.py
 
 
 def artifacts(results: Path) -> list[Path]:
@@ -11,5 +12,7 @@ def artifacts(results: Path) -> list[Path]:
     return sorted(
         path
         for path in results.rglob("*")
-        if path.is_file() and path.relative_to(results).parts[0] not in NOT_ARTIFACTS
+        if path.is_file()
+        and path.relative_to(results).parts[0] not in NOT_ARTIFACTS
+        and path.name not in (BUNDLE, SIGNATURE)
     )

@@ -1,6 +1,5 @@
 """Keys: ECDSA on P-256 with SHA-256, in PEM files, as OpenSSF's model signing takes them: one key does both."""
 
-import functools
 import hashlib
 import os
 from pathlib import Path
@@ -74,7 +73,6 @@ def make_key(name: str) -> None:
     part.replace(path)
 
 
-@functools.cache
 def private_key(path: Path) -> PrivateKey:
     """Read a private key. Raises `BadInput` where there is none, it is of another kind, or others can read it."""
     try:
@@ -92,7 +90,6 @@ def private_key(path: Path) -> PrivateKey:
     return PrivateKey(key)
 
 
-@functools.cache
 def public_key(path: Path) -> PublicKey:
     """Read a public key. Raises `BadInput` where there is none or it is of another kind."""
     try:

@@ -14,6 +14,7 @@ from conftest import STORE, Checkout
 from rebuild_rows import ROWS, executed, invocations
 
 from hermetic.envelope import unseal
+from hermetic.keys import make_key
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +92,44 @@ def test_a_poisoned_shared_store_is_refused(copy_of_built):
     assert done.returncode == 0, done.stderr
     assert copy_of_built.digests() == made
     assert executed(copy_of_built.folder, {}) == {"split_records"}
+
+
+def test_a_record_that_says_something_else_is_not_taken(copy_of_built):
+    """Objects that are whole, under the wrong names: what the record says is not what its attestation says."""
+    made = copy_of_built.digests()
+    step = attestation(copy_of_built, "split_records")
+    key = step["predicate"]["buildDefinition"]["internalParameters"]["actionKey"]
+    record = copy_of_built.folder / f".store/actions/{key[:2]}/{key}.json"
+    entry = json.loads(record.read_text())
+    entry["outputs"]["val"], entry["outputs"]["test"] = entry["outputs"]["test"], entry["outputs"]["val"]
+    record.chmod(0o644)
+    record.write_text(json.dumps(entry))
+    before = invocations(copy_of_built.folder)
+    (copy_of_built.folder / "results/split/val.jsonl").unlink()
+    done = copy_of_built.snakemake("--quiet", "all", "--", "results/split/val.jsonl")
+    assert done.returncode == 0 and "its record is not what its attestation says" in done.stdout + done.stderr
+    assert copy_of_built.digests() == made
+    assert executed(copy_of_built.folder, before) == {"split_records"}
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_shared_store_is_believed_if_a_trusted_builder_signed(built, checkout, trusted):
+    """The key of another builder is trusted, and it is the one that filled the store; or it is not."""
+    shared, theirs = checkout.folder.with_name("shared"), checkout.folder / "theirs.pem"
+    shutil.copytree(built.folder / ".store", shared)
+    if trusted:
+        shutil.copy(built.folder / ".keys/builder.pub.pem", theirs)
+    else:
+        make_key(str(checkout.folder / "stranger.pem"))
+        (checkout.folder / "stranger.pub.pem").rename(theirs)
+    settings = [f"store={{url: '{shared}'}}", "signing={trusted: [theirs.pem]}"]
+    target = "results/curated/ledger.parquet"
+    done = checkout.snakemake("--quiet", "all", "--config", *settings, "--", target)
+    assert done.returncode == 0, done.stderr
+    ran = executed(checkout.folder, {})
+    assert ran == (set() if trusted else set(invocations(checkout.folder)))
+    assert ("no key of signing.trusted signed it" in done.stdout + done.stderr) is not trusted
+    assert checkout.digests()["curated/ledger.parquet"] == built.digests()["curated/ledger.parquet"]
 
 
 def test_two_builds_at_once_on_one_store(copy_of_built, checkout):

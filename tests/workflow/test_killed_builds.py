@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import STORE
 
+from audit_verify import verify
+
 pytestmark = pytest.mark.slow
 
 STEPS = [
@@ -24,7 +26,7 @@ STEPS = [
 ]
 
 
-def test_killed_at_each_step(built, checkout):
+def test_killed_at_each_step(built, checkout, monkeypatch):
     killed = []
     for step in STEPS:
         build = subprocess.Popen(
@@ -44,6 +46,8 @@ def test_killed_at_each_step(built, checkout):
     checkout.build(*STORE)
     assert checkout.digests() == built.digests()
     assert [path for path in attempts.iterdir() if path.is_dir()] == []
+    monkeypatch.chdir(checkout.folder)
+    assert verify(Path("results"), [Path(".keys/builder.pub.pem")], []) == []
 
 
 def test_terminated_build_stops_its_steps(checkout):

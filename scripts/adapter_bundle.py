@@ -1,0 +1,95 @@
+"""What travels beside a staged adapter, outside of its digest: the attestations of all that it came from, a signature.
+
+attestations.intoto.jsonl   a DSSE envelope per line: the step that staged it and every step before that, by name
+model.sig                   OpenSSF model signing over the adapter's own files, which `model_signing verify` checks
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from hermetic.artifacts import BUNDLE, SIGNATURE
+from lineage import Step, producers, read_step
+
+
+def ancestry(steps: dict[str, Step], name: str) -> list[Step]:
+    """Return a step and every step that made something of what it was made of, by name."""
+    made_by = producers(steps)
+    found: dict[str, Step] = {}
+    waiting = [steps[name]]
+    while waiting:
+        step = waiting.pop()
+        if step.name not in found:
+            found[step.name] = step
+            waiting += [made_by[path] for path in step.read if path in made_by]
+    return [found[name] for name in sorted(found)]
+
+
+def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
+    """Write both files into the folder of what the step `name` staged, each whole or not at all.
+
+    The key is the one that STEP_KEY names; where it names none there is no signature. STEP_CERTIFICATES names the
+    key's certificate and those that lead from it to a root, if it has one.
+    """
+    envelopes = [step.envelope for step in ancestry(steps, name)]
+    part = folder / f".{BUNDLE}.{os.getpid()}"
+    part.write_text("".join(json.dumps(envelope, sort_keys=True) + "\n" for envelope in envelopes))
+    part.replace(folder / BUNDLE)
+    key = os.environ.get("STEP_KEY")
+    if not key:
+        (folder / SIGNATURE).unlink(missing_ok=True)
+        return
+    from model_signing import hashing, signing  # 0.3 s
+
+    certificates = [Path(name) for name in os.environ.get("STEP_CERTIFICATES", "").split(os.pathsep) if name]
+    config = signing.Config().set_hashing_config(hashing.Config().set_ignored_paths(paths=[BUNDLE, SIGNATURE]))
+    if certificates:
+        config.use_certificate_signer(
+            private_key=key, signing_certificate=certificates[0], certificate_chain=certificates[1:]
+        )
+    else:
+        config.use_elliptic_key_signer(private_key=key, password=os.environ.get("SIGNING_KEY_PASSWORD"))
+    part = folder / f".{SIGNATURE}.{os.getpid()}"
+    try:
+        config.sign(folder, part)
+        part.replace(folder / SIGNATURE)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_bundle(path: Path) -> dict[str, Step]:
+    """Return the steps of a bundle by the name that each was attested under.
+
+    Raises `ValueError`, naming the line, for one that is no attestation or a name that comes twice.
+    """
+    steps: dict[str, Step] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            step = read_step(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"line {number} is not an attestation of a step ({error!r})") from None
+        if step.name in steps:
+            raise ValueError(f"line {number} attests {step.name} a second time")
+        steps[step.name] = step
+    return steps
+
+
+def model_signed(folder: Path, keys: list[Path], certificates: list[Path]) -> str | None:
+    """Return why the signature over an adapter's files does not hold; None if one of those that are trusted made it."""
+    from model_signing import verifying
+
+    if not (folder / SIGNATURE).is_file():
+        return "there is none"
+    configs: list[Any] = [verifying.Config().use_elliptic_key_verifier(public_key=key) for key in keys]
+    if certificates:
+        configs.insert(0, verifying.Config().use_certificate_verifier(certificate_chain=certificates))
+    reasons = []
+    for config in configs:
+        try:
+            config.verify(folder, folder / SIGNATURE)
+        except Exception as error:  # of many kinds, from the libraries below it
+            reasons.append(" ".join(str(error).split())[:200] or type(error).__name__)
+        else:
+            return None
+    return reasons[-1] if reasons else "no key to check it with"

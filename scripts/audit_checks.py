@@ -1,0 +1,163 @@
+"""What can be checked of attestations by themselves: their form, signatures, how they fit together, their code."""
+
+import functools
+import hashlib
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from google.protobuf.json_format import ParseDict, ParseError
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement_pb2
+
+from faults import BadInput
+from hermetic.attestation import PROVENANCE, STATEMENT
+from hermetic.digests import file_digest
+from hermetic.envelope import signer, unseal
+from hermetic.images import image_of
+from hermetic.keys import PublicKey
+from lineage import Step, producers
+
+NOTE = "note"
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One thing that does not hold, of a kind, with what to do; of kind `note`, one that a reader should know."""
+
+    kind: str
+    name: str
+    what: str
+    mend: str = ""
+
+
+def again(step: Step) -> str:
+    """Return what makes a step run again."""
+    return f"rm {min(step.made)}, then make"
+
+
+def altered(name: str, digest: str | None, attested: str, mend: str) -> Finding:
+    """Return the finding on a file that is not what was attested; a digest of None: it cannot be read."""
+    found = f"sha256 {digest[:12]}…" if digest else "it cannot be read"
+    return Finding("altered", name, f"{found}, attested {attested[:12]}…", mend)
+
+
+def forms(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check every statement against in-toto's and SLSA's published messages, and the names of what it says was made."""
+    for step in steps.values():
+        document = unseal(step.envelope)
+        try:
+            ParseDict(document, statement_pb2.Statement())
+            ParseDict(document["predicate"], provenance_pb2.Provenance())
+            if (document["_type"], document["predicateType"]) != (STATEMENT, PROVENANCE):
+                raise ParseError(f"a {document['predicateType']!r}")
+        except ParseError as error:
+            yield Finding("attestation", step.name, f"no SLSA provenance: {error}", again(step))
+        for path in step.made:
+            if not within_results(path):
+                yield Finding("attestation", step.name, f"says that it made {path!r}, outside of results/", again(step))
+
+
+def within_results(name: str) -> bool:
+    """Whether a name is that of a file below results/, written plainly."""
+    parts = PurePosixPath(name).parts
+    return len(parts) > 1 and parts[0] == "results" and ".." not in parts and "/".join(parts) == name
+
+
+def signatures(steps: Mapping[str, Step], keys: Sequence[PublicKey]) -> Iterator[Finding]:
+    """Check that one of the keys signed every attestation. Without a key, unsigned ones are a note."""
+    unsigned = [step for step in steps.values() if not step.envelope["signatures"]]
+    if not keys:
+        if len(unsigned) == len(steps):
+            yield Finding(NOTE, "unsigned", "edits of attestations cannot be seen", "signing.key in config.yaml")
+        else:
+            yield Finding("signature", "attestations", "signed, but no key to check them with", "--key PUBLIC_KEY")
+        return
+    known = {key.id for key in keys}
+    for step in steps.values():
+        try:
+            found = signer(step.envelope, keys)
+        except (KeyError, TypeError, ValueError):
+            found = None
+        if found:
+            continue
+        named = [str(entry.get("keyid")) for entry in step.envelope["signatures"]]
+        if not named:
+            yield Finding("signature", step.name, "its attestation is not signed", again(step))
+        elif known & set(named):
+            yield Finding("signature", step.name, "its attestation was changed after it was signed", again(step))
+        else:
+            mend = f"--key PUBLIC_KEY if you trust it, else {again(step)}"
+            yield Finding("signature", step.name, f"signed with a key that is not trusted ({named[0][:12]}…)", mend)
+
+
+def chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check that every step read what the step before it left, and that no file was made twice."""
+    made_by = producers(dict(steps))
+    for step in steps.values():
+        for path in step.made:
+            if made_by[path] is not step:
+                what = f"{step.name} and {made_by[path].name} both say that they made it"
+                yield Finding("attestation", path, what, again(step))
+        for path, digest in step.read.items():
+            if path in made_by and made_by[path].made[path] != digest:
+                left = made_by[path].made[path]
+                what = f"read {path} as {digest[:12]}…, but {made_by[path].name} left {left[:12]}…"
+                yield Finding("chain", step.name, what, again(step))
+            elif path not in made_by and within_results(path):
+                yield Finding(
+                    "unexplained", path, f"{step.name} read it, but nothing says who made it", f"rm {path}, then make"
+                )
+
+
+def code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
+    """Check the scripts and locks that ran against this checkout's, and against the commit that they came from."""
+    seen: set[tuple[str, str, str | None]] = set()
+    for step in steps.values():
+        for path, digest in step.code.items():
+            if (path, digest, step.commit) in seen:
+                continue
+            seen.add((path, digest, step.commit))
+            here = root / path
+            if not here.is_file() or file_digest(here) != digest:
+                what = "edited since it ran" if here.is_file() else "gone since it ran"
+                yield Finding("code", path, f"{what} (in {step.name})", f"git checkout -- {path}, or make")
+            if not step.commit:
+                continue
+            committed = _committed(root, step.commit, path)
+            if committed is None:
+                yield Finding(
+                    NOTE, step.commit[:12], "this repository does not have the commit: code not compared with it"
+                )
+                return
+            if committed != digest:
+                kind = NOTE if step.altered else "code"
+                yield Finding(
+                    kind, path, f"what ran (in {step.name}) is not what commit {step.commit[:12]} has", "git diff"
+                )
+
+
+@functools.cache
+def _committed(root: Path, commit: str, path: str) -> str | None:
+    """Return the sha256 of a file in a commit, empty if that has no such file; None where there is no such commit."""
+    git = ["git", "-C", str(root)]
+    if subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False).returncode:
+        return None
+    done = subprocess.run([*git, "show", f"{commit}:./{path}"], capture_output=True, check=False)
+    return hashlib.sha256(done.stdout).hexdigest() if done.returncode == 0 else ""
+
+
+def images(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check that every container that ran is the one that the environment's image stands for now."""
+    for step in steps.values():
+        if not step.image:
+            continue
+        try:
+            now = image_of(step.environment).reference
+        except BadInput as fault:
+            yield Finding(NOTE, step.name, f"ran in {step.image}, which nothing here knows: {fault}")
+            continue
+        if now.rpartition("@")[2] != step.image.rpartition("@")[2]:
+            what = f"ran in {step.image}, but {step.environment} is {now} now"
+            yield Finding("image", step.name, what, again(step))
