@@ -2,7 +2,7 @@
 # make test     every test; make test-fast: the quick ones, under 3 minutes
 # make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
 # make serve    a server that stays up, with the built adapters
-# make audit ASK='show FILE' | 'records ADAPTER' | 'why RECORD'   what a build was made of
+# make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | …   what a build was made of, and whether it still is
 # make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
 # make gc       what in the store no target needs; YES=1 deletes it
 # make lock     write containers/*/requirements.lock anew from requirements.in
@@ -72,6 +72,7 @@ bench: environment
 	@$(RUN)/python bench/full_job.py
 	@$(RUN)/python bench/rebuild_table.py
 	@$(RUN)/python bench/restore_rate.py
+	@$(RUN)/python bench/verify_rate.py
 	@KILLS=200 $(RUN)/python -m pytest -q tests/workflow/test_content_decides.py -k random_moment
 	@$(RUN)/python bench/step_overhead.py
 

@@ -2,6 +2,7 @@
 images` in tests/containers; here every other one is asked what it would do."""
 
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -37,6 +38,25 @@ def test_snakemake_takes_the_command(command, checkout):
         assert done.returncode in (0, 1) and "Traceback" not in done.stderr
     else:
         assert done.returncode == 0, done.stderr
+
+
+AUDITS = [
+    line.strip()
+    for line in TEXT.splitlines()
+    if re.match(r"    (make audit|\.venvs/workflow/bin/model_signing)\b", line)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", AUDITS)
+def test_a_build_answers_the_audits_questions(command, copy_of_built):
+    for name, here in (("/mnt/adapters", "elsewhere"), (" builder.pub.pem", " .keys/builder.pub.pem")):
+        command = command.replace(name, here)
+    shutil.copytree(copy_of_built.folder / "results/loras", copy_of_built.folder / "elsewhere")
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=copy_of_built.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and (done.stdout + done.stderr).strip(), done.stderr
 
 
 def test_paths_are_there():

@@ -1,0 +1,106 @@
+"""How fast `audit verify` reads a large build, against one `openssl dgst -sha256` process on the same files.
+
+    .venvs/workflow/bin/python bench/verify_rate.py [GIGABYTES]
+
+By turns, medians of 3; the files are in the page cache for both. Writes bench/verify_rate.md.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from hermetic.attestation import BUILD_TYPE, PROVENANCE, STATEMENT  # noqa: E402
+from hermetic.digests import file_digest  # noqa: E402
+from hermetic.envelope import seal  # noqa: E402
+from hermetic.keys import make_key, private_key, public_half  # noqa: E402
+
+RUNS = 3
+FILES = 10
+CHUNK = 2**24
+
+
+def main() -> None:
+    """Make a build of random files with one attestation, then take both by turns."""
+    gigabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as scratch:
+        files = build(Path(scratch), gigabytes)
+        size = sum(file.stat().st_size for file in files)
+        public = public_half(Path(scratch, "key.pem"))
+        verify = [sys.executable, ROOT / "scripts/audit.py", "verify", Path(scratch) / "results", "--key", public]
+        openssl = ["openssl", "dgst", "-sha256", *files]
+        taken: dict[str, list[tuple[float, float]]] = {"openssl": [], "verify": []}
+        for _ in range(RUNS):
+            taken["openssl"].append(timed(openssl))
+            taken["verify"].append(timed(verify))
+    walls = {name: statistics.median(wall for wall, _ in runs) for name, runs in taken.items()}
+    cpus = {name: statistics.median(cpu for _, cpu in runs) for name, runs in taken.items()}
+    lines = [
+        "# Verifying a large build",
+        "",
+        f"{size / 1e9:.1f} GB in {FILES} files, {os.cpu_count()} processors; medians of {RUNS}, by turns. The whole"
+        " command: its start, the signature and the attestation included.",
+        "",
+        "| | GB/s | of openssl's rate | CPU s |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {label} | {size / 1e9 / walls[name]:.2f} | {walls['openssl'] / walls[name]:.2f} | {cpus[name]:.1f} |"
+            for name, label in (("openssl", "one `openssl dgst -sha256`"), ("verify", "`audit verify`"))
+        ),
+        "",
+    ]
+    (ROOT / "bench/verify_rate.md").write_text("\n".join(lines))
+    print("\n".join(lines))
+
+
+def build(root: Path, gigabytes: float) -> list[Path]:
+    """Make results/blobs/* of random bytes, and the attestation of a step that made them; return the files."""
+    folder = root / "results/blobs"
+    folder.mkdir(parents=True)
+    files = [folder / f"{number}.bin" for number in range(FILES)]
+    for path in files:
+        with open(path, "wb") as file:
+            for _ in range(int(gigabytes * 1e9 / CHUNK / FILES)):
+                file.write(os.urandom(CHUNK))
+    definition = {
+        "buildType": BUILD_TYPE,
+        "externalParameters": {"step": "blobs", "script": "", "inputs": {}, "outputs": {}, "parameters": {}},
+        "internalParameters": {"environment": "workflow"},
+        "resolvedDependencies": [],
+    }
+    details = {
+        "builder": {"id": "urn:bench"},
+        "metadata": {"invocationId": "bench"},
+        "byproducts": [{"name": "run", "annotations": {}}],
+    }
+    statement = {
+        "_type": STATEMENT,
+        "subject": [{"name": f"results/blobs/{path.name}", "digest": {"sha256": file_digest(path)}} for path in files],
+        "predicateType": PROVENANCE,
+        "predicate": {"buildDefinition": definition, "runDetails": details},
+    }
+    make_key(str(root / "key.pem"))
+    lineage = root / "results/lineage/blobs.json"
+    lineage.parent.mkdir()
+    lineage.write_text(json.dumps(seal(statement, private_key(root / "key.pem"))))
+    return files
+
+
+def timed(command: list[object]) -> tuple[float, float]:
+    """Run a command, which must succeed; return its wall and CPU seconds."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL, cwd=ROOT, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.monotonic() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+if __name__ == "__main__":
+    main()
