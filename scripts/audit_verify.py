@@ -53,7 +53,7 @@ def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> 
             step = read_attestation(results, path)
             steps[step.name] = step
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            yield Finding("attestation", str(path), f"not an attestation of a step ({error})", f"rm {path}, then make")
+            yield Finding("attestation", str(path), f"not an attestation of a step ({error})", "make clean, then make")
     yield from attestations(steps, keys)
     yield from checks.code(steps, results.parent)
     yield from checks.images(steps)

@@ -35,7 +35,9 @@ def read_lineage(results: Path) -> dict[str, Step]:
         try:
             steps[_name(folder, path)] = read_attestation(results, path)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path}: not an attestation of a step ({error!r}): rm it, then make") from None
+            raise BadInput(
+                f"{path}: not an attestation of a step ({error!r}): make clean, then make (its store stays)"
+            ) from None
     if not steps:
         raise BadInput(f"{folder}: no attestations there: run `make` first")
     return steps
