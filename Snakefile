@@ -15,6 +15,7 @@ from base_model import base_model
 from build_lock import hold
 from configuration import check
 from faults import BadInput
+from growing import growing
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
 from hermetic.runtime import Runtime
 
@@ -25,7 +26,8 @@ configfile: "config.yaml"
 try:
     LOCK = check(config)
     BASE = base_model(config["base"], LOCK)
-    RUNTIME = Runtime(config["runtime"], ENVIRONMENTS)
+    # A job on another machine runs as the build that sent it decided; a login node may have other engines than a node.
+    RUNTIME = Runtime(os.environ["STEP_RUNTIME"] if workflow.remote_exec else config["runtime"], ENVIRONMENTS)
 except BadInput as fault:
     sys.exit(f"error: {fault}")
 
@@ -70,6 +72,9 @@ include: "rules/evaluate.smk"
 include: "rules/stage.smk"
 include: "rules/deploy.smk"
 include: "rules/report.smk"
+
+
+workflow.localrules(*filter(workflow.is_rule, config["local_steps"]))
 
 
 rule all:

@@ -17,6 +17,7 @@ from docker_fixtures import wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 NODES = ("n1", "n2", "n3")
+PROFILE = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
 # Where jobs find it whatever their environment: the plugin strips SLURM_CONF from it.
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 SETTINGS = """\
@@ -66,6 +67,7 @@ class Slurm:
     """A running cluster; its daemons by name, each of which a test may kill and start again."""
 
     folder: Path
+    seen: int = 0  # the last job of earlier tests
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
@@ -95,12 +97,13 @@ class Slurm:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
     def jobs(self) -> dict[str, dict[str, str]]:
-        """Return what is known of every job: `comment` (rule or group), `state`, `partition`, `node`, `gpu`."""
-        lines = self.ask("squeue", "-h", "-t", "all", "-o", "%i|%k|%T|%P|%N|%b").splitlines()
+        """Return what is known of every job since the test began: `comment` (the rule or group), `state`, `node`."""
+        lines = self.ask("squeue", "-h", "-t", "all", "-o", "%i|%k|%T|%N").splitlines()
         rows = [line.split("|") for line in lines]
         return {
-            number: dict(zip(("comment", "state", "partition", "node", "gpu"), rest, strict=True))
+            number: dict(zip(("comment", "state", "node"), rest, strict=True))
             for number, *rest in rows
+            if int(number) > self.seen
         }
 
     def log(self) -> str:
@@ -146,6 +149,7 @@ def slurm() -> Iterator[Slurm]:
 def cluster(slurm: Slurm) -> Iterator[Slurm]:
     """The cluster for one test: all nodes idle before, every job of the test ended after."""
     slurm.wait_until_idle()
+    slurm.seen = max(map(int, slurm.jobs()), default=slurm.seen)
     yield slurm
     for name in ("slurmctld", *NODES):
         if name not in slurm.daemons:
