@@ -26,8 +26,7 @@ configfile: "config.yaml"
 try:
     LOCK = check(config)
     BASE = base_model(config["base"], LOCK)
-    # A job on another machine runs as the build that sent it decided; a login node may have other engines than a node.
-    RUNTIME = Runtime(os.environ["STEP_RUNTIME"] if workflow.remote_exec else config["runtime"], ENVIRONMENTS)
+    RUNTIME = Runtime(config["runtime"], ENVIRONMENTS, sent=workflow.remote_exec)
 except BadInput as fault:
     sys.exit(f"error: {fault}")
 
