@@ -18,6 +18,7 @@ from faults import BadInput
 from growing import growing
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
 from hermetic.runtime import Runtime
+from leftover_jobs import end_leftover_jobs
 
 
 configfile: "config.yaml"
@@ -40,6 +41,7 @@ os.environ.update(STEP_STORE=config["store"]["path"], STEP_STORE_URL=config["sto
 
 onstart:
     hold()
+    end_leftover_jobs()
     print(f"  runtime {RUNTIME.name}: {RUNTIME.reason}", file=sys.stderr)
 
 

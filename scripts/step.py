@@ -49,6 +49,9 @@ def main() -> None:
                 digests = {path: file_digest(private.out / path) for path in outputs}
                 document = attestation.statement(step, action, digests, started, execution.ran)
                 reuse.remember(private, digests, document)
+            if private.superseded():  # this job was given up, and its step begun again elsewhere
+                status.finish(f"  {step:<32} left to a later attempt")
+                return
             attestation.write(step, document)
             private.publish(outputs)
         except BadInput as fault:

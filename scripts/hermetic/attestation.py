@@ -17,6 +17,7 @@ from hermetic.closure import SCRIPTS, closure
 from hermetic.digests import file_digest
 from hermetic.environments import lock_digest, lock_file
 from hermetic.execution import Ran
+from hermetic.whole import write_whole
 
 LINEAGE = Path("results/lineage")
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -106,10 +107,7 @@ def read(step: str) -> dict[str, Any] | None:
 def write(step: str, document: dict[str, Any]) -> Path:
     """Write the attestation of a step, whole or not at all, and return its path."""
     path = LINEAGE / f"{step}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
-    part.replace(path)
+    write_whole(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
     return path
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ class Reuse:
 
     def __enter__(self) -> "Reuse":
         if self._store:
-            self._store.open()
+            try:
+                self._store.open()
+            except OSError as error:
+                self._without(error)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -34,7 +38,14 @@ class Reuse:
 
     def restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
         """Put the outputs into the attempt and return their attestation, or None if the store lacks any of them."""
-        found = self._store.find(self._key) if self._store else None
+        try:
+            return self._restored(place, started) if self._store else None
+        except OSError as error:  # it went away, or has no room for what it would fetch
+            self._without(error)
+            return None
+
+    def _restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
+        found = self._store.find(self._key)
         if not found:
             return None
         digests = {}
@@ -60,3 +71,8 @@ class Reuse:
             self._store.record(self._key, Hit(outputs, document))
         except (OSError, Damaged) as error:
             print(f"  not stored: {error}", flush=True)
+
+    def _without(self, error: OSError) -> None:
+        """Go on as if there were no store: what it would save is time."""
+        print(f"  store {self._store.folder} cannot be used: {error.strerror}", file=sys.stderr, flush=True)
+        self._store = None
