@@ -1,5 +1,4 @@
-"""Raw questions to a LoRA adapter that NIM serves. Rules are in rules/, one file per stage; what a rule's shell calls,
-scripts/step.py, runs the step in its environment and leaves proof under results/lineage/."""
+"""Raw questions to a LoRA adapter that NIM serves: a file per stage in rules/, each step run by scripts/step.py."""
 
 import json
 import os
@@ -12,11 +11,11 @@ min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from base_model import base_model
-from build_lock import hold
+from begin_build import begin
 from configuration import check
 from faults import BadInput
+from growing import growing
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
-from hermetic.keys import make_key
 from hermetic.runtime import Runtime
 from hermetic.settings import settings
 
@@ -27,7 +26,7 @@ configfile: "config.yaml"
 try:
     LOCK = check(config)
     BASE = base_model(config["base"], LOCK)
-    RUNTIME = Runtime(config["runtime"], ENVIRONMENTS)
+    RUNTIME = Runtime(config["runtime"], ENVIRONMENTS, sent=workflow.remote_exec)
 except BadInput as fault:
     sys.exit(f"error: {fault}")
 
@@ -37,9 +36,7 @@ os.environ.update(settings(config, RUNTIME.name))
 
 
 onstart:
-    hold()
-    make_key(config["signing"]["key"])
-    print(f"  runtime {RUNTIME.name}: {RUNTIME.reason}", file=sys.stderr)
+    begin(config, RUNTIME)
 
 
 # Steps choose their own container by digest (containers/); this is what --lint and reports show.
@@ -70,6 +67,9 @@ include: "rules/evaluate.smk"
 include: "rules/stage.smk"
 include: "rules/deploy.smk"
 include: "rules/report.smk"
+
+
+workflow.localrules(*filter(workflow.is_rule, config["local_steps"]))
 
 
 rule all:

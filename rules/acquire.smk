@@ -16,8 +16,8 @@ if config["data"]["source"] == "file":
             "benchmarks/acquire_raw.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime="10m",
+            mem_mb=growing(2000),
+            runtime=growing(10),
         params:
             code=code("workflow", "scripts/acquire_raw.py"),
             sha256=lookup("data/sha256", within=config),
@@ -43,8 +43,8 @@ elif config["data"]["source"] == "huggingface":
             "benchmarks/acquire_raw.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime="60m",
+            mem_mb=growing(2000),
+            runtime=growing(60),
         params:
             code=code("workflow", "scripts/acquire_raw.py"),
             dataset=lookup("data/dataset", within=config),
@@ -74,8 +74,8 @@ else:
             "benchmarks/acquire_curated.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime="10m",
+            mem_mb=growing(2000),
+            runtime=growing(10),
         params:
             code=code("workflow", "scripts/acquire_curated.py"),
         shell:
@@ -98,8 +98,8 @@ rule acquire_base:
         "benchmarks/acquire_base.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime="120m",
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         code=code("workflow", "scripts/acquire_base.py"),
         base=lookup("base/name", within=config),
@@ -132,8 +132,8 @@ if BASE.quantized:
             "benchmarks/dequantize_base.tsv"
         threads: 1
         resources:
-            mem_mb=4000,
-            runtime="30m",
+            mem_mb=growing(4000),
+            runtime=growing(30),
         params:
             code=code("tune", "scripts/dequantize_base.py"),
         shell:

@@ -14,8 +14,8 @@ rule convert_base:
         "benchmarks/convert_base/{base}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="60m",
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         code=code("tune", "scripts/convert_base.py"),
     shell:

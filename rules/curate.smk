@@ -15,8 +15,8 @@ rule curate_split:
         "benchmarks/curate_split/{split}.tsv"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime="30m",
+        mem_mb=growing(1500),
+        runtime=growing(30),
     params:
         code=code("curate", "scripts/curate_split.py"),
         filters=lambda wildcards: "on" if wildcards.split in config["curate"]["filtered_splits"] else "off",
@@ -49,8 +49,8 @@ rule collect_ledger:
         "benchmarks/collect_ledger.tsv"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime="10m",
+        mem_mb=growing(1500),
+        runtime=growing(10),
     params:
         code=code("curate", "scripts/collect_ledger.py"),
     shell:

@@ -16,8 +16,8 @@ rule check_deployment:
         "benchmarks/check_deployment.tsv"
     threads: config["threads"]
     resources:
-        mem_mb=4000,
-        runtime="30m",
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         code=code("serve", "scripts/check_deployment.py"),
         engine=lookup("deploy/engine", within=config),

@@ -14,8 +14,8 @@ rule environment:
         "benchmarks/environment/{environment}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime="30m",
+        mem_mb=growing(2000),
+        runtime=growing(30),
     shell:
         "python scripts/install_environment.py {wildcards.environment:q}"
 

@@ -17,8 +17,9 @@ rule evaluate_adapter:
         "benchmarks/evaluate_adapter/{adapter}.tsv"
     threads: config["threads"]
     resources:
-        mem_mb=4000,
-        runtime="120m",
+        mem_mb=growing(4000),
+        runtime=growing(120),
+        gpu=config["devices"],
     params:
         code=code("tune", "scripts/evaluate_adapter.py"),
         limit=lookup("evaluate/limit", within=config),

@@ -15,8 +15,8 @@ rule format_prompts:
         "benchmarks/format_prompts/{adapter}/{split}.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime="10m",
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("workflow", "scripts/format_prompts.py"),
     shell:

@@ -20,12 +20,14 @@ rule report:
         "benchmarks/report.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime="10m",
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("workflow", "scripts/report.py"),
-        # Runtime and store are no settings of the result: the same bytes come out of any.
-        settings=json.dumps({key: config[key] for key in config if key not in ("runtime", "store")}, sort_keys=True),
+        # Where and how steps run are no settings of the result: the same bytes come out of any.
+        settings=json.dumps(
+            {key: config[key] for key in config if key not in ("runtime", "store", "signing", "local_steps")}, sort_keys=True
+        ),
     shell:
         "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
         " --input template {input.template:q} --input ledger {input.ledger:q} --input metrics {input.metrics:q}"

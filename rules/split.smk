@@ -17,8 +17,8 @@ rule split_records:
         "benchmarks/split_records.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime="10m",
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         code=code("curate", "scripts/split_records.py"),
         method=lookup("split/method", within=config),

@@ -23,8 +23,8 @@ rule stage_adapter:
         "benchmarks/stage_adapter/{adapter}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime="10m",
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         code=code("workflow", "scripts/stage_adapter.py"),
         base=lookup("base/name", within=config),

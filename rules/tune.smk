@@ -23,8 +23,9 @@ rule tune_adapter:
         "benchmarks/tune_adapter/{adapter}.tsv"
     threads: config["threads"]
     resources:
-        mem_mb=4000,
-        runtime="240m",
+        mem_mb=growing(4000),
+        runtime=growing(240),
+        gpu=config["devices"],
     params:
         code=code("tune", "scripts/tune_adapter.py"),
         rank=lookup("adapters/{adapter}/rank", within=config),
@@ -73,8 +74,8 @@ rule export_adapter:
         "benchmarks/export_adapter/{adapter}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime="10m",
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         code=code("tune", "scripts/export_adapter.py"),
         model=BASE.model,

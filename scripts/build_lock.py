@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import IO
@@ -20,7 +21,9 @@ def hold() -> None:
         lock.seek(0)
         print(f"error: another build is running here (pid {lock.read().strip()}): wait or end it", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        print(f"  {LOCK}: no locks on this file system ({error.strerror}): one build at a time", file=sys.stderr)
     lock.truncate(0)
-    lock.write(str(os.getpid()))
+    lock.write(f"{os.getpid()} on {socket.gethostname()}")
     lock.flush()
     _held.append(lock)

@@ -51,6 +51,9 @@ def main() -> None:
                 digests = {path: file_digest(private.out / path) for path in outputs}
                 envelope = attestation.sealed(attestation.statement(step, action, digests, started, execution.ran))
                 reuse.remember(private, digests, envelope)
+            if private.superseded():  # this job was given up, and its step begun again elsewhere
+                status.finish(f"  {step:<32} left to a later attempt")
+                return
             attestation.write(step, envelope)
             private.publish(outputs)
             if arguments.bundle:

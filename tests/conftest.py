@@ -12,7 +12,8 @@ import pytest
 from hermetic.artifacts import artifacts
 from hermetic.digests import file_digest
 
-pytest_plugins = ["docker_fixtures"]  # a Docker Engine and a registry, for those that ask
+# A Docker Engine and a registry, a Slurm: for those that ask.
+pytest_plugins = ["docker_fixtures", "slurm_fixtures"]
 
 ROOT = Path(__file__).parents[1]
 # Everything that needs no server.

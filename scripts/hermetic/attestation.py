@@ -19,6 +19,7 @@ from hermetic.envelope import payload, seal, unseal
 from hermetic.environments import lock_digest, lock_file
 from hermetic.execution import Ran
 from hermetic.keys import private_key
+from hermetic.whole import write_whole
 
 LINEAGE = Path("results/lineage")
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -118,10 +119,7 @@ def sealed(document: dict[str, Any]) -> dict[str, Any]:
 def write(step: str, envelope: dict[str, Any]) -> Path:
     """Write the attestation of a step, whole or not at all, and return its path."""
     path = LINEAGE / f"{step}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(envelope, sort_keys=True) + "\n")
-    part.replace(path)
+    write_whole(path, json.dumps(envelope, sort_keys=True) + "\n")
     return path
 
 

@@ -5,13 +5,15 @@ what a job has made, so the first reader after that hashes it again. A file of i
 number of processes may read and write, on a shared file system too.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-import time
 from pathlib import Path
 
 from hermetic.digests import file_digest
+from hermetic.machine import age
+from hermetic.whole import write_whole
 
 FOLDER = Path("results/.digests")
 SMALL = 2**20  # bytes that are hashed sooner than an entry is read
@@ -20,7 +22,7 @@ SETTLED = 2.0  # seconds: a file changed in the same tick of a coarse clock keep
 
 def cached_digest(path: Path, folder: Path = FOLDER) -> str:
     """Return the sha256 of a file, from the cache if the file is what it was. STEP_PARANOID=1 always hashes."""
-    before = path.stat()
+    before = _stat(path)
     if before.st_size <= SMALL or os.environ.get("STEP_PARANOID") == "1":
         return file_digest(path)
     identity = [before.st_size, before.st_mtime_ns, before.st_ino]
@@ -32,11 +34,16 @@ def cached_digest(path: Path, folder: Path = FOLDER) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # none yet, or cut short
     digest = file_digest(path)
-    after = path.stat()
+    after = _stat(path)
     unchanged = [after.st_size, after.st_mtime_ns, after.st_ino] == identity
-    if unchanged and time.time() - after.st_mtime > SETTLED:
+    with contextlib.suppress(OSError):  # no room, or not ours to write: it is read again the next time
         folder.mkdir(parents=True, exist_ok=True)
-        part = entry.with_name(f".{entry.name}.{os.getpid()}")
-        part.write_text(json.dumps({"path": str(path), "identity": identity, "sha256": digest}))
-        part.replace(entry)
+        if unchanged and age(path, folder / ".clock") > SETTLED:
+            write_whole(entry, json.dumps({"path": str(path), "identity": identity, "sha256": digest}))
     return digest
+
+
+def _stat(path: Path) -> os.stat_result:
+    """Return what the file is now: a network file system answers `stat` from memory, but asks its server at `open`."""
+    with open(path, "rb") as file:
+        return os.fstat(file.fileno())

@@ -82,7 +82,12 @@ def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, 
         hostname=None if action.network else LABEL,
         working_dir=str(WORK),
         environment=environment(action, place, PATH),
-        labels={LABEL: str(place.lock), f"{LABEL}.host": socket.gethostname(), f"{LABEL}.pid": str(os.getpid())},
+        labels={
+            LABEL: str(place.lock),
+            f"{LABEL}.host": socket.gethostname(),
+            f"{LABEL}.job": os.environ.get("SLURM_JOB_ID", ""),
+            f"{LABEL}.pid": str(os.getpid()),
+        },
         host_config=host,
     )
 
@@ -117,11 +122,15 @@ def _code(client: Any, identity: str, limits: Limits) -> int:
 
 
 def _reap(client: Any) -> None:
-    """Remove the containers of runners on this host that were killed: those whose attempt's lock nobody holds."""
+    """Remove the containers of runners on this host that were killed: those whose attempt's lock nobody holds.
+
+    One whose checkout cannot be seen from here (a job's private /tmp) is somebody else's to judge.
+    """
     from docker.errors import APIError
 
     ours = {"label": [LABEL, f"{LABEL}.host={socket.gethostname()}"]}
     for container in client.containers(all=True, filters=ours):
-        if abandoned(Path(container["Labels"][LABEL])):
+        lock = Path(container["Labels"][LABEL])
+        if os.path.isdir(lock.parent) and abandoned(lock):  # noqa: PTH112 - False, too, where we may not look
             with contextlib.suppress(APIError):  # another runner was quicker
                 client.remove_container(container["Id"], force=True)

@@ -10,7 +10,7 @@ from hermetic import attestation
 from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.envelope import signer, unseal
-from hermetic.keys import public_half, public_key
+from hermetic.keys import private_key, public_key
 from hermetic.shared_store import SharedStore
 from hermetic.store import Damaged, Hit, Store
 
@@ -32,7 +32,10 @@ class Reuse:
 
     def __enter__(self) -> "Reuse":
         if self._store:
-            self._store.open()
+            try:
+                self._store.open()
+            except OSError as error:
+                self._without(error)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,7 +44,14 @@ class Reuse:
 
     def restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
         """Put the outputs into the attempt and return their attestation, or None if the store lacks any of them."""
-        found = self._store.find(self._key) if self._store else None
+        try:
+            return self._restored(place, started) if self._store else None
+        except OSError as error:  # it went away, or has no room for what it would fetch
+            self._without(error)
+            return None
+
+    def _restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
+        found = self._store.find(self._key)
         if not found:
             return None
         if doubt := self._doubt(found):
@@ -79,9 +89,14 @@ class Reuse:
             if definition["internalParameters"]["actionKey"] != self._key or attested != found.outputs:
                 return "its record is not what its attestation says"
             trusted = [Path(name) for name in os.environ.get("STEP_TRUSTED", "").split(os.pathsep) if name]
-            own = [public_half(Path(path)) for path in [os.environ.get("STEP_KEY")] if path]
-            if trusted and not signer(found.envelope, map(public_key, [*own, *trusted])):
+            own = [private_key(Path(path)).public for path in [os.environ.get("STEP_KEY")] if path]
+            if trusted and not signer(found.envelope, [*own, *map(public_key, trusted)]):
                 return "no key of signing.trusted signed it"
         except (KeyError, TypeError, ValueError, AttributeError):
             return "its record cannot be read"
         return None
+
+    def _without(self, error: OSError) -> None:
+        """Go on as if there were no store: what it would save is time."""
+        print(f"  store {self._store.folder} cannot be used: {error.strerror}", file=sys.stderr, flush=True)
+        self._store = None

@@ -1,5 +1,6 @@
 """Which runtime a step runs in: `docker`, `apptainer`, `host`, or `auto`, which takes what is there and says so."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -23,9 +24,15 @@ RUNNERS: dict[str, Runner] = {"docker": docker.running, "apptainer": apptainer.r
 class Runtime:
     """The runtime of a build, and what the rules tell Snakemake of it. `reason` says why it was taken."""
 
-    def __init__(self, wanted: str, environments: Iterable[str]) -> None:
-        """Raises `BadInput` if a runtime is asked for that is not there, or that lacks an image by digest."""
+    def __init__(self, wanted: str, environments: Iterable[str], sent: bool = False) -> None:
+        """Take the runtime that is wanted, or in a job that a build has `sent` the one that build took.
+
+        Raises `BadInput` if a runtime is asked for that is not there, or that lacks an image by digest.
+        """
         self.name, self.reason = wanted, "as configured"
+        if sent and "STEP_RUNTIME" in os.environ:  # a node may have another engine than the machine of the build
+            self.name, self.reason = os.environ["STEP_RUNTIME"], "as the build decided that sent this job"
+            return
         if wanted == "auto":
             self.name, self.reason = _whatever_is_there(environments)
             return

@@ -116,9 +116,9 @@ def running_registry(folder: Path) -> Iterator[str]:
             process.wait(30)
 
 
-def wait_until(ready: Callable[[], object], log: Callable[[], str]) -> None:
-    """Return once `ready` is true and raises nothing; fail with the log after half a minute."""
-    deadline = time.monotonic() + 30
+def wait_until(ready: Callable[[], object], log: Callable[[], str], seconds: float = 30) -> None:
+    """Return once `ready` is true and raises nothing; fail with the log after half a minute, or as many seconds."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
             if ready():

@@ -199,6 +199,38 @@ def test_killed_runner_leaves_no_child_and_no_output(project, number):
     assert not [path for path in project.glob("results/.attempts/*") if path.is_dir()]
 
 
+def test_an_earlier_attempt_that_lives_on_publishes_nothing(project):
+    """A job whose node was given up for dead, with settings that have changed since."""
+    (project / "scripts/copy_text.py").write_text(
+        COPY
+        + "import os, time\nhere = pathlib.Path(os.environ['TMPDIR'])\n(here / 'begun').touch()\n"
+        + "while arguments.word == ['old'] and not (here / 'go').exists(): time.sleep(0.05)\n"
+    )
+    zombie = subprocess.Popen(command("copy_text.py", "--param", "word", "old"), cwd=project, stderr=subprocess.PIPE)
+    for _ in range(200):
+        if begun := list(project.glob("results/.attempts/*/scratch/begun")):
+            break
+        time.sleep(0.05)
+    later = subprocess.run(command("copy_text.py", "--param", "word", "new"), cwd=project, check=False)
+    assert later.returncode == 0
+    attestation = (project / "results/lineage/copy/one.json").read_text()
+    begun[0].with_name("go").touch()
+    _, said = zombie.communicate(timeout=30)
+    assert zombie.returncode == 0 and b"left to a later attempt" in said, said
+    assert (project / "results/out.txt").read_text() == "in new"
+    assert (project / "results/lineage/copy/one.json").read_text() == attestation
+    assert not [path for path in project.glob("results/.attempts/*") if path.is_dir()]
+
+
+def test_a_store_that_is_away_is_done_without(step, project, monkeypatch):
+    (project / "gone").write_text("a file where the store's folder was")
+    monkeypatch.setenv("STEP_STORE", "gone/store")
+    done = step(COPY)
+    assert done.returncode == 0, done.stderr
+    assert "store gone/store cannot be used: Not a directory" in done.stderr
+    assert (project / "results/out.txt").exists()
+
+
 def marked(mark: str) -> set[int]:
     """Return the processes, living ones, that have `mark` on their command line."""
     found = set()

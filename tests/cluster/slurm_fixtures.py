@@ -1,0 +1,182 @@
+"""A real Slurm on loopback: munge, slurmctld and three nodes, of which n3 alone has a GPU, if only a pretended one."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from docker_fixtures import wait_until
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
+NODES = ("n1", "n2", "n3")
+PROFILE = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
+# Where jobs find it whatever their environment: the plugin strips SLURM_CONF from it.
+CONFIGURATION = Path("/etc/slurm/slurm.conf")
+SETTINGS = """\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+MpiDefault=none
+SlurmctldPort={controller}
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/%n.pid
+SlurmdSpoolDir={folder}/spool-%n
+StateSaveLocation={folder}/state
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
+ReturnToService=2
+SlurmctldTimeout=10
+SlurmdTimeout=5
+KillWait=2
+MinJobAge=300
+OverTimeLimit=0
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/completed
+GresTypes=gpu
+SlurmdParameters=config_overrides
+{nodes}
+PartitionName=main Nodes=n[1-2] Default=YES MaxTime=1440 State=UP
+PartitionName=gpu Nodes=n3 MaxTime=1440 State=UP
+"""
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 Boards=1 SocketsPerBoard=1"
+    " CoresPerSocket=2 ThreadsPerCore=1 RealMemory=16000"
+)
+
+
+@dataclass
+class Slurm:
+    """A running cluster; its daemons by name, each of which a test may kill and start again."""
+
+    folder: Path
+    seen: int = 0  # the last job of earlier tests
+    daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str) -> None:
+        """Start `munge`, `slurmctld` or one node's slurmd."""
+        command = {
+            "munge": [
+                "munged", "--foreground", "--force", f"--key-file={self.folder}/munge.key",
+                f"--socket={self.folder}/munge.socket", f"--pid-file={self.folder}/munged.pid",
+                f"--log-file={self.folder}/munged.log", f"--seed-file={self.folder}/munged.seed",
+            ],
+            "slurmctld": ["slurmctld", "-D"],
+        }.get(name, ["slurmd", "-D", "-N", name])  # fmt: skip
+        with open(self.folder / f"{name}.out", "ab") as out:
+            self.daemons[name] = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """End a daemon of this cluster by its pid."""
+        self.daemons[name].send_signal(number)
+        self.daemons.pop(name).wait(30)
+
+    def wait_until_idle(self) -> None:
+        """Return once every node takes jobs and has none."""
+        wait_until(lambda: self.ask("sinfo", "-h", "-N", "-o", "%N %t") == "n1 idle\nn2 idle\nn3 idle", self.log)
+
+    def ask(self, *command: str) -> str:
+        """Return what one of Slurm's commands prints."""
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+    def jobs(self) -> dict[str, dict[str, str]]:
+        """Return what is known of every job since the test began: `comment` (the rule or group), `state`, `node`."""
+        lines = self.ask("squeue", "-h", "-t", "all", "-o", "%i|%k|%T|%N").splitlines()
+        rows = [line.split("|") for line in lines]
+        return {
+            number: dict(zip(("comment", "state", "node"), rest, strict=True))
+            for number, *rest in rows
+            if int(number) > self.seen
+        }
+
+    def log(self) -> str:
+        """Return the daemons' logs."""
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))
+
+    def stop(self) -> None:
+        """End every daemon."""
+        for name in ("slurmctld", *NODES, "munge"):
+            if name in self.daemons:
+                self.kill(name, signal.SIGTERM)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """Start a cluster with everything of its own in one folder, but for the file that names that; stop it by pid."""
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    if missing or os.getuid():
+        pytest.skip(f"a Slurm of its own needs root and: {', '.join(missing or PROGRAMS)}")
+    if CONFIGURATION.exists():
+        pytest.skip(f"{CONFIGURATION}: this machine has a Slurm already")
+    started = Slurm(Path(tempfile.mkdtemp(prefix="slurm-", dir="/var/tmp")))
+    try:
+        _write_settings(started.folder)
+        CONFIGURATION.unlink(missing_ok=True)  # what a killed test run left
+        CONFIGURATION.symlink_to(started.folder / "slurm.conf")
+        (CONFIGURATION.parent / "gres.conf").unlink(missing_ok=True)
+        (CONFIGURATION.parent / "gres.conf").symlink_to(started.folder / "gres.conf")
+        started.start("munge")
+        wait_until((started.folder / "munge.socket").exists, started.log)
+        for name in ("slurmctld", *NODES):
+            started.start(name)
+        started.wait_until_idle()
+        yield started
+    finally:
+        started.stop()
+        for name in ("slurm.conf", "gres.conf"):
+            (CONFIGURATION.parent / name).unlink(missing_ok=True)
+        shutil.rmtree(started.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(slurm: Slurm) -> Iterator[Slurm]:
+    """The cluster for one test: all nodes idle before, every job of the test ended after."""
+    slurm.wait_until_idle()
+    slurm.seen = max(map(int, slurm.jobs()), default=slurm.seen)
+    yield slurm
+    for name in ("slurmctld", *NODES):
+        if name not in slurm.daemons:
+            slurm.start(name)
+    wait_until(lambda: slurm.ask("scontrol", "ping").count("is UP"), slurm.log)
+    slurm.ask("scancel", "--user=root")
+    slurm.wait_until_idle()
+
+
+def _write_settings(folder: Path) -> None:
+    host = socket.gethostname().split(".")[0]
+    controller, *ports = _free_ports(1 + len(NODES))
+    nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports, strict=True)]
+    nodes[-1] += " Gres=gpu:1"
+    (folder / "slurm.conf").write_text(
+        SETTINGS.format(host=host, folder=folder, controller=controller, nodes="\n".join(nodes))
+    )
+    (folder / "gres.conf").write_text("NodeName=n3 Name=gpu File=/dev/null\n")
+    (folder / "munge.key").write_bytes(os.urandom(128))
+    (folder / "munge.key").chmod(0o600)
+    folder.chmod(0o755)
+    for name in ("state", *(f"spool-{node}" for node in NODES)):
+        (folder / name).mkdir()
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
