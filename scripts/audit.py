@@ -3,6 +3,7 @@
 audit.py show results/loras/law-titlegen/adapter_model.safetensors    the tree from it back to the raw data
 audit.py records law-titlegen                                         which raw records it learned from
 audit.py why 1003                                                     what became of a raw record
+audit.py diff old/results results                                     what changed between two adapters
 """
 
 import argparse
@@ -10,6 +11,8 @@ import json
 import signal
 from pathlib import Path
 
+from audit_diff import diff
+from audit_diff_text import changes
 from audit_records import records, why
 from audit_show import dot, drawn, mermaid, tree
 from faults import run
@@ -31,12 +34,19 @@ def main() -> None:
     recorded.add_argument("adapter")
     recorded.add_argument("--json", action="store_true", help="one JSON object per line")
     verbs.add_parser("why", help="what became of a raw record").add_argument("record")
+    compared = verbs.add_parser("diff", help="what changed between two adapters")
+    compared.add_argument("before", help="a results folder, or a staged adapter's in one: results/loras/NAME")
+    compared.add_argument("after", help="another")
+    compared.add_argument("--json", action="store_true", help="all of it, as one JSON object")
     options = parser.parse_args()
     if options.verb == "why":
         print(why(options.results, options.record))
     elif options.verb == "records":
         for row in records(options.results, options.adapter):
             print(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
+    elif options.verb == "diff":
+        found = diff(options.before, options.after)
+        print(json.dumps(found, indent=1) if options.json else "\n".join(changes(found)))
     else:
         node = tree(read_lineage(options.results), Path(options.artifact).as_posix())
         if options.form == "json":

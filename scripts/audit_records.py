@@ -58,18 +58,16 @@ def why(results: Path, record: str) -> str:
     if not rows:
         count = query("SELECT count(*) AS rows FROM ledger", ledger=results / LEDGER)[0]["rows"]
         raise BadInput(f"no raw record has the id {record!r} (there are {count:,})")
-    return fate(rows[0])
+    return f"record {record}, number {rows[0]['position'] + 1} of the raw data: {fate(rows[0])}"
 
 
 def fate(row: dict[str, Any]) -> str:
-    """Return the sentence on one row of a ledger."""
-    record = row["record_id"]
-    where = f"record {record}, number {row['position'] + 1} of the raw data"
+    """Return what a row of a ledger says of its record."""
     if row["outcome"] == "kept":
-        return f"{where}: kept, in the split {row['split']}"
+        return f"kept, in the split {row['split']}"
     split = f" from the split {row['split']}" if row["split"] else ""
     measured = "was unknown" if row["measured"] is None else f"was {row['measured']:g}"
     asked = f", {row['bound']} was asked for" if row["bound"] else ""
     what = f"{row['field']} {measured}{asked}" if row["field"] else "it could not be used"
     copied = f", a duplicate of {row['duplicate_of']}" if row["duplicate_of"] else ""
-    return f"{where}: dropped{split} by {row['step']}, filter {row['filter']}: {what}{copied}"
+    return f"dropped{split} by {row['step']}, filter {row['filter']}: {what}{copied}"

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from conftest import STORE, Checkout
 from rebuild_rows import executed, invocations
+from test_audit import audit
 
 from hermetic.envelope import unseal
 from hermetic.images import read_images
@@ -118,3 +119,12 @@ def test_with_a_changed_image_the_content_decides(in_containers, engine, tmp_pat
 def test_the_store_is_complete(in_containers):
     made, _ = in_containers
     assert all((made.folder / path).is_file() for path in STORE)
+
+
+def test_a_diff_with_the_host_tells_the_images_alone(in_containers, built):
+    made, _ = in_containers
+    found = json.loads(audit(made, "diff", f"{built.folder}/results", "results", "--json"))
+    images = read_images(made.folder / "containers/images.lock.yaml")
+    told = {entry["after"] for entry in found["images"] if entry["name"] == "image" and entry["before"] is None}
+    assert told == {images[name].reference for name in ("workflow", "curate", "tune")}
+    assert not any(found[section] for section in ("data", "records", "parameters", "metrics", "files", "unexplained"))
