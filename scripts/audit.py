@@ -4,6 +4,7 @@ audit.py show results/loras/law-titlegen/adapter_model.safetensors    the tree f
 audit.py records law-titlegen                                         which raw records it learned from
 audit.py why 1003                                                     what became of a raw record
 audit.py diff old/results results                                     what changed between two adapters
+audit.py export law-titlegen --ro-crate crate/                        its lineage, for other projects' tools
 """
 
 import argparse
@@ -13,10 +14,13 @@ from pathlib import Path
 
 from audit_diff import diff
 from audit_diff_text import changes
+from audit_export import export
 from audit_records import records, why
 from audit_show import dot, drawn, mermaid, tree
 from faults import run
 from lineage import read_lineage
+
+FORMS = ("ro_crate", "openlineage", "cyclonedx")
 
 
 def main() -> None:
@@ -38,6 +42,14 @@ def main() -> None:
     compared.add_argument("before", help="a results folder, or a staged adapter's in one: results/loras/NAME")
     compared.add_argument("after", help="another")
     compared.add_argument("--json", action="store_true", help="all of it, as one JSON object")
+    exported = verbs.add_parser("export", help="an adapter's lineage, for other projects' tools")
+    exported.add_argument("adapter")
+    form = exported.add_mutually_exclusive_group(required=True)
+    form.add_argument(
+        "--ro-crate", metavar="FOLDER", help="a Workflow Run RO-Crate, by the Provenance Run Crate profile"
+    )
+    form.add_argument("--openlineage", metavar="FILE_OR_URL", help="OpenLineage events: JSON lines, or posted")
+    form.add_argument("--cyclonedx", metavar="FILE", help="a CycloneDX 1.6 ML-BOM, JSON")
     options = parser.parse_args()
     if options.verb == "why":
         print(why(options.results, options.record))
@@ -47,6 +59,9 @@ def main() -> None:
     elif options.verb == "diff":
         found = diff(options.before, options.after)
         print(json.dumps(found, indent=1) if options.json else "\n".join(changes(found)))
+    elif options.verb == "export":
+        form, target = next((key, vars(options)[key]) for key in FORMS if vars(options)[key] is not None)
+        print(export(options.results, options.adapter, form, target))
     else:
         node = tree(read_lineage(options.results), Path(options.artifact).as_posix())
         if options.form == "json":

@@ -34,7 +34,12 @@ ORDER BY coalesce(after.position, before.position), after.position IS NULL
 
 def files_read(results: Path, adapter: str) -> list[Path]:
     """Return the files that a comparison of records reads of a build."""
-    return [results / LEDGER, results / "checkpoints" / f"{adapter}.nemo", *_raw(results), *_prompts(results, adapter)]
+    return [
+        results / LEDGER,
+        results / "checkpoints" / f"{adapter}.nemo",
+        *raw_files(results),
+        *_prompts(results, adapter),
+    ]
 
 
 def compare_records(*builds: tuple[Path, str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -53,7 +58,7 @@ def compare_records(*builds: tuple[Path, str]) -> tuple[list[dict[str, Any]], li
     counts: dict[str, Counter[str]] = {}
     for side, (results, adapter) in zip(SIDES, builds, strict=True):
         used = records(results, adapter)
-        raw = _contents(_raw(results))
+        raw = _contents(raw_files(results))
         counts[side] = Counter(row["role"] for row in used)
         counts[side] |= {"raw": len(raw), "seen by the optimizer": sum(1 for row in used if row["times"])}
         relations |= {
@@ -88,7 +93,7 @@ def _described(before: dict[str, Any] | None, after: dict[str, Any] | None) -> d
     }
 
 
-def _raw(results: Path) -> list[Path]:
+def raw_files(results: Path) -> list[Path]:
     """Return the file of raw records; of a build that took finished splits, those."""
     raw = results / "raw/records.jsonl"
     return [raw] if raw.is_file() else [results / f"curated/law-qa-{split}.jsonl" for split in SPLITS]

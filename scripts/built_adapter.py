@@ -20,10 +20,18 @@ class Build:
     made: dict[str, str]
 
     @property
+    def staged(self) -> list[str]:
+        """The names of the adapter's files."""
+        return sorted(self.steps[f"stage_adapter/{self.adapter}"].made)
+
+    @property
     def digest(self) -> str:
         """The adapter's own digest."""
-        staged = self.steps[f"stage_adapter/{self.adapter}"].made
-        return combine({Path(path).name: digest for path, digest in staged.items()})
+        return combine({Path(name).name: self.made[name] for name in self.staged})
+
+    def exported(self, option: str) -> str:
+        """What the adapter was exported with: the base's true name (model), its licence, its revision; may be empty."""
+        return " ".join(self.steps[f"export_adapter/{self.adapter}"].parameters.get(option, []))
 
     def file(self, name: str) -> Path:
         """Return where an artifact lies whose name in an attestation, results/…, this is."""
