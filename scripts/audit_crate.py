@@ -80,7 +80,7 @@ class Crate:
     def image(self, reference: str) -> Entity:
         """Return the entity of a container's image."""
         repository, _, digest = reference.partition("@sha256:")
-        registry, _, name = repository.rpartition("/")
+        registry, _, name = repository.partition("/")
         told = {"registry": registry, "name": name, "sha256": digest}
         return self.add(
             f"docker://{reference}", "ContainerImage", additionalType={"@id": f"{TERMS}#DockerImage"}, **told

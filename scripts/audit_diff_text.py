@@ -48,5 +48,5 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = " ".join(value) if isinstance(value, list) else str(value)
-    text = text[:12] if re.fullmatch("[0-9a-f]{40,64}", text) else text
+    text = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", text)  # a digest, or a commit
     return text if len(text) <= 60 else f"{text[:57]}..."
