@@ -2,7 +2,8 @@
 # make test     every test; make test-fast: the quick ones, under 3 minutes
 # make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
 # make serve    a server that stays up, with the built adapters
-# make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | …   what a build was made of, and whether it still is
+# make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | 'diff RESULTS RESULTS' | …   what a build
+#               was made of, and whether it still is
 # make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
 # make gc       what in the store no target needs; YES=1 deletes it
 # make lock     write containers/*/requirements.lock anew from requirements.in

@@ -73,12 +73,23 @@ def build(root: Path, gigabytes: float) -> list[Path]:
     definition = {
         "buildType": BUILD_TYPE,
         "externalParameters": {"step": "blobs", "script": "", "inputs": {}, "outputs": {}, "parameters": {}},
-        "internalParameters": {"environment": "workflow"},
+        "internalParameters": {
+            "environment": "workflow",
+            "actionKey": "",
+            "action": {"device": "any"},
+            "threads": 1,
+            "devices": 0,
+            "network": False,
+        },
         "resolvedDependencies": [],
     }
     details = {
         "builder": {"id": "urn:bench"},
-        "metadata": {"invocationId": "bench"},
+        "metadata": {
+            "invocationId": "bench",
+            "startedOn": "2026-01-01T00:00:00Z",
+            "finishedOn": "2026-01-01T00:00:00Z",
+        },
         "byproducts": [{"name": "run", "annotations": {}}],
     }
     statement = {

@@ -6,6 +6,8 @@ audit.py key                                                          the key th
 audit.py show results/loras/law-titlegen/adapter_model.safetensors    the tree from it back to the raw data
 audit.py records law-titlegen                                         which raw records it learned from
 audit.py why 1003                                                     what became of a raw record
+audit.py diff old/results results                                     what changed between two adapters
+audit.py export law-titlegen --ro-crate crate/                        its lineage, for other projects' tools
 """
 
 import argparse
@@ -14,12 +16,17 @@ import signal
 import sys
 from pathlib import Path
 
+from audit_diff import diff
+from audit_diff_text import changes
+from audit_export import export
 from audit_key import own_key
 from audit_records import records, why
 from audit_show import dot, drawn, mermaid, tree
 from audit_verify import report
 from faults import run
 from lineage import read_lineage
+
+FORMS = ("ro_crate", "openlineage", "cyclonedx")
 
 
 def main() -> None:
@@ -43,6 +50,18 @@ def main() -> None:
     verified.add_argument("--certificate", type=Path, action="append", default=[], help="a root of the signer's")
     verified.add_argument("--json", action="store_true", help="one JSON object per finding")
     verbs.add_parser("key", help="the key that signs attestations and adapters")
+    compared = verbs.add_parser("diff", help="what changed between two adapters")
+    compared.add_argument("before", help="a results folder, or a staged adapter's in one: results/loras/NAME")
+    compared.add_argument("after", help="another")
+    compared.add_argument("--json", action="store_true", help="all of it, as one JSON object")
+    exported = verbs.add_parser("export", help="an adapter's lineage, for other projects' tools")
+    exported.add_argument("adapter")
+    form = exported.add_mutually_exclusive_group(required=True)
+    form.add_argument(
+        "--ro-crate", metavar="FOLDER", help="a Workflow Run RO-Crate, by the Provenance Run Crate profile"
+    )
+    form.add_argument("--openlineage", metavar="FILE_OR_URL", help="OpenLineage events: JSON lines, or posted")
+    form.add_argument("--cyclonedx", metavar="FILE", help="a CycloneDX 1.6 ML-BOM, JSON")
     options = parser.parse_args()
     if options.verb == "verify":
         sys.exit(0 if report(options.path or options.results, options.key, options.certificate, options.json) else 1)
@@ -53,6 +72,12 @@ def main() -> None:
     elif options.verb == "records":
         for row in records(options.results, options.adapter):
             print(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
+    elif options.verb == "diff":
+        found = diff(options.before, options.after)
+        print(json.dumps(found, indent=1) if options.json else "\n".join(changes(found)))
+    elif options.verb == "export":
+        form, target = next((key, vars(options)[key]) for key in FORMS if vars(options)[key] is not None)
+        print(export(options.results, options.adapter, form, target))
     else:
         node = tree(read_lineage(options.results), Path(options.artifact).as_posix())
         if options.form == "json":

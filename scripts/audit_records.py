@@ -4,15 +4,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from faults import BadInput
 from jsonl import read_jsonl
-from ledger import read_ledger
+from ledger_query import query
 from nemo_archive import CONFIG, read_member
 from record_order import record_order
 
+LEDGER = "curated/ledger.parquet"
 SPLITS = ("train", "val", "test")
+USED = pa.schema([("record_id", pa.string()), ("role", pa.string()), ("times", pa.int64())])
 
 
 def records(results: Path, adapter: str) -> list[dict[str, Any]]:
@@ -36,11 +39,13 @@ def records(results: Path, adapter: str) -> list[dict[str, Any]]:
         **dict.fromkeys(prompts["val"][:limit], ("validation", 0)),
         **dict.fromkeys(prompts["test"], ("test", 0)),
     }
-    return [
-        {"record_id": row["record_id"], "role": used[row["record_id"]][0], "times": used[row["record_id"]][1]}
-        for row in read_ledger(results / "curated/ledger.parquet")
-        if row["outcome"] == "kept" and row["record_id"] in used
-    ]
+    rows = [{"record_id": record, "role": role, "times": count} for record, (role, count) in used.items()]
+    return query(
+        "SELECT record_id, role, times FROM ledger JOIN used USING (record_id) WHERE outcome = 'kept'"
+        " ORDER BY position",
+        ledger=results / LEDGER,
+        used=pa.Table.from_pylist(rows, schema=USED),
+    )
 
 
 def _prompts(results: Path, adapter: str, split: str) -> Path:
@@ -49,16 +54,20 @@ def _prompts(results: Path, adapter: str, split: str) -> Path:
 
 def why(results: Path, record: str) -> str:
     """Return one sentence on what became of a raw record. Raises `BadInput` for one that the raw file does not have."""
-    rows = read_ledger(results / "curated/ledger.parquet")
-    row = next((row for row in rows if row["record_id"] == record), None)
-    if row is None:
-        raise BadInput(f"no raw record has the id {record!r} (there are {len(rows):,})")
-    where = f"record {record}, number {row['position'] + 1} of the raw data"
+    rows = query("FROM ledger WHERE record_id = ?", (record,), ledger=results / LEDGER)
+    if not rows:
+        count = query("SELECT count(*) AS rows FROM ledger", ledger=results / LEDGER)[0]["rows"]
+        raise BadInput(f"no raw record has the id {record!r} (there are {count:,})")
+    return f"record {record}, number {rows[0]['position'] + 1} of the raw data: {fate(rows[0])}"
+
+
+def fate(row: dict[str, Any]) -> str:
+    """Return what a row of a ledger says of its record."""
     if row["outcome"] == "kept":
-        return f"{where}: kept, in the split {row['split']}"
+        return f"kept, in the split {row['split']}"
     split = f" from the split {row['split']}" if row["split"] else ""
     measured = "was unknown" if row["measured"] is None else f"was {row['measured']:g}"
     asked = f", {row['bound']} was asked for" if row["bound"] else ""
     what = f"{row['field']} {measured}{asked}" if row["field"] else "it could not be used"
     copied = f", a duplicate of {row['duplicate_of']}" if row["duplicate_of"] else ""
-    return f"{where}: dropped{split} by {row['step']}, filter {row['filter']}: {what}{copied}"
+    return f"dropped{split} by {row['step']}, filter {row['filter']}: {what}{copied}"

@@ -41,14 +41,19 @@ def write_ledger(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     return table.num_rows
 
 
-def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a ledger. Raises `BadInput` if the file is missing or no ledger."""
+def check_ledger(path: Path) -> None:
+    """Raise `BadInput` if the file is missing or no ledger, by its columns and their types; its rows are not read."""
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:  # an OSError too where its footer makes no sense
         raise BadInput(f"{path}: not a Parquet file ({error})") from None
-    if not table.schema.equals(SCHEMA):
-        raise BadInput(f"{path}: not a ledger: its columns are {', '.join(table.schema.names)}")
-    return table.to_pylist()
+    if not schema.equals(SCHEMA):
+        raise BadInput(f"{path}: not a ledger: its columns are {', '.join(schema.names)}")
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a ledger. Raises `BadInput` as `check_ledger` does."""
+    check_ledger(path)
+    return pq.read_table(path).to_pylist()

@@ -1,12 +1,15 @@
 """The lineage of a build, from its attestations: which step made a file, of which files."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from faults import BadInput
 from hermetic.envelope import unseal
+
+CIRCUMSTANCES = ("threads", "devices", "network")
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,17 @@ class Step:
     code: dict[str, str]  # its scripts and its lock
     environment: str
     ran: dict[str, Any]  # runtime, isolation, image id, host, user
-    image: str | None  # repository@sha256:… of the container that it ran in
     invocation: str
     commit: str | None
     altered: bool  # whether the checkout differed from the commit
     reused: str | None  # the invocation whose outputs were restored
+    script: str
+    parameters: dict[str, list[str]]  # option of the script → its values
+    circumstances: dict[str, Any]  # threads, class of the device, devices, network
+    key: str  # of the action
+    image: str | None  # repository@sha256:… of the image that was executed
+    started: str  # as is finished: UTC, ISO 8601, to the second
+    finished: str
     envelope: dict[str, Any]  # what was read, and may be signed
 
 
@@ -56,6 +65,33 @@ def producers(steps: dict[str, Step]) -> dict[str, Step]:
     return {path: step for step in steps.values() for path in step.made}
 
 
+def staged_adapters(steps: dict[str, Step]) -> list[str]:
+    """Return the names of the adapters that were staged."""
+    return sorted(name.removeprefix("stage_adapter/") for name in steps if name.startswith("stage_adapter/"))
+
+
+def chain(steps: dict[str, Step], adapter: str) -> dict[str, Step]:
+    """Return the steps that made and measured an adapter and its ledger, each after those that it read from.
+
+    Raises `BadInput` where it was not staged.
+    """
+    if adapter not in (staged := staged_adapters(steps)):
+        raise BadInput(f"no adapter {adapter!r} was staged (there are: {', '.join(staged) or 'none'}): make builds it")
+    made_by = producers(steps)
+    found: dict[str, Step] = {}
+    names = (f"stage_adapter/{adapter}", f"evaluate_adapter/{adapter}", "collect_ledger")
+    last = [steps[name] for name in names if name in steps]
+    _collect(last, made_by, found)
+    return found
+
+
+def _collect(waiting: Iterable[Step], made_by: dict[str, Step], found: dict[str, Step]) -> None:
+    for step in waiting:
+        if step.name not in found:
+            _collect((made_by[path] for path in step.read if path in made_by), made_by, found)
+            found[step.name] = step
+
+
 def _name(folder: Path, path: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
@@ -69,17 +105,24 @@ def read_step(envelope: dict[str, Any]) -> Step:
     declared = {path for paths in definition["externalParameters"]["inputs"].values() for path in paths}
     runs = {item["name"]: item["annotations"] for item in details["byproducts"]}
     checkout, image = found.get("checkout", {}), found.get("image")
+    internal = definition["internalParameters"]
     return Step(
         name=definition["externalParameters"]["step"],
         made={item["name"]: item["digest"]["sha256"] for item in statement["subject"]},
         read={path: digests[path] for path in sorted(declared)},
         code={path: digest for path, digest in digests.items() if path not in declared and path != "image"},
-        environment=definition["internalParameters"]["environment"],
+        environment=internal["environment"],
         ran=runs["run"],
-        image=f"{image['uri'].removeprefix('docker://')}@sha256:{image['digest']['sha256']}" if image else None,
         invocation=details["metadata"]["invocationId"],
         commit=checkout.get("digest", {}).get("gitCommit"),
         altered=bool(checkout.get("annotations", {}).get("altered")),
         reused=runs.get("reused", {}).get("invocationId"),
+        script=definition["externalParameters"]["script"],
+        parameters=definition["externalParameters"]["parameters"],
+        circumstances={"device": internal["action"]["device"], **{key: internal[key] for key in CIRCUMSTANCES}},
+        key=internal["actionKey"],
+        image=f"{image['uri'].removeprefix('docker://')}@sha256:{image['digest']['sha256']}" if image else None,
+        started=details["metadata"]["startedOn"],
+        finished=details["metadata"]["finishedOn"],
         envelope=envelope,
     )

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from conftest import STORE, Checkout
 from rebuild_rows import executed, invocations
+from test_audit import audit
 
 from hermetic.envelope import unseal
 from hermetic.images import read_images
@@ -118,3 +119,27 @@ def test_with_a_changed_image_the_content_decides(in_containers, engine, tmp_pat
 def test_the_store_is_complete(in_containers):
     made, _ = in_containers
     assert all((made.folder / path).is_file() for path in STORE)
+
+
+def test_a_diff_with_the_host_tells_the_images_alone(in_containers, built):
+    made, _ = in_containers
+    found = json.loads(audit(made, "diff", f"{built.folder}/results", "results", "--json"))
+    images = read_images(made.folder / "containers/images.lock.yaml")
+    told = {entry["after"] for entry in found["images"] if entry["name"] == "image" and entry["before"] is None}
+    assert told == {images[name].reference for name in ("workflow", "curate", "tune")}
+    assert not any(found[section] for section in ("data", "records", "parameters", "metrics", "files", "unexplained"))
+
+
+def test_exports_name_the_images(in_containers, tmp_path):
+    made, _ = in_containers
+    images = read_images(made.folder / "containers/images.lock.yaml")
+    used = {images[name].reference for name in ("workflow", "curate", "tune")}
+    for form in ("ro-crate", "cyclonedx", "openlineage"):
+        audit(made, "export", "law-titlegen", f"--{form}", str(tmp_path / form))
+    crate = json.loads((tmp_path / "ro-crate/ro-crate-metadata.json").read_text())["@graph"]
+    ran = {entity["containerImage"]["@id"] for entity in crate if "containerImage" in entity}
+    assert ran == {f"docker://{reference}" for reference in used}
+    bom = json.loads((tmp_path / "cyclonedx").read_text())
+    boxes = {part["name"]: part["hashes"][0]["content"] for part in bom["components"] if part["type"] == "container"}
+    assert {f"{name}@sha256:{digest}" for name, digest in boxes.items()} == used
+    assert all(f"image {reference}" in (tmp_path / "openlineage").read_text() for reference in used)

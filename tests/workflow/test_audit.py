@@ -4,14 +4,19 @@ import json
 import subprocess
 from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import ROOT
 
 from hermetic.digests import file_digest
 from hermetic.envelope import seal, unseal
-from ledger import read_ledger
+from jsonl import read_jsonl
+from ledger import SCHEMA, read_ledger, write_ledger
+from ledger_query import query
 from nemo_archive import read_member
+from report_data import data_flow
 
 pytestmark = pytest.mark.slow
 WEIGHTS = "results/loras/law-titlegen/adapter_model.safetensors"
@@ -105,3 +110,102 @@ def test_why_tells_what_became_of_every_record(built):
     unusable = next(row for row in rows if row["outcome"] == "dropped" and row["split"] is None)
     assert f"dropped by {unusable['step']}, filter {unusable['filter']}" in audit(built, "why", unusable["record_id"])
     audit(built, "why", "none", fails=f"there are {len(rows):,}")
+
+
+def miscounted(results):
+    """Return what the ledger, asked by SQL, counts otherwise than the files and the report's figures do."""
+    ledger = results / "curated/ledger.parquet"
+    counted = {
+        (row["split"], row["outcome"]): row["n"]
+        for row in query("SELECT split, outcome, count(*) AS n FROM ledger GROUP BY ALL", ledger=ledger)
+    }
+    ids = {path: [str(row.get("id", row.get("question_id"))) for row in read_jsonl(results / path)]
+           for path in ["raw/records.jsonl", "split/unusable.jsonl",
+                        *(f"{folder}{split}.jsonl" for folder in ("split/", "curated/law-qa-") for split in
+                          ("train", "val", "test"))]}  # fmt: skip
+    expected = {(None, "dropped"): len(ids["split/unusable.jsonl"])}
+    dropped = list(ids["split/unusable.jsonl"])
+    for split in ("train", "val", "test"):
+        taken, kept = ids[f"split/{split}.jsonl"], ids[f"curated/law-qa-{split}.jsonl"]
+        expected |= {(split, "kept"): len(kept), (split, "dropped"): len(taken) - len(kept)}
+        dropped += sorted(set(taken) - set(kept))
+    found = [key for key in {*counted, *expected} if counted.get(key, 0) != expected.get(key, 0)]
+    rows = query("SELECT record_id FROM ledger ORDER BY position", ledger=ledger)
+    found += ["order"] if [row["record_id"] for row in rows] != ids["raw/records.jsonl"] else []
+    rows = query("SELECT record_id FROM ledger WHERE outcome = 'dropped'", ledger=ledger)
+    found += ["dropped"] if sorted(row["record_id"] for row in rows) != sorted(dropped) else []
+    by_filter = query(
+        "SELECT step, filter, field, bound, count(*) AS count FROM ledger WHERE outcome = 'dropped' GROUP BY ALL",
+        ledger=ledger,
+    )
+    flow = data_flow(read_ledger(ledger))
+    told = [{key: group[key] for key in ("step", "filter", "field", "bound", "count")} for group in flow["filters"]]
+    found += ["filters"] if sorted(map(str, by_filter)) != sorted(map(str, told)) else []
+    stages = {stage["name"]: stage["left"] for stage in flow["stages"]}
+    return found + [split for split in ("train", "val", "test") if stages[split] != expected[split, "kept"]]
+
+
+def test_the_ledger_counts_what_the_files_hold(built):
+    assert miscounted(built.folder / "results") == []
+    cases = json.loads((ROOT / "tests/unit/sample_cases.json").read_text())
+    train = {row["id"] for row in read_jsonl(built.folder / "results/split/train.jsonl")}
+    expected = {
+        (name, field): sorted(str(record) for case in named for record in cases[case] if str(record) in train)
+        for (name, field), named in {
+            ("word_count", "question"): ["question_too_short", "question_too_long"],
+            ("word_count", "answer"): ["answer_too_short", "answer_too_long"],
+            ("min_score", "question_score"): ["negative_question_score"],
+            ("min_score", "answer_score"): ["negative_answer_score"],
+        }.items()
+    } | {("has_answer", "answers"): sorted(map(str, cases["no_answer"]))}
+    groups = query(
+        "SELECT filter, field, list(record_id ORDER BY record_id) AS ids FROM ledger WHERE filter IS NOT NULL"
+        " GROUP BY ALL",
+        ledger=built.folder / "results/curated/ledger.parquet",
+    )
+    assert {(group["filter"], group["field"]): group["ids"] for group in groups} == expected
+
+
+@pytest.mark.parametrize(
+    ("edit", "found"),
+    [
+        (lambda rows: rows.pop(), "order"),
+        (lambda rows: rows[0].update(split="val"), ("val", "kept")),
+        (lambda rows: next(row for row in rows if row["filter"] == "word_count").update(outcome="kept"), "dropped"),
+    ],
+)
+def test_an_edited_ledger_counts_otherwise(copy_of_built, edit, found):
+    results = copy_of_built.folder / "results"
+    rows = read_ledger(results / "curated/ledger.parquet")
+    edit(rows)
+    for row in rows:
+        if row["outcome"] == "kept":
+            row.update(filter=None)
+    write_ledger(results / "curated/ledger.parquet", rows)
+    assert found in miscounted(results)
+
+
+def test_what_is_no_ledger_is_refused(copy_of_built):
+    path = copy_of_built.folder / "results/curated/ledger.parquet"
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    path.write_bytes(whole[:4] + bytes(footer - 4) + whole[footer:])
+    audit(copy_of_built, "why", "1001", fails="ledger.parquet: cannot be read")
+    path.write_bytes(whole[:footer] + bytes(len(whole) - 8 - footer) + whole[-8:])
+    audit(copy_of_built, "why", "1001", fails="ledger.parquet: not a Parquet file")
+    path.write_bytes(whole[:-4])
+    audit(copy_of_built, "why", "1001", fails="ledger.parquet: not a Parquet file")
+    pq.write_table(pa.table({"record_id": ["1001"], "outcome": ["kept"]}), path)
+    for asked in (("why", "1001"), ("records", "law-titlegen")):
+        audit(copy_of_built, *asked, fails="ledger.parquet: not a ledger: its columns are record_id, outcome")
+    table = pa.table({field.name: pa.nulls(1) for field in SCHEMA})
+    pq.write_table(table, path)  # the right names, of other types
+    audit(copy_of_built, "why", "1001", fails="not a ledger")
+    path.unlink()
+    audit(copy_of_built, "why", "1001", fails="ledger.parquet: no such file")
+
+
+def test_a_folder_may_have_any_name(copy_of_built):
+    named = copy_of_built.folder / "o'd [1]*"
+    (copy_of_built.folder / "results").rename(named)
+    assert "kept" in audit(copy_of_built, "--results", named.name, "why", "1001")

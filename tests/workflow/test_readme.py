@@ -40,6 +40,8 @@ def test_snakemake_takes_the_command(command, checkout):
         assert done.returncode == 0, done.stderr
 
 
+# Where the README's examples lie in this test.
+PLACES = (("/mnt/adapters", "elsewhere"), (" builder.pub.pem", " .keys/builder.pub.pem"), ("../before/", "./"))
 AUDITS = [
     line.strip()
     for line in TEXT.splitlines()
@@ -50,7 +52,7 @@ AUDITS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("command", AUDITS)
 def test_a_build_answers_the_audits_questions(command, copy_of_built):
-    for name, here in (("/mnt/adapters", "elsewhere"), (" builder.pub.pem", " .keys/builder.pub.pem")):
+    for name, here in PLACES:
         command = command.replace(name, here)
     shutil.copytree(copy_of_built.folder / "results/loras", copy_of_built.folder / "elsewhere")
     done = subprocess.run(
