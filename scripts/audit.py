@@ -3,13 +3,16 @@
 audit.py show results/loras/law-titlegen/adapter_model.safetensors    the tree from it back to the raw data
 audit.py records law-titlegen                                         which raw records it learned from
 audit.py why 1003                                                     what became of a raw record
+audit.py rebuild tune_adapter                                         whether its steps make the same bytes again
 """
 
 import argparse
 import json
 import signal
+import sys
 from pathlib import Path
 
+from audit_rebuild import rebuild
 from audit_records import records, why
 from audit_show import dot, drawn, mermaid, tree
 from faults import run
@@ -31,12 +34,19 @@ def main() -> None:
     recorded.add_argument("adapter")
     recorded.add_argument("--json", action="store_true", help="one JSON object per line")
     verbs.add_parser("why", help="what became of a raw record").add_argument("record")
-    options = parser.parse_args()
+    again = verbs.add_parser("rebuild", help="make it again and compare; options of Snakemake after --")
+    again.add_argument("steps", nargs="*", help="as in logs/STEP.log, or a rule's name for all its steps; default: all")
+    again.add_argument("--keep", type=Path, metavar="FOLDER", help="leave rebuilt files that differ there")
+    again.add_argument("--diffoscope", action="store_true", help="let diffoscope explain files of other kinds")
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options = parser.parse_args(sys.argv[1:end])
     if options.verb == "why":
         print(why(options.results, options.record))
     elif options.verb == "records":
         for row in records(options.results, options.adapter):
             print(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
+    elif options.verb == "rebuild":
+        sys.exit(not rebuild(options.steps, sys.argv[end + 1 :], options.keep, options.diffoscope))
     else:
         node = tree(read_lineage(options.results), Path(options.artifact).as_posix())
         if options.form == "json":

@@ -14,6 +14,7 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
     STEP_STORE      the store's folder, STEP_STORE_URL the one it shares; empty: none
     STEP_KEY        the private key that signs attestations; empty: unsigned
     STEP_TRUSTED    public keys of other builders, separated as PATH is
+    STEP_TOLERANCE  how far numbers may differ that a step made on GPUs; for `audit rebuild`, no runner asks
     """
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -22,4 +23,5 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
         "STEP_STORE_URL": config["store"]["url"],
         "STEP_KEY": config["signing"]["key"],
         "STEP_TRUSTED": os.pathsep.join(config["signing"]["trusted"]),
+        "STEP_TOLERANCE": str(config["tolerance"]),
     }
