@@ -1,6 +1,6 @@
 """What travels beside a staged adapter, outside of its digest: the attestations of all that it came from, a signature.
 
-attestations.intoto.jsonl   a DSSE envelope per line: the step that staged it and every step before that, by name
+attestations.intoto.jsonl   a DSSE envelope per line: of every step that led to it, each after those that it read from
 model.sig                   OpenSSF model signing over the adapter's own files, which `model_signing verify` checks
 """
 
@@ -10,20 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.artifacts import BUNDLE, SIGNATURE
-from lineage import Step, producers, read_step
-
-
-def ancestry(steps: dict[str, Step], name: str) -> list[Step]:
-    """Return a step and every step that made something of what it was made of, by name."""
-    made_by = producers(steps)
-    found: dict[str, Step] = {}
-    waiting = [steps[name]]
-    while waiting:
-        step = waiting.pop()
-        if step.name not in found:
-            found[step.name] = step
-            waiting += [made_by[path] for path in step.read if path in made_by]
-    return [found[name] for name in sorted(found)]
+from lineage import Step, ancestry, read_step
 
 
 def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
@@ -32,7 +19,7 @@ def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
     The key is the one that STEP_KEY names; where it names none there is no signature. STEP_CERTIFICATES names the
     key's certificate and those that lead from it to a root, if it has one.
     """
-    envelopes = [step.envelope for step in ancestry(steps, name)]
+    envelopes = [step.envelope for step in ancestry(steps, [name]).values()]
     part = folder / f".{BUNDLE}.{os.getpid()}"
     part.write_text("".join(json.dumps(envelope, sort_keys=True) + "\n" for envelope in envelopes))
     part.replace(folder / BUNDLE)

@@ -1,4 +1,4 @@
-"""Ask a build what it was made of.
+"""Ask a build what it was made of, and whether it still is what it was.
 
 audit.py verify                                                       whether everything is what was attested
 audit.py verify /elsewhere/law-titlegen --key builder.pub.pem         the same of a staged adapter by itself
@@ -7,6 +7,7 @@ audit.py show results/loras/law-titlegen/adapter_model.safetensors    the tree f
 audit.py records law-titlegen                                         which raw records it learned from
 audit.py why 1003                                                     what became of a raw record
 audit.py diff old/results results                                     what changed between two adapters
+audit.py rebuild tune_adapter                                         whether its steps make the same bytes again
 audit.py export law-titlegen --ro-crate crate/                        its lineage, for other projects' tools
 """
 
@@ -14,76 +15,130 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from audit_diff import diff
-from audit_diff_text import changes
-from audit_export import export
-from audit_key import own_key
-from audit_records import records, why
-from audit_show import dot, drawn, mermaid, tree
-from audit_verify import report
 from faults import run
-from lineage import read_lineage
 
-FORMS = ("ro_crate", "openlineage", "cyclonedx")
+Verb = Callable[[argparse.Namespace], int | None]  # returns the exit code
 
 
 def main() -> None:
-    """Answer one question."""
+    """Answer one question. What a verb needs is imported with it."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options = parser().parse_args(sys.argv[1:end])
+    options.snakemake = sys.argv[end + 1 :]
+    sys.exit(VERBS[options.verb](options))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the build made (default: results)")
     verbs = parser.add_subparsers(dest="verb", required=True)
+    verify = verbs.add_parser("verify", help="whether what lies on disk is what was attested")
+    verify.add_argument("path", type=Path, nargs="?", help="a results folder or a staged adapter (default: results)")
+    verify.add_argument("--key", type=Path, action="append", help="a public key to trust, in place of the config's")
+    verify.add_argument("--certificate", type=Path, action="append", default=[], help="a root of the signer's")
+    verify.add_argument("--json", action="store_true", help="one JSON object per finding")
+    verbs.add_parser("key", help="the key that signs attestations and adapters")
     show = verbs.add_parser("show", help="how an artifact came to be")
     show.add_argument("artifact", help="a file below results/")
     form = show.add_mutually_exclusive_group()
     for name in ("json", "dot", "mermaid"):
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name)
-    recorded = verbs.add_parser("records", help="which raw records an adapter learned from")
-    recorded.add_argument("adapter")
-    recorded.add_argument("--json", action="store_true", help="one JSON object per line")
+    records = verbs.add_parser("records", help="which raw records an adapter learned from")
+    records.add_argument("adapter")
+    records.add_argument("--json", action="store_true", help="one JSON object per line")
     verbs.add_parser("why", help="what became of a raw record").add_argument("record")
-    verified = verbs.add_parser("verify", help="whether what lies on disk is what was attested")
-    verified.add_argument("path", type=Path, nargs="?", help="a results folder or a staged adapter (default: results)")
-    verified.add_argument("--key", type=Path, action="append", help="a public key to trust, in place of the config's")
-    verified.add_argument("--certificate", type=Path, action="append", default=[], help="a root of the signer's")
-    verified.add_argument("--json", action="store_true", help="one JSON object per finding")
-    verbs.add_parser("key", help="the key that signs attestations and adapters")
-    compared = verbs.add_parser("diff", help="what changed between two adapters")
-    compared.add_argument("before", help="a results folder, or a staged adapter's in one: results/loras/NAME")
-    compared.add_argument("after", help="another")
-    compared.add_argument("--json", action="store_true", help="all of it, as one JSON object")
-    exported = verbs.add_parser("export", help="an adapter's lineage, for other projects' tools")
-    exported.add_argument("adapter")
-    form = exported.add_mutually_exclusive_group(required=True)
-    form.add_argument(
-        "--ro-crate", metavar="FOLDER", help="a Workflow Run RO-Crate, by the Provenance Run Crate profile"
+    diff = verbs.add_parser("diff", help="what changed between two adapters")
+    diff.add_argument("before", help="a results folder, or a staged adapter's in one: results/loras/NAME")
+    diff.add_argument("after", help="another")
+    diff.add_argument("--json", action="store_true", help="all of it, as one JSON object")
+    rebuild = verbs.add_parser("rebuild", help="make it again and compare; options of Snakemake after --")
+    rebuild.add_argument(
+        "steps", nargs="*", help="as in logs/STEP.log, or a rule's name for all its steps; default: all"
     )
+    rebuild.add_argument("--keep", type=Path, metavar="FOLDER", help="leave rebuilt files that differ there")
+    rebuild.add_argument("--diffoscope", action="store_true", help="let diffoscope explain files of other kinds")
+    export = verbs.add_parser("export", help="an adapter's lineage, for other projects' tools")
+    export.add_argument("adapter")
+    form = export.add_mutually_exclusive_group(required=True)
+    form.add_argument("--ro-crate", metavar="FOLDER", help="a Workflow Run RO-Crate (Provenance Run Crate profile)")
     form.add_argument("--openlineage", metavar="FILE_OR_URL", help="OpenLineage events: JSON lines, or posted")
     form.add_argument("--cyclonedx", metavar="FILE", help="a CycloneDX 1.6 ML-BOM, JSON")
-    options = parser.parse_args()
-    if options.verb == "verify":
-        sys.exit(0 if report(options.path or options.results, options.key, options.certificate, options.json) else 1)
-    elif options.verb == "key":
-        print("\n".join(own_key(Path("config.yaml"))))
-    elif options.verb == "why":
-        print(why(options.results, options.record))
-    elif options.verb == "records":
-        for row in records(options.results, options.adapter):
-            print(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
-    elif options.verb == "diff":
-        found = diff(options.before, options.after)
-        print(json.dumps(found, indent=1) if options.json else "\n".join(changes(found)))
-    elif options.verb == "export":
-        form, target = next((key, vars(options)[key]) for key in FORMS if vars(options)[key] is not None)
-        print(export(options.results, options.adapter, form, target))
+    return parser
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from audit_verify import report
+
+    return 0 if report(options.path or options.results, options.key, options.certificate, options.json) else 1
+
+
+def _key(_options: argparse.Namespace) -> None:
+    from audit_key import own_key
+
+    _print(own_key(Path("config.yaml")))
+
+
+def _show(options: argparse.Namespace) -> None:
+    from audit_show import dot, drawn, mermaid, tree
+    from lineage import read_lineage
+
+    node = tree(read_lineage(options.results), Path(options.artifact).as_posix())
+    if options.form == "json":
+        print(json.dumps(node, indent=1))
     else:
-        node = tree(read_lineage(options.results), Path(options.artifact).as_posix())
-        if options.form == "json":
-            print(json.dumps(node, indent=1))
-        else:
-            print("\n".join({"dot": dot, "mermaid": mermaid, None: drawn}[options.form](node)))
+        _print({"dot": dot, "mermaid": mermaid, None: drawn}[options.form](node))
+
+
+def _records(options: argparse.Namespace) -> None:
+    from audit_records import records
+
+    for row in records(options.results, options.adapter):
+        print(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
+
+
+def _why(options: argparse.Namespace) -> None:
+    from audit_records import why
+
+    print(why(options.results, options.record))
+
+
+def _diff(options: argparse.Namespace) -> None:
+    from audit_diff import diff
+    from audit_diff_text import changes
+
+    found = diff(options.before, options.after)
+    if options.json:
+        print(json.dumps(found, indent=1))
+    else:
+        _print(changes(found))
+
+
+def _rebuild(options: argparse.Namespace) -> int:
+    from audit_rebuild import rebuild
+
+    return 0 if rebuild(options.steps, options.snakemake, options.keep, options.diffoscope) else 1
+
+
+def _export(options: argparse.Namespace) -> None:
+    from audit_export import FORMS, export
+
+    form, target = next((form, vars(options)[form]) for form in FORMS if vars(options)[form] is not None)
+    print(export(options.results, options.adapter, form, target))
+
+
+def _print(lines: Iterable[str]) -> None:
+    print("\n".join(lines))
+
+
+VERBS: dict[str, Verb] = {
+    "verify": _verify, "key": _key, "show": _show, "records": _records, "why": _why, "diff": _diff,
+    "rebuild": _rebuild, "export": _export,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

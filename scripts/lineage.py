@@ -77,19 +77,24 @@ def chain(steps: dict[str, Step], adapter: str) -> dict[str, Step]:
     """
     if adapter not in (staged := staged_adapters(steps)):
         raise BadInput(f"no adapter {adapter!r} was staged (there are: {', '.join(staged) or 'none'}): make builds it")
+    names = (f"stage_adapter/{adapter}", f"evaluate_adapter/{adapter}", "collect_ledger")
+    return ancestry(steps, [name for name in names if name in steps])
+
+
+def ancestry(steps: dict[str, Step], names: Iterable[str]) -> dict[str, Step]:
+    """Return the steps named and all that made something of what they were made of, each after those it read from."""
     made_by = producers(steps)
     found: dict[str, Step] = {}
-    names = (f"stage_adapter/{adapter}", f"evaluate_adapter/{adapter}", "collect_ledger")
-    last = [steps[name] for name in names if name in steps]
-    _collect(last, made_by, found)
+
+    def collect(step: Step) -> None:
+        for path in step.read:
+            if path in made_by and made_by[path].name not in found:
+                collect(made_by[path])
+        found[step.name] = step
+
+    for name in names:
+        collect(steps[name])
     return found
-
-
-def _collect(waiting: Iterable[Step], made_by: dict[str, Step], found: dict[str, Step]) -> None:
-    for step in waiting:
-        if step.name not in found:
-            _collect((made_by[path] for path in step.read if path in made_by), made_by, found)
-            found[step.name] = step
 
 
 def _name(folder: Path, path: Path) -> str:

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from conftest import ROOT
 
-from adapter_bundle import ancestry, model_signed, read_bundle, write_bundle
+from adapter_bundle import model_signed, read_bundle, write_bundle
 from hermetic.artifacts import BUNDLE, SIGNATURE
 from hermetic.envelope import seal
 from hermetic.keys import make_key, public_half
@@ -57,9 +57,8 @@ def theirs(folder, *options):
 
 
 def test_the_bundle_has_what_led_to_the_adapter(folder):
-    assert [found.name for found in ancestry(STEPS, "stage")] == ["raw", "stage", "tune"]
     write_bundle(folder, STEPS, "stage")
-    assert sorted(read_bundle(folder / BUNDLE)) == ["raw", "stage", "tune"]
+    assert list(read_bundle(folder / BUNDLE)) == ["raw", "tune", "stage"]
     (folder / BUNDLE).write_text("{}\n")
     with pytest.raises(ValueError, match="line 1"):
         read_bundle(folder / BUNDLE)
