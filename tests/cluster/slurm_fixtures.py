@@ -84,8 +84,13 @@ class Slurm:
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """End a daemon of this cluster by its pid."""
-        self.daemons[name].send_signal(number)
-        self.daemons.pop(name).wait(30)
+        daemon = self.daemons.pop(name)
+        daemon.send_signal(number)
+        try:
+            daemon.wait(10)
+        except subprocess.TimeoutExpired:  # a slurmd waits for its jobs' last processes
+            daemon.kill()
+            daemon.wait()
 
     def wait_until_idle(self) -> None:
         """Return once every node takes jobs and has none."""
