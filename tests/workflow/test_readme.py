@@ -40,5 +40,7 @@ def test_snakemake_takes_the_command(command, checkout):
 
 
 def test_paths_are_there():
-    for path in set(re.findall(r"`((?:scripts|containers|schemas|rules|configs|profiles|tests|bench)/[^`<*]*)`", TEXT)):
+    for path in set(
+        re.findall(r"`((?:scripts|containers|schemas|rules|configs|profiles|deploy|tests|bench)/[^`<*]*)`", TEXT)
+    ):
         assert (ROOT / path).exists() or path.endswith("images.local.lock.yaml"), path
