@@ -5,9 +5,9 @@ if config["data"]["source"] == "file":
     rule acquire_raw:
         """Read the raw file, check every record, write them one per line."""
         input:
-            venv=venv("workflow"),
-            source=lookup("data/path", within=config),
-            schema="schemas/raw-record.schema.json",
+            venv=local(venv("workflow")),
+            source=local(lookup("data/path", within=config)),
+            schema=local("schemas/raw-record.schema.json"),
         output:
             records="results/raw/records.jsonl",
         log:
@@ -33,8 +33,8 @@ elif config["data"]["source"] == "huggingface":
     rule acquire_raw:
         """Fetch the pinned revision from Hugging Face, check every record, write them one per line."""
         input:
-            venv=venv("workflow"),
-            schema="schemas/raw-record.schema.json",
+            venv=local(venv("workflow")),
+            schema=local("schemas/raw-record.schema.json"),
         output:
             records="results/raw/records.jsonl",
         log:
@@ -61,9 +61,9 @@ else:
     rule acquire_curated:
         """Check splits that somebody has curated already, and take them as they are."""
         input:
-            venv=venv("workflow"),
-            source=expand(
-                "{folder}/law-qa-{split}.jsonl", folder=config["data"]["path"], split=["train", "val", "test"]
+            venv=local(venv("workflow")),
+            source=local(
+                expand("{folder}/law-qa-{split}.jsonl", folder=config["data"]["path"], split=["train", "val", "test"])
             ),
         output:
             curated=expand("results/curated/law-qa-{split}.jsonl", split=["train", "val", "test"]),
@@ -88,8 +88,8 @@ else:
 rule acquire_base:
     """Fetch the base model's files, each checked by its sha256."""
     input:
-        venv=venv("workflow"),
-        source=BASE.source_files,
+        venv=local(venv("workflow")),
+        source=local(BASE.source_files),
     output:
         files=BASE.acquired_files,
     log:
@@ -122,7 +122,7 @@ if BASE.quantized:
     rule dequantize_base:
         """Turn the GGUF file into the Hugging Face files that NeMo, PEFT and vLLM read."""
         input:
-            venv=venv("tune"),
+            venv=local(venv("tune")),
             gguf=BASE.acquired_files,
         output:
             files=BASE.files,

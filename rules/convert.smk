@@ -4,7 +4,7 @@
 rule convert_base:
     """Pack the base model into a .nemo archive, the same bytes every time."""
     input:
-        venv=venv("tune"),
+        venv=local(venv("tune")),
         files=BASE.files,
     output:
         nemo="results/base/{base}.nemo",

@@ -4,7 +4,7 @@
 rule curate_split:
     """HTML to text, unicode repair, then the filters on length and score."""
     input:
-        venv=venv("curate"),
+        venv=local(venv("curate")),
         records="results/split/{split}.jsonl",
     output:
         curated="results/curated/law-qa-{split}.jsonl",
@@ -37,7 +37,7 @@ rule curate_split:
 rule collect_ledger:
     """One row per raw record: kept or dropped, by which filter, on what measured value."""
     input:
-        venv=venv("curate"),
+        venv=local(venv("curate")),
         records="results/raw/records.jsonl",
         unusable="results/split/unusable.jsonl",
         splits=expand("results/curated/ledger-{split}.parquet", split=["train", "val", "test"]),

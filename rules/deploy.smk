@@ -4,10 +4,10 @@
 rule check_deployment:
     """Start the engine, ask base and adapters, write the sentinel, stop the engine."""
     input:
-        venv=venv("serve"),
+        venv=local(venv("serve")),
         files=BASE.files,
-        staged=expand(rules.stage_adapter.output.staged, adapter=config["adapters"]),
-        predictions=expand(rules.evaluate_adapter.output.predictions, adapter=config["adapters"]),
+        staged=expand(STAGED, adapter=config["adapters"]),
+        predictions=expand("results/evaluation/{adapter}.predictions.jsonl", adapter=config["adapters"]),
     output:
         ready="results/deploy/ready.json",
     log:

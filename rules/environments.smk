@@ -4,10 +4,10 @@
 rule environment:
     """Install one environment; a copy of its lock stays in it."""
     input:
-        lock="containers/{environment}/requirements.lock",
-        uv=lambda wildcards: [] if wildcards.environment == "workflow" else venv_marker("workflow"),
+        lock=local("containers/{environment}/requirements.lock"),
+        uv=lambda wildcards: [] if wildcards.environment == "workflow" else local(venv_marker("workflow")),
     output:
-        marker=".venvs/{environment}.ready",
+        marker=local(".venvs/{environment}.ready"),
     log:
         "logs/environment/{environment}.log",
     benchmark:
@@ -23,5 +23,5 @@ rule environment:
 rule environments:
     """All of them, for tests and for machines that will have no network later."""
     input:
-        expand(".venvs/{environment}.ready", environment=[*ENVIRONMENTS, CHECKS]),
+        local(expand(".venvs/{environment}.ready", environment=[*ENVIRONMENTS, CHECKS])),
     localrule: True

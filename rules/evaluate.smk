@@ -4,9 +4,12 @@
 rule evaluate_adapter:
     """ROUGE of base and adapter with bootstrap intervals, and their answers side by side."""
     input:
-        venv=venv("tune"),
+        venv=local(venv("tune")),
         files=BASE.files,
-        adapter=[rules.export_adapter.output.config, rules.export_adapter.output.weights],
+        adapter=[
+            "results/adapters/{adapter}/adapter_config.json",
+            "results/adapters/{adapter}/adapter_model.safetensors",
+        ],
         test="results/prompts/{adapter}/test.jsonl",
     output:
         scores="results/evaluation/{adapter}.json",
@@ -17,9 +20,9 @@ rule evaluate_adapter:
         "benchmarks/evaluate_adapter/{adapter}.tsv"
     threads: config["threads"]
     resources:
+        **GPUS,
         mem_mb=growing(4000),
         runtime=growing(120),
-        gpu=config["devices"],
     params:
         code=code("tune", "scripts/evaluate_adapter.py"),
         limit=lookup("evaluate/limit", within=config),

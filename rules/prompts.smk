@@ -4,8 +4,8 @@
 rule format_prompts:
     """Run the adapter's jq program over one split."""
     input:
-        venv=venv("workflow"),
-        program=lookup("adapters/{adapter}/prompt", within=config),
+        venv=local(venv("workflow")),
+        program=lambda wildcards: local(config["adapters"][wildcards.adapter]["prompt"]),
         curated="results/curated/law-qa-{split}.jsonl",
     output:
         prompts="results/prompts/{adapter}/{split}.jsonl",

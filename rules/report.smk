@@ -4,14 +4,14 @@
 rule report:
     """Write the report, a single file that needs no network."""
     input:
-        venv=venv("workflow"),
-        template="scripts/report.html.jinja",
+        venv=local(venv("workflow")),
+        template=local("scripts/report.html.jinja"),
         ledger="results/curated/ledger.parquet",
-        metrics=expand(rules.tune_adapter.output.metrics, adapter=config["adapters"]),
-        scores=expand(rules.evaluate_adapter.output.scores, adapter=config["adapters"]),
-        predictions=expand(rules.evaluate_adapter.output.predictions, adapter=config["adapters"]),
-        staged=expand(rules.stage_adapter.output.staged, adapter=config["adapters"]),
-        ready=rules.check_deployment.output.ready,
+        metrics=expand("results/checkpoints/{adapter}.metrics.jsonl", adapter=config["adapters"]),
+        scores=expand("results/evaluation/{adapter}.json", adapter=config["adapters"]),
+        predictions=expand("results/evaluation/{adapter}.predictions.jsonl", adapter=config["adapters"]),
+        staged=expand(STAGED, adapter=config["adapters"]),
+        ready="results/deploy/ready.json",
     output:
         report="results/report/index.html",
     log:

@@ -4,7 +4,7 @@
 rule split_records:
     """Divide the records that have an answer 80/10/10; note those that have none."""
     input:
-        venv=venv("curate"),
+        venv=local(venv("curate")),
         records="results/raw/records.jsonl",
     output:
         train="results/split/train.jsonl",

@@ -1,22 +1,25 @@
 # Stage: an adapter that passed its checks lies in the model store, in the layout NIM documents.
 
 
+STAGED = [
+    "results/loras/{adapter}/adapter_config.json",
+    "results/loras/{adapter}/adapter_model.safetensors",
+    "results/loras/{adapter}/README.md",
+]
+
+
 rule stage_adapter:
     """Refuse an adapter that a server would take and answer nonsense with; copy the others."""
     input:
-        venv=venv("workflow"),
+        venv=local(venv("workflow")),
         adapter=[
-            rules.export_adapter.output.config,
-            rules.export_adapter.output.weights,
-            rules.export_adapter.output.card,
+            "results/adapters/{adapter}/adapter_config.json",
+            "results/adapters/{adapter}/adapter_model.safetensors",
+            "results/adapters/{adapter}/README.md",
         ],
         base_config=BASE.config,
     output:
-        staged=[
-            "results/loras/{adapter}/adapter_config.json",
-            "results/loras/{adapter}/adapter_model.safetensors",
-            "results/loras/{adapter}/README.md",
-        ],
+        staged=STAGED,
     log:
         "logs/stage_adapter/{adapter}.log",
     benchmark:

@@ -5,12 +5,14 @@
 ON_GPUS = (
     ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"] if config["devices"] else []
 )
+# What a scheduler is asked for; on Kubernetes a GPU has a maker.
+GPUS = {"gpu": config["devices"], "gpu_manufacturer": "nvidia"} if config["devices"] else {}
 
 
 rule tune_adapter:
     """LoRA on the answers' tokens; the checkpoint is that of the best validation loss."""
     input:
-        venv=venv("tune"),
+        venv=local(venv("tune")),
         base=expand("results/base/{base}.nemo", base=config["base"]["name"]),
         train="results/prompts/{adapter}/train.jsonl",
         validation="results/prompts/{adapter}/val.jsonl",
@@ -23,9 +25,9 @@ rule tune_adapter:
         "benchmarks/tune_adapter/{adapter}.tsv"
     threads: config["threads"]
     resources:
+        **GPUS,
         mem_mb=growing(4000),
         runtime=growing(240),
-        gpu=config["devices"],
     params:
         code=code("tune", "scripts/tune_adapter.py"),
         rank=lookup("adapters/{adapter}/rank", within=config),
@@ -61,7 +63,7 @@ rule tune_adapter:
 rule export_adapter:
     """Write the adapter as PEFT, vLLM and NIM read it, with a model card."""
     input:
-        venv=venv("tune"),
+        venv=local(venv("tune")),
         checkpoint="results/checkpoints/{adapter}.nemo",
         metrics="results/checkpoints/{adapter}.metrics.jsonl",
     output:

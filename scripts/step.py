@@ -25,6 +25,7 @@ from hermetic.follow import follow
 from hermetic.limits import Limits
 from hermetic.reuse import Reuse
 from hermetic.runtime import RUNNERS
+from hermetic.storage import name_of
 from hermetic.terminal import StatusLine
 from lineage import read_lineage
 
@@ -32,7 +33,7 @@ from lineage import read_lineage
 def main() -> None:
     """Run the step that the command line declares."""
     arguments = parse()
-    step = arguments.log.relative_to("logs").with_suffix("").as_posix()
+    step = name_of(arguments.log).relative_to("logs").with_suffix("").as_posix()
     status = StatusLine()
     began = time.monotonic()
     started = attestation.now()

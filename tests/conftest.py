@@ -12,8 +12,8 @@ import pytest
 from hermetic.artifacts import artifacts
 from hermetic.digests import file_digest
 
-# A Docker Engine and a registry, a Slurm: for those that ask.
-pytest_plugins = ["docker_fixtures", "slurm_fixtures"]
+# A Docker Engine and a registry, a Slurm, an S3 server: for those that ask.
+pytest_plugins = ["docker_fixtures", "slurm_fixtures", "s3_fixtures"]
 
 ROOT = Path(__file__).parents[1]
 # Everything that needs no server.

@@ -12,6 +12,7 @@ from hermetic.closure import code_digest
 from hermetic.devices import device_class
 from hermetic.digest_cache import cached_digest
 from hermetic.environments import lock_digest
+from hermetic.storage import name_of
 
 
 @dataclass(frozen=True)
@@ -93,4 +94,4 @@ class Action:
 
 def _named(path: Path) -> str:
     """Name a file as every checkout does."""
-    return path.name if path.is_absolute() else path.as_posix()
+    return path.name if path.is_absolute() else name_of(path).as_posix()

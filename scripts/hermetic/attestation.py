@@ -19,6 +19,7 @@ from hermetic.envelope import payload, seal, unseal
 from hermetic.environments import lock_digest, lock_file
 from hermetic.execution import Ran
 from hermetic.keys import private_key
+from hermetic.storage import name_of
 from hermetic.whole import write_whole
 
 LINEAGE = Path("results/lineage")
@@ -46,8 +47,8 @@ def statement(
                 "externalParameters": {
                     "step": step,
                     "script": action.script.name,
-                    "inputs": {name: [str(path) for path in paths] for name, paths in action.inputs.items()},
-                    "outputs": {name: [str(path) for path in paths] for name, paths in action.outputs.items()},
+                    "inputs": _names(action.inputs),
+                    "outputs": _names(action.outputs),
                     "parameters": action.params,
                 },
                 "internalParameters": {
@@ -155,7 +156,11 @@ def _git(*arguments: str) -> str:
 
 
 def _resource(path: Path, digest: str) -> dict[str, Any]:
-    return {"name": path.as_posix(), "digest": {"sha256": digest}}
+    return {"name": name_of(path).as_posix(), "digest": {"sha256": digest}}
+
+
+def _names(files: dict[str, list[Path]]) -> dict[str, list[str]]:
+    return {option: [name_of(path).as_posix() for path in paths] for option, paths in files.items()}
 
 
 def _metadata(started: datetime.datetime) -> dict[str, str]:

@@ -46,10 +46,10 @@ class SharedStore:
         try:
             if self._files.exists(target):
                 return
-            self._files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
             if "file" not in self._protocols():
                 self._files.put_file(str(source), target)  # an object store shows a file when it is whole
                 return
+            self._files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)  # of an object store it would make a bucket
             self._files.put_file(str(source), part)
             self._files.mv(part, target)
         except Exception as error:  # each file system has errors of its own

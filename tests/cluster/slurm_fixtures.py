@@ -1,6 +1,7 @@
 """A real Slurm on loopback: munge, slurmctld and three nodes, of which n3 alone has a GPU, if only a pretended one."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -79,13 +80,19 @@ class Slurm:
             ],
             "slurmctld": ["slurmctld", "-D"],
         }.get(name, ["slurmd", "-D", "-N", name])  # fmt: skip
+        command = ["setpriv", "--pdeathsig", "KILL", *command]  # none outlives the tests, however those end
         with open(self.folder / f"{name}.out", "ab") as out:
             self.daemons[name] = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """End a daemon of this cluster by its pid."""
-        self.daemons[name].send_signal(number)
-        self.daemons.pop(name).wait(30)
+        daemon = self.daemons.pop(name)
+        daemon.send_signal(number)
+        try:
+            daemon.wait(10)
+        except subprocess.TimeoutExpired:  # a slurmd waits for its jobs' last processes
+            daemon.kill()
+            daemon.wait()
 
     def wait_until_idle(self) -> None:
         """Return once every node takes jobs and has none."""
@@ -122,15 +129,23 @@ def slurm() -> Iterator[Slurm]:
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing or os.getuid():
         pytest.skip(f"a Slurm of its own needs root and: {', '.join(missing or PROGRAMS)}")
-    if CONFIGURATION.exists():
-        pytest.skip(f"{CONFIGURATION}: this machine has a Slurm already")
+    if CONFIGURATION.exists() and not CONFIGURATION.is_symlink():
+        pytest.skip(f"{CONFIGURATION}: this machine has a Slurm of its own")
+    with open("/var/tmp/slurm-tests.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until other tests on this machine have ended
+        with _running() as started:
+            yield started
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[Slurm]:
     started = Slurm(Path(tempfile.mkdtemp(prefix="slurm-", dir="/var/tmp")))
     try:
         _write_settings(started.folder)
-        CONFIGURATION.unlink(missing_ok=True)  # what a killed test run left
-        CONFIGURATION.symlink_to(started.folder / "slurm.conf")
-        (CONFIGURATION.parent / "gres.conf").unlink(missing_ok=True)
-        (CONFIGURATION.parent / "gres.conf").symlink_to(started.folder / "gres.conf")
+        for name in ("slurm.conf", "gres.conf"):
+            link = CONFIGURATION.with_name(name)
+            link.unlink(missing_ok=True)  # what a killed test run left
+            link.symlink_to(started.folder / name)
         started.start("munge")
         wait_until((started.folder / "munge.socket").exists, started.log)
         for name in ("slurmctld", *NODES):
@@ -140,7 +155,7 @@ def slurm() -> Iterator[Slurm]:
     finally:
         started.stop()
         for name in ("slurm.conf", "gres.conf"):
-            (CONFIGURATION.parent / name).unlink(missing_ok=True)
+            CONFIGURATION.with_name(name).unlink(missing_ok=True)
         shutil.rmtree(started.folder, ignore_errors=True)
 
 

@@ -1,0 +1,52 @@
+"""What a rule asks of a scheduler, and what a job takes over from the build that sent it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from faults import BadInput
+from growing import growing
+from hermetic.environments import ENVIRONMENTS
+from hermetic.runtime import Runtime
+from hermetic.storage import name_of
+from leftover_jobs import end_leftover_jobs
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_what_is_tried_again_asks_for_more():
+    assert [growing(1500)(None, attempt=attempt) for attempt in (1, 2, 3)] == [1500, 3000, 4500]
+
+
+def test_a_job_runs_in_the_runtime_of_its_build(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("STEP_RUNTIME", "docker")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    assert Runtime("auto", ENVIRONMENTS, sent=True).name == "docker"
+    assert Runtime("auto", ENVIRONMENTS).name == "host"
+    monkeypatch.delenv("STEP_RUNTIME")
+    assert Runtime("host", ENVIRONMENTS, sent=True).name == "host"
+    with pytest.raises(BadInput):
+        Runtime("docker", ENVIRONMENTS, sent=True)
+
+
+def test_a_file_in_a_storage_keeps_its_name():
+    assert name_of(Path(".snakemake/storage/s3/adapters/build/results/raw/x")) == Path("results/raw/x")
+    assert name_of(Path("results/raw/x")) == Path("results/raw/x")
+    assert name_of(Path("/data/results/x")) == Path("/data/results/x")
+
+
+def test_without_slurm_there_are_no_leftover_jobs(monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    end_leftover_jobs()
+    (tmp_path / "squeue").write_text("#!/bin/sh\nexit 1\n")  # its controller is down
+    (tmp_path / "squeue").chmod(0o755)
+    end_leftover_jobs()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("profile", ["default", "slurm", "kubernetes"])
+def test_every_profile_keeps_what_the_runner_relies_on(profile):
+    settings = yaml.safe_load((ROOT / "profiles" / profile / "config.yaml").read_text())
+    assert settings["rerun-incomplete"] is True and settings["nolock"] is True
