@@ -19,6 +19,7 @@ from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
 from hermetic.keys import make_key
 from hermetic.runtime import Runtime
 from hermetic.settings import settings
+from nim_settings import nim_settings
 
 
 configfile: "config.yaml"
@@ -27,6 +28,7 @@ configfile: "config.yaml"
 try:
     LOCK = check(config)
     BASE = base_model(config["base"], LOCK)
+    NIM = nim_settings(config, BASE.model) if config["deploy"]["engine"] == "nim" else None
     RUNTIME = Runtime(config["runtime"], ENVIRONMENTS)
 except BadInput as fault:
     sys.exit(f"error: {fault}")
