@@ -3,6 +3,7 @@
 # make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
 # make serve    a server that stays up, with the built adapters
 #               CONFIG=configs/llama-3.1-8b-nim.yaml, for this and for make: an overlay of config.yaml
+# make doctor   what a build and its server will need and lack: driver, memory, disk, keys, images, base, port
 # make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | …   what a build was made of, and whether it still is
 # make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
 # make gc       what in the store no target needs; YES=1 deletes it
@@ -24,7 +25,7 @@ OVERLAY := $(if $(CONFIG),--config config.yaml $(CONFIG))
 SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build environment images test test-fast check serve audit why gc lock pin bench clean
+.PHONY: build environment images test test-fast check serve doctor ask audit why gc lock pin bench clean
 
 build: environment
 	@$(QUIETLY) --cores $(CORES) $(SNAKEMAKE) || $(SAY_WHY)
@@ -49,6 +50,9 @@ check: environment
 serve: environment
 	@$(QUIETLY) --cores 1 server || $(SAY_WHY)
 	@$(RUN)/python scripts/serve.py --results results $(OVERLAY) $(if $(PORT),--port $(PORT))
+
+doctor: environment
+	@$(RUN)/python scripts/doctor.py $(OVERLAY)
 
 audit: environment
 	@$(RUN)/python scripts/audit.py $(ASK)

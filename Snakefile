@@ -12,11 +12,10 @@ min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from base_model import base_model
-from build_lock import hold
+from build_start import start
 from configuration import check
 from faults import BadInput
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
-from hermetic.keys import make_key
 from hermetic.runtime import Runtime
 from hermetic.settings import settings
 from nim_settings import nim_settings
@@ -39,9 +38,7 @@ os.environ.update(settings(config, RUNTIME.name))
 
 
 onstart:
-    hold()
-    make_key(config["signing"]["key"])
-    print(f"  runtime {RUNTIME.name}: {RUNTIME.reason}", file=sys.stderr)
+    start(config, RUNTIME, NIM)
 
 
 # Steps choose their own container by digest (containers/); this is what --lint and reports show.

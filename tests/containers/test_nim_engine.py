@@ -246,3 +246,31 @@ def test_serve_stays_up_until_a_signal(stand_in, engine):
     assert not engine.docker("ps", "--quiet")
     log = (stand_in.folder / "logs/serve.log").read_text()
     assert "NIM with key <NGC_API_KEY>" in log and KEY not in log
+
+
+def test_doctor_on_an_engine(stand_in, engine):
+    """The engine has no GPU runtime, and the registry an image or not: as pinned, and with another digest."""
+    folder = stand_in.folder
+    (folder / "gpu.yaml").write_text("deploy: {nim: {gpus: 1}}\n")
+
+    def doctor(*overlays):
+        done = subprocess.run(
+            [ROOT / ".venvs/workflow/bin/python", "scripts/doctor.py", "--config", "config.yaml",
+             "tests/tiny/config.yaml", "nim.yaml", *overlays],
+            cwd=folder, env={**engine.environment, "NGC_API_KEY": KEY}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    digest = stand_in.pin("asked of its registry")
+    code, said = doctor()
+    assert code == 0 and f"{digest} is in its registry" in said and "serves the adapters' own base" in said, said
+    assert "ok    docker    engine " in said
+    code, said = doctor("gpu.yaml")
+    assert code == 1 and "FAIL  docker    its containers get no GPU" in said
+    lock = folder / "containers/images.lock.yaml"
+    lock.write_text(lock.read_text().replace(digest, f"sha256:{'1' * 64}"))
+    code, said = doctor()
+    assert code == 1 and "FAIL  images" in said and "no such tag" in said, said
+    lock.write_text(lock.read_text().replace("tests/tiny-random-llama", "tests/tiny-random-llama-instruct"))
+    code, said = doctor()
+    assert code == 1 and "serves another base than tests/tiny-random-llama" in said, said

@@ -8,7 +8,7 @@ import yaml
 from conftest import ROOT
 from docker import APIClient
 
-import nim_engine
+import nim_container
 from configuration import check, overlay
 from faults import BadInput
 from hermetic.images import Image
@@ -90,7 +90,7 @@ def test_the_served_base_is_the_adapters(repository, model, same):
 def container(settings, port=8123):
     client = APIClient(base_url="unix:///nowhere", version="1.41")  # makes configurations, asks no engine
     told = variables(settings, "llama", 3, 8000 if settings.network == "mapped" else port, "the-key")
-    return nim_engine.configuration(client, "sha256:1", settings, Path("/s"), Path("/c"), port, told, {"a": "b"})
+    return nim_container.configuration(client, "sha256:1", settings, Path("/s"), Path("/c"), port, told, {"a": "b"})
 
 
 def test_the_container_gets_what_the_tutorial_gives_it(monkeypatch):
