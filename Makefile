@@ -2,6 +2,8 @@
 # make test     every test; make test-fast: the quick ones, under 3 minutes
 # make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
 # make serve    a server that stays up, with the built adapters
+#               CONFIG=configs/llama-3.1-8b-nim.yaml, for this and for make: an overlay of config.yaml
+# make doctor   what a build and its server will need and lack: driver, memory, disk, keys, images, base, port
 # make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | 'diff RESULTS RESULTS' | …   what a build
 #               was made of, and whether it still is
 # make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
@@ -19,11 +21,12 @@ VENV := .venvs/workflow
 RUN := $(VENV)/bin
 # The step runner says what was wrong; Snakemake's own account of it goes to its log.
 # The settings of profiles/default, given here because Snakemake announces a profile that it reads.
-QUIETLY := $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all
+QUIETLY := $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(CONFIG))
+OVERLAY := $(if $(CONFIG),--config config.yaml $(CONFIG))
 SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build environment images test test-fast check serve audit why gc lock pin bench clean
+.PHONY: build environment images test test-fast check serve doctor ask audit why gc lock pin bench clean
 
 build: environment
 	@$(QUIETLY) --cores $(CORES) $(SNAKEMAKE) || $(SAY_WHY)
@@ -46,8 +49,11 @@ check: environment
 	@$(RUN)/shellcheck scripts/*.sh .ci/run && $(RUN)/snakemake --lint
 
 serve: environment
-	@$(QUIETLY) --cores 1 .venvs/serve.ready || $(SAY_WHY)
-	@.venvs/serve/bin/python scripts/serve.py --results results $(if $(PORT),--port $(PORT))
+	@$(QUIETLY) --cores 1 server || $(SAY_WHY)
+	@$(RUN)/python scripts/serve.py --results results $(OVERLAY) $(if $(PORT),--port $(PORT))
+
+doctor: environment
+	@$(RUN)/python scripts/doctor.py $(OVERLAY)
 
 audit: environment
 	@$(RUN)/python scripts/audit.py $(ASK)

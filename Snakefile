@@ -1,7 +1,5 @@
 """Raw questions to a LoRA adapter that NIM serves: a file per stage in rules/, each step run by scripts/step.py."""
 
-import json
-import os
 import sys
 from pathlib import Path
 
@@ -17,7 +15,8 @@ from faults import BadInput
 from growing import growing
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
 from hermetic.runtime import Runtime
-from hermetic.settings import settings
+from hermetic.settings import set_for_steps
+from nim_settings import nim_settings
 
 
 configfile: "config.yaml"
@@ -26,17 +25,18 @@ configfile: "config.yaml"
 try:
     LOCK = check(config)
     BASE = base_model(config["base"], LOCK)
+    NIM = nim_settings(config, BASE.model) if config["deploy"]["engine"] == "nim" else None
     RUNTIME = Runtime(config["runtime"], ENVIRONMENTS, sent=workflow.remote_exec)
 except BadInput as fault:
     sys.exit(f"error: {fault}")
 
 
 venv, code = RUNTIME.venv, RUNTIME.code  # what a rule asks of its environment
-os.environ.update(settings(config, RUNTIME.name))
+set_for_steps(config, RUNTIME.name)
 
 
 onstart:
-    begin(config, RUNTIME)
+    begin(config, RUNTIME, NIM)
 
 
 # Steps choose their own container by digest (containers/); this is what --lint and reports show.

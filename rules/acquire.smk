@@ -1,5 +1,7 @@
 # Acquire: the raw records and the base model, each checked against what data.lock.yaml or config.yaml says of it.
 
+import json
+
 if config["data"]["source"] == "file":
 
     rule acquire_raw:

@@ -1,10 +1,15 @@
 # Deploy: a server really serves every staged adapter beside its base, or there is no sentinel.
 
 
+# The embedded engine runs in the environment `serve`. NIM is a container, which the check starts from outside of any.
+SERVER = "workflow" if NIM else "serve"
+ON_ENGINE = ["--on-host", "--secret", "NGC_API_KEY", "--param", "nim", NIM.text()] if NIM else []
+
+
 rule check_deployment:
     """Start the engine, ask base and adapters, write the sentinel, stop the engine."""
     input:
-        venv=local(venv("serve")),
+        venv=local(venv_marker(SERVER) if NIM else venv(SERVER)),
         files=BASE.files,
         staged=expand(STAGED, adapter=config["adapters"]),
         predictions=expand("results/evaluation/{adapter}.predictions.jsonl", adapter=config["adapters"]),
@@ -17,18 +22,27 @@ rule check_deployment:
     threads: config["threads"]
     resources:
         mem_mb=growing(4000),
-        runtime=growing(30),
+        runtime=growing(30 + config["deploy"]["timeout"] // 60),
     params:
-        code=code("serve", "scripts/check_deployment.py"),
+        code=code(SERVER, "scripts/check_deployment.py"),
+        environment=SERVER,
         engine=lookup("deploy/engine", within=config),
+        nim=ON_ENGINE,
         base=lookup("base/name", within=config),
         port=lookup("deploy/port", within=config),
         timeout=lookup("deploy/timeout", within=config),
         threads=lookup("threads", within=config),
     shell:
-        "python scripts/step.py --env serve --always --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py --env {params.environment:q} --always {params.nim:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
         " --input files {input.files:q} --input staged {input.staged:q} --input predictions {input.predictions:q}"
         " --output ready {output.ready:q}"
         " --param engine {params.engine:q} --param base {params.base:q} --param port {params.port:q}"
         " --param timeout {params.timeout:q} --param threads {params.threads:q}"
         " -- scripts/check_deployment.py"
+
+
+rule server:
+    """What `make serve` runs the engine in."""
+    input:
+        venv_marker(SERVER),
+    localrule: True

@@ -1,5 +1,7 @@
 # Report: one page that says what was built, from what, how good it is and how to check it.
 
+import json
+
 
 rule report:
     """Write the report, a single file that needs no network."""
@@ -26,7 +28,8 @@ rule report:
         code=code("workflow", "scripts/report.py"),
         # Where and how steps run are no settings of the result: the same bytes come out of any.
         settings=json.dumps(
-            {key: config[key] for key in config if key not in ("runtime", "store", "signing", "local_steps")}, sort_keys=True
+            {key: config[key] for key in config if key not in ("runtime", "store", "signing", "local_steps")},
+            sort_keys=True,
         ),
     shell:
         "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"

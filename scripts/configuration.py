@@ -34,14 +34,25 @@ def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> d
     return lock
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Return a configuration file's content, checked and with its defaults. Raises `BadInput`."""
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise BadInput(f"{path}: cannot be read ({error})") from None
+def read_config(*paths: Path) -> dict[str, Any]:
+    """Return a configuration file's content under that of its overlays, checked, defaults filled in; or `BadInput`."""
+    config: dict[str, Any] = {}
+    for path in paths:
+        try:
+            overlay(config, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        except (OSError, yaml.YAMLError) as error:
+            raise BadInput(f"{path}: cannot be read ({error})") from None
     check(config)
     return config
+
+
+def overlay(config: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Put the keys of an overlay into `config`, one by one, as Snakemake does."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            overlay(config[key], value)
+        else:
+            config[key] = value
 
 
 def _check_adapters(config: dict[str, Any]) -> None:

@@ -65,7 +65,10 @@ def _check_health(url: str) -> None:
 
 def _check_models(url: str, base: str, adapters: Mapping[str, Any]) -> None:
     _, models = get(url, "/v1/models")
-    parents = {model["id"]: model.get("parent") for model in models["data"]}
+    # vLLM names an adapter's base as its parent, NIM 1.x as its root (docs.nvidia.com, NIM 1.2.0, peft.html).
+    names = {model["id"] for model in models["data"]}
+    roots = {model["id"]: model.get("root") for model in models["data"] if model.get("root") in names - {model["id"]}}
+    parents = {model["id"]: model.get("parent") or roots.get(model["id"]) for model in models["data"]}
     if base not in parents:
         raise BadInput(f"{url}/v1/models: does not list base {base}, but {', '.join(parents)}")
     for name in adapters:

@@ -7,7 +7,6 @@ scratch folder and nothing leaves the machine.
 import contextlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from child_group import end_group, ended_by_signals
-from engine_command import HOST, command, environment
+from engine_command import command, environment
 from faults import BadInput
+from free_port import HOST, free_port
 from inference_client import get
 from progress import Progress
 
@@ -30,9 +30,10 @@ CAUSE = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?([\w.]+(?:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that is ready, at `url`."""
+    """A server that is ready, at `url`; `version` is the engine's."""
 
     url: str
+    version: str
     process: subprocess.Popen[bytes]
 
     def wait(self) -> None:
@@ -50,19 +51,21 @@ def serving(
     threads: int,
     timeout: float,
     log: Path | None = None,
+    python: str | Path = sys.executable,
 ) -> Iterator[Server]:
     """Serve base model `base` (its HF `files`) and `adapters` (name → staged folder).
 
-    `port` 0 takes a free one. Raises `BadInput` if the port is taken, if the engine ends early, or if it is not ready
-    within `timeout` seconds; the last lines of its log then stand on stderr. TERM and INT end it and this process.
+    `port` 0 takes a free one; `python` has vLLM. Raises `BadInput` if the port is taken, the engine ends early or is
+    not ready within `timeout` seconds; the last lines of its log then stand on stderr. TERM and INT end it and this
+    process.
     """
-    port = _free_port(port)
+    port = free_port(port)
     with ended_by_signals(), contextlib.ExitStack() as cleanup:
         scratch = Path(tempfile.mkdtemp(prefix="engine-")).resolve()
         cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
         lines = cleanup.enter_context(open(log or scratch / "engine.log", "w+b"))
         process = subprocess.Popen(
-            command(base, _assemble(scratch, files), adapters, port),
+            command(base, _assemble(scratch, files), adapters, port, python),
             cwd=scratch,
             env=environment(scratch, threads),
             stdin=subprocess.DEVNULL,
@@ -73,7 +76,8 @@ def serving(
         cleanup.callback(end_group, process)
         try:
             _wait_until_ready(process, port, timeout, Path(lines.name))
-            yield Server(f"http://{HOST}:{port}", process)
+            url = f"http://{HOST}:{port}"
+            yield Server(url, get(url, "/v1/metadata")[1]["version"], process)
         except BadInput:
             print(_tail(Path(lines.name)), file=sys.stderr)
             raise
@@ -88,17 +92,6 @@ def _assemble(scratch: Path, files: Sequence[Path]) -> Path:
             raise BadInput(f"{file}: no such file: run `make`")
         (folder / file.name).symlink_to(file.resolve())
     return folder
-
-
-def _free_port(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-            probe.listen()
-        except (OSError, OverflowError) as error:
-            raise BadInput(f"port {port} on {HOST}: {error}: set deploy.port to a free port, or 0 for any") from None
-        return probe.getsockname()[1]
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, timeout: float, log: Path) -> None:

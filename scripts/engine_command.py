@@ -2,13 +2,12 @@
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from faults import BadInput
+from free_port import HOST
 
-HOST = "127.0.0.1"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those vLLM can be told to make room for
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer: the tutorial's prompts of 500 words, with room
 SEQUENCES = 8  # served at once; each has room for MAX_MODEL_LEN tokens
@@ -16,7 +15,7 @@ FLOAT32_BYTES = 4
 PASSED = ("PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # what belongs to the machine
 
 
-def command(base: str, folder: Path, adapters: Mapping[str, Path], port: int) -> list[str]:
+def command(base: str, folder: Path, adapters: Mapping[str, Path], port: int, python: str | Path) -> list[str]:
     """Return the arguments that serve the model in `folder` under the name `base`, and `adapters` (name → folder).
 
     The sizes follow from the base's config.json. Raises `BadInput` for a rank that vLLM does not take.
@@ -33,7 +32,7 @@ def command(base: str, folder: Path, adapters: Mapping[str, Path], port: int) ->
         for name, path in adapters.items()
     ]
     return [
-        sys.executable, "-u", str(Path(__file__).with_name("vllm_server.py").resolve()),
+        str(python), "-u", str(Path(__file__).with_name("vllm_server.py").resolve()),
         "--model", str(folder),
         "--served-model-name", base,
         "--host", HOST,

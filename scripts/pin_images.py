@@ -69,7 +69,7 @@ def resolve(name: str, reference: str, role: str) -> Image:
         if not listed:
             raise BadInput(f"{reference}: has no image for {'/'.join(PLATFORM)}")
         digest, manifest = _manifest(f"{repository}@{listed[0]['digest']}")
-    config = json.loads(_ask(["--config", "--raw"], f"{repository}@{digest}"))
+    config = json.loads(ask(["--config", "--raw"], f"{repository}@{digest}"))
     if _platform(config) != PLATFORM:
         raise BadInput(f"{reference}: is for {'/'.join(map(str, _platform(config)))}, not {'/'.join(PLATFORM)}")
     return Image(
@@ -87,11 +87,12 @@ def resolve(name: str, reference: str, role: str) -> Image:
 
 
 def _manifest(reference: str) -> tuple[str, dict[str, Any]]:
-    raw = _ask(["--raw"], reference)
+    raw = ask(["--raw"], reference)
     return f"sha256:{hashlib.sha256(raw).hexdigest()}", json.loads(raw)
 
 
-def _ask(options: list[str], reference: str) -> bytes:
+def ask(options: list[str], reference: str) -> bytes:
+    """Return what `skopeo inspect` says of a reference. Raises `BadInput` with what mends a refusal."""
     insecure = ["--tls-verify=false"] if on_this_machine(reference) else []
     command = ["skopeo", "inspect", *insecure, *options, f"docker://{reference}"]
     asked = subprocess.run(command, capture_output=True, check=False)

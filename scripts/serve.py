@@ -5,12 +5,15 @@ import json
 import shlex
 from pathlib import Path
 
-from base_model import HUGGING_FACE_FILES
-from configuration import read_config
-from embedded_engine import serving
+import embedded_engine
+import nim_engine
+from base_model import HUGGING_FACE_FILES, base_model
+from configuration import check, read_config
 from faults import BadInput, run
+from hermetic.environments import interpreter
 from inference_client import MAX_TOKENS
 from jsonl import read_jsonl
+from nim_settings import nim_settings
 
 
 def main() -> None:
@@ -20,27 +23,37 @@ def main() -> None:
     parser.add_argument(
         "--base", default="", help="a folder of results/base (default: the base of the last checked build)"
     )
-    parser.add_argument("--config", default=Path("config.yaml"), type=Path, help="for threads and deploy.timeout, port")
+    parser.add_argument(
+        "--config", default=[Path("config.yaml")], nargs="+", type=Path, help="config.yaml, then overlays: for deploy.*"
+    )
     parser.add_argument("--port", type=int, help="TCP port on loopback; 0: any free one (default: deploy.port)")
     parser.add_argument("--log", default=Path("logs/serve.log"), type=Path, help="the engine's log")
     arguments = parser.parse_args()
 
-    config = read_config(arguments.config)
+    config = read_config(*arguments.config)
+    deploy = config["deploy"]
     base = arguments.base or checked_base(arguments.results / "deploy" / "ready.json")
-    files = base_files(arguments.results / "base" / base)
     adapters = staged_adapters(arguments.results / "loras")
+    how = {
+        "port": deploy["port"] if arguments.port is None else arguments.port,
+        "timeout": deploy["timeout"],
+        "log": arguments.log,
+    }
+    if deploy["engine"] == "nim":
+        engine = "NIM, the container of deploy.nim.image"
+        lock = check(config)
+        starting = nim_engine.serving(
+            base, adapters, nim_settings(config, base_model(config["base"], lock).model), **how
+        )
+    else:
+        engine = "the embedded engine (vLLM on this CPU)"
+        files = base_files(arguments.results / "base" / base)
+        python = interpreter("serve")
+        starting = embedded_engine.serving(base, files, adapters, threads=config["threads"], python=python, **how)
     arguments.log.parent.mkdir(parents=True, exist_ok=True)
-    print(f"starting the embedded engine (vLLM on this CPU), log in {arguments.log} …", flush=True)
+    print(f"starting {engine}, log in {arguments.log} …", flush=True)
     try:
-        with serving(
-            base,
-            files,
-            adapters,
-            port=config["deploy"]["port"] if arguments.port is None else arguments.port,
-            threads=config["threads"],
-            timeout=config["deploy"]["timeout"],
-            log=arguments.log,
-        ) as server:
+        with starting as server:
             adapter = next(iter(adapters))
             predictions = arguments.results / "evaluation" / f"{adapter}.predictions.jsonl"
             print(f"serving {base} and {', '.join(adapters)} on {server.url}; Ctrl-C stops it. Try:\n")

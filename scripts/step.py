@@ -45,7 +45,8 @@ def main() -> None:
         try:
             envelope = reuse.restored(private, started)
             if not envelope:
-                with RUNNERS[arguments.runtime](action, private, limits) as execution:
+                runtime = "host" if action.on_host else arguments.runtime
+                with RUNNERS[runtime](action, private, limits) as execution:
                     status.show(f"  {step} …")
                     follow(step, action, execution, arguments.log, status)
                 private.check(outputs)
@@ -79,6 +80,7 @@ def action_of(arguments: argparse.Namespace) -> Action:
         threads=arguments.threads,
         devices=arguments.devices,
         network=arguments.network,
+        on_host=arguments.on_host,
         secrets=tuple(arguments.secret),
     )
 
@@ -99,6 +101,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shared-memory", type=int, help="MiB of /dev/shm in its container")
     parser.add_argument("--ulimit", action="append", default=[], metavar="NAME=VALUE", help="of its container")
     parser.add_argument("--network", action="store_true", help="the step may use the network")
+    parser.add_argument("--on-host", action="store_true", help="it starts containers: outside of any, and of a sandbox")
     parser.add_argument("--secret", action="append", default=[], help="a variable that only this step may see")
     parser.add_argument(
         "--bundle", type=Path, help="a folder for the attestations of all that led here, and a signature"

@@ -20,6 +20,7 @@ class Action:
     """One declared run of one script.
 
     `inputs` and `outputs` map an option of the script to its files, `params` to its values; all keep their order.
+    `on_host`: it starts containers itself, and so runs in none and in no sandbox.
     """
 
     script: Path
@@ -30,6 +31,7 @@ class Action:
     threads: int = 1
     devices: int = 0
     network: bool = False
+    on_host: bool = False
     secrets: tuple[str, ...] = ()
     input_digests: dict[Path, str] = field(default_factory=dict)
 

@@ -58,6 +58,7 @@ def statement(
                     "threads": action.threads,
                     "devices": action.devices,
                     "network": action.network,
+                    "onHost": action.on_host,
                 },
                 "resolvedDependencies": [*_dependencies(action), *_image(ran)],
             },

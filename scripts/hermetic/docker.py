@@ -29,7 +29,7 @@ def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Executio
     """Start the script in a container; stop and remove the container on leaving, and on TERM or INT."""
     image = image_of(action.environment)
     with ended_by_signals(), engine() as client:
-        _reap(client)
+        reap(client)
         configuration = _configuration(client, action, place, limits, require(client, image))
         identity = None
         try:
@@ -39,7 +39,7 @@ def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Executio
             executed = client.inspect_container(identity)["Image"]
             network = "the machine's network" if action.network else "no network"
             ran = Ran("docker", f"{ISOLATION}, {network}", image.reference, executed)
-            yield Execution(_lines(output), lambda: _code(client, identity, limits), ran)
+            yield Execution(lines(output), lambda: _code(client, identity, limits), ran)
         finally:
             if identity:
                 client.stop(identity, timeout=SECONDS_TO_END)
@@ -66,7 +66,7 @@ def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, 
         memswap_limit=f"{limits.memory}m" if limits.memory else None,
         shm_size=f"{limits.shared_memory}m" if limits.shared_memory else None,
         ulimits=[_ulimit(Ulimit, text) for text in limits.ulimits],
-        device_requests=[DeviceRequest(device_ids=_devices(action.devices), capabilities=[["gpu"]])]
+        device_requests=[DeviceRequest(device_ids=devices(action.devices), capabilities=[["gpu"]])]
         if action.devices
         else None,
         # A name for itself, which libraries of distributed training look up even for one process.
@@ -82,14 +82,19 @@ def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, 
         hostname=None if action.network else LABEL,
         working_dir=str(WORK),
         environment=environment(action, place, PATH),
-        labels={
-            LABEL: str(place.lock),
-            f"{LABEL}.host": socket.gethostname(),
-            f"{LABEL}.job": os.environ.get("SLURM_JOB_ID", ""),
-            f"{LABEL}.pid": str(os.getpid()),
-        },
+        labels=labels(place.lock),
         host_config=host,
     )
+
+
+def labels(lock: Path) -> dict[str, str]:
+    """Return the labels of a container whose owner holds `lock` for as long as it lives."""
+    return {
+        LABEL: str(lock),
+        f"{LABEL}.host": socket.gethostname(),
+        f"{LABEL}.job": os.environ.get("SLURM_JOB_ID", ""),
+        f"{LABEL}.pid": str(os.getpid()),
+    }
 
 
 def _ulimit(kind: Any, text: str) -> Any:
@@ -97,7 +102,7 @@ def _ulimit(kind: Any, text: str) -> Any:
     return kind(name=name, soft=int(value), hard=int(value))
 
 
-def _devices(count: int) -> list[str]:
+def devices(count: int) -> list[str]:
     """Return the ids of the GPUs: those that the scheduler gave to this process, else the first `count`."""
     given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     if given and len(given) < count:
@@ -105,11 +110,12 @@ def _devices(count: int) -> list[str]:
     return given[:count] if given else [str(index) for index in range(count)]
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Return whole lines of what arrives in pieces."""
     rest = b""
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from (line + b"\n" for line in lines)
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in whole)
     if rest:
         yield rest + b"\n"
 
@@ -121,7 +127,7 @@ def _code(client: Any, identity: str, limits: Limits) -> int:
     return code
 
 
-def _reap(client: Any) -> None:
+def reap(client: Any) -> None:
     """Remove the containers of runners on this host that were killed: those whose attempt's lock nobody holds.
 
     One whose checkout cannot be seen from here (a job's private /tmp) is somebody else's to judge.

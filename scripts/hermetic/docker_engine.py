@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from hermetic.images import Image
 from hermetic.terminal import StatusLine
 
 USUAL_ADDRESS = "unix:///var/run/docker.sock"
+Mend = Callable[[str], str]
 
 
 def ping() -> None:
@@ -31,9 +32,17 @@ def answers(images: Iterable[Image]) -> bool:
         return False
 
 
+def _mend(reason: str) -> str:
+    if "unknown" in reason or "not found" in reason:
+        return "make pin CHECK=1 shows what the registry has"
+    if "denied" in reason or "unauthorized" in reason or "authentication" in reason:
+        return "docker login"
+    return "is the registry up?"
+
+
 @contextlib.contextmanager
-def engine() -> Iterator[Any]:
-    """Give the engine's client, and turn what it raises into one line."""
+def engine(without: str = "runtime: host") -> Iterator[Any]:
+    """Give the engine's client, and turn what it raises into one line. `without` is the setting that needs none."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
 
@@ -49,21 +58,22 @@ def engine() -> Iterator[Any]:
     except (DockerException, RequestException) as error:
         address = _address()
         raise BadInput(
-            f"the Docker engine at {address} does not answer ({_short(error)}): start it, or do without (runtime: host)"
+            f"the Docker engine at {address} does not answer ({_short(error)}): start it, or do without ({without})"
         ) from None
     finally:
         if client:
             client.close()
 
 
-def require(client: Any, image: Image) -> str:
+def require(client: Any, image: Image, login: dict[str, str] | None = None, mend: Mend = _mend) -> str:
     """Return the image's id; pull it by its digest first unless the engine has it.
 
-    Raises `BadInput` for another platform's image, and for other content than the lock names.
+    `login` (username, password) is for its registry alone, `mend` says what mends a refused pull. Raises `BadInput`
+    for another platform's image, and for other content than the lock names.
     """
     found = _found(client, image)
     if not found:
-        _pull(client, image)
+        _pull(client, image, login, mend)
         found = _found(client, image)
     if not found:
         raise BadInput(f"{image.reference}: pulled, but the engine does not know it: docker system info")
@@ -87,32 +97,22 @@ def _found(client: Any, image: Image) -> dict[str, Any] | None:
     return None
 
 
-def _pull(client: Any, image: Image) -> None:
-    from docker.errors import APIError, NotFound
+def _pull(client: Any, image: Image, login: dict[str, str] | None, mend: Mend) -> None:
+    from docker.errors import APIError
 
     if "/" not in image.repository or image.repository.startswith("localhost/"):
         raise BadInput(f"{image.reference}: not in this engine, and in no registry: run `make images`")
     status = StatusLine()
     try:
-        for event in client.pull(image.repository, tag=image.digest, stream=True, decode=True):
+        for event in client.pull(image.repository, tag=image.digest, stream=True, decode=True, auth_config=login):
             status.show(f"  pulling the image of {image.name}: {event.get('status', '')} {event.get('progress', '')}")
             if "error" in event:
-                raise BadInput(f"{image.reference}: cannot be pulled: {event['error']}: {_mend(event['error'])}")
-    except NotFound as error:
-        raise BadInput(f"{image.reference}: the registry has no such image ({error.explanation}): make pin") from None
+                raise BadInput(f"{image.reference}: cannot be pulled: {event['error']}: {mend(event['error'])}")
     except APIError as error:
         reason = error.explanation or str(error)
-        raise BadInput(f"{image.reference}: cannot be pulled: {reason}: {_mend(reason)}") from None
+        raise BadInput(f"{image.reference}: cannot be pulled: {reason}: {mend(reason)}") from None
     finally:
         status.finish()
-
-
-def _mend(reason: str) -> str:
-    if "unknown" in reason or "not found" in reason:
-        return "make pin CHECK=1 shows what the registry has"
-    if "denied" in reason or "unauthorized" in reason or "authentication" in reason:
-        return "docker login"
-    return "is the registry up?"
 
 
 def _address() -> str:

@@ -18,7 +18,7 @@ def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Executi
     """Start the script. Limits belong to containers: without one, nothing of the machine is set aside for a step."""
     python = interpreter(action.environment)
     path = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
-    if bubblewrap.works():
+    if bubblewrap.works() and not action.on_host:
         isolation, words = "bubblewrap", bubblewrap.command(action, place, python)
         seen = environment(action, place, path)
     else:

@@ -27,3 +27,8 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
         "STEP_TRUSTED": os.pathsep.join(config["signing"]["trusted"]),
         "STEP_TOLERANCE": str(config["tolerance"]),
     }
+
+
+def set_for_steps(config: dict[str, Any], runtime: str) -> None:
+    """Set these variables in this process, for the runners that it starts."""
+    os.environ.update(settings(config, runtime))

@@ -13,6 +13,8 @@ PASSED_WITH_NETWORK = (
     "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_ENDPOINT",
 )  # fmt: skip
 PASSED_WITH_DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+# A step that starts containers: where the engine is, who it may pull as, which GPUs the scheduler gave.
+PASSED_ON_HOST = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "CUDA_VISIBLE_DEVICES")
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
 PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "default-timeout")
 USUAL_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -25,11 +27,15 @@ def variables(action: Action, path: str, home: Path, scratch: Path, secrets: Pat
         *PASSED,
         *(PASSED_WITH_NETWORK if action.network else ()),
         *(PASSED_WITH_DEVICES if action.devices else ()),
+        *(PASSED_ON_HOST if action.on_host else ()),
     )
     return {
         **{name: os.environ[name] for name in passed if name in os.environ},
         **(_network() if action.network else {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}),
-        **({} if action.devices else {"CUDA_VISIBLE_DEVICES": ""}),
+        **({} if action.devices or action.on_host else {"CUDA_VISIBLE_DEVICES": ""}),
+        **(
+            {"DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")} if action.on_host else {}
+        ),
         **({"SECRETS": str(secrets)} if secrets else {}),
         "PATH": path,
         "HOME": str(home),

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from base_model import HUGGING_FACE_FILES, base_model
-from configuration import check
+from configuration import check, overlay
 from faults import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +30,9 @@ def test_defaults_are_filled_in(config):
 def test_every_overlay_is_valid(config):
     overlays = sorted((ROOT / "configs").glob("*.yaml"))
     assert overlays
-    for overlay in overlays:
+    for path in overlays:
         merged = copy.deepcopy(config)
-        for section, values in yaml.safe_load(overlay.read_text()).items():
-            merged[section] = {**merged.get(section, {}), **values}
+        overlay(merged, yaml.safe_load(path.read_text()))
         merged["data"]["path"] = "config.yaml"  # an overlay may name a file that only its user has
         check(merged)
 

@@ -1,0 +1,71 @@
+"""Look at everything that a build and its server will need, before hours are spent: one line each, ok, warn or FAIL.
+
+Ends with 1 if anything is wrong; each FAIL says what mends it. Nothing is built, pulled or started.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from base_model import base_model
+from configuration import check, read_config
+from doctor_build import adapters, data, images, keys
+from doctor_job import Finding, Job
+from doctor_machine import disk, docker, gpu, port
+from faults import BadInput
+
+CHECKS = (data, keys, disk, gpu, docker, images, adapters, port)
+
+
+def main() -> None:
+    """Print what each check finds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default=[Path("config.yaml")], nargs="+", type=Path, help="the file, then overlays")
+    parser.add_argument("--results", default=Path("results"), type=Path, help="what was built (default: results)")
+    options = parser.parse_args()
+    wrong = 0
+    for name, (level, text) in _findings(options.config, options.results):
+        print(f"{level:<5} {name:<9} {text}", flush=True)
+        wrong += level == "FAIL"
+    if wrong:
+        print(f"{wrong} to mend")
+        sys.exit(1)
+
+
+def _findings(paths: Sequence[Path], results: Path) -> Iterator[tuple[str, Finding]]:
+    """Yield what each check finds, with its name; a configuration that is wrong is all that is looked at."""
+    try:
+        for path in paths:
+            yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates)
+        config = read_config(*paths)
+        lock = check(config)
+        job = Job(config, base_model(config["base"], lock), lock, results)
+    except (OSError, yaml.YAMLError, BadInput) as fault:
+        yield "config", ("FAIL", " ".join(f"{fault}".split()))
+        return
+    served = f"{', '.join(config['adapters'])} on {config['base']['name']}, served by {config['deploy']['engine']}"
+    yield "config", ("ok", served)
+    for look in CHECKS:
+        try:
+            yield from ((look.__name__, finding) for finding in look(job))
+        except BadInput as fault:
+            yield look.__name__, ("FAIL", " ".join(str(fault).split()))
+
+
+class _NoDuplicates(yaml.SafeLoader):
+    """YAML in which a name stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a mapping with two equal keys."""
+        names = [key.value for key, _ in node.value]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} stands twice: rename one", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What doctor.py looks at on this machine: disks, GPUs, Docker, the port; where it will not do, what mends it."""
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from doctor_job import Finding, Job
+from faults import BadInput
+from free_port import free_port
+from hermetic.docker_engine import engine
+from nim_container import prepare_cache
+
+GB = 10**9
+BUILD_BYTES = 12 * GB  # the environments and a small base, as README says
+IMAGE_BYTES = 40 * GB  # NIM's, packed and unpacked
+LORA_SHARE = 1.4  # of the weights' bytes: NIM's list-model-profiles wants 22 GB for 8 billion weights in bf16 with LoRA
+QUERY = ["nvidia-smi", "--query-gpu=name,memory.free,driver_version", "--format=csv,noheader,nounits"]
+
+
+def disk(job: Job) -> Iterator[Finding]:
+    """There is room for the base, three times (files, .nemo, store), and for NIM's image and weights."""
+    size = job.base_bytes or 0
+    needed = {Path(): BUILD_BYTES + 3 * size}
+    if job.nim:
+        needed[prepare_cache(Path(job.nim["cache"]))] = size
+        # Whether an engine answers is looked at below; one elsewhere has its own disk.
+        with contextlib.suppress(BadInput), engine("deploy.engine: embedded") as client:
+            if (root := Path(client.info()["DockerRootDir"])).exists():
+                needed[root] = IMAGE_BYTES
+    by_device: dict[int, list[Path]] = {}
+    for path in needed:
+        by_device.setdefault(path.stat().st_dev, []).append(path)
+    for paths in by_device.values():
+        wanted, free = sum(needed[path] for path in paths), shutil.disk_usage(paths[0]).free
+        text = f"{free / GB:.0f} GB free at {paths[0].absolute()}, {wanted / GB:.0f} GB wanted"
+        yield ("ok", text) if free >= wanted else ("FAIL", f"{text}: free some space, or move the folder")
+
+
+def gpu(job: Job) -> Iterator[Finding]:
+    """The driver answers, and there are as many GPUs as are asked for, with memory for the base."""
+    count = max(job.config["devices"], job.nim["gpus"] if job.nim else 0)
+    if not count:
+        yield "ok", "none is asked for (devices: 0)"
+        return
+    try:
+        said = subprocess.run(QUERY, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise BadInput(f"{count} wanted, but nvidia-smi does not answer: install the driver") from None
+    found = [line.split(", ") for line in said.strip().splitlines()]
+    if len(found) < count:
+        raise BadInput(f"{count} wanted, {len(found)} there: lower devices and deploy.nim.gpus")
+    wanted = LORA_SHARE * (job.base_bytes or 0) / count / 2**20
+    for name, free, driver in found[:count]:
+        text = f"{name}, {int(free):,} MiB free, driver {driver}"
+        enough = int(free) >= wanted
+        yield ("ok", text) if enough else ("FAIL", f"{text}: {wanted:,.0f} wanted: end what uses it (nvidia-smi)")
+
+
+def docker(job: Job) -> Iterator[Finding]:
+    """The engine answers, if one is needed, and gives containers GPUs."""
+    runtime = job.config["runtime"]
+    if not job.nim and runtime != "docker":
+        yield "ok", f"not needed (runtime: {runtime}, deploy.engine: embedded)"
+        return
+    with engine("runtime: host, deploy.engine: embedded") as client:
+        info = client.info()
+    yield "ok", f"engine {info['ServerVersion']}"
+    if (job.nim and job.nim["gpus"]) or job.config["devices"]:
+        there = "nvidia" in info.get("Runtimes", {}) or shutil.which("nvidia-container-runtime-hook")
+        mend = "its containers get no GPU: install nvidia-container-toolkit, nvidia-ctk runtime configure, restart it"
+        yield ("ok", "gives containers GPUs") if there else ("FAIL", mend)
+
+
+def port(job: Job) -> Iterator[Finding]:
+    """The port is free."""
+    wanted = job.config["deploy"]["port"]
+    yield "ok", f"{free_port(wanted)} is free" if wanted else "any free one"
