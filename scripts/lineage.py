@@ -1,8 +1,8 @@
 """The lineage of a build, from its attestations: which step made a file, of which files."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -64,23 +64,24 @@ def staged_adapters(steps: dict[str, Step]) -> list[str]:
 def chain(steps: dict[str, Step], adapter: str) -> dict[str, Step]:
     """Return the steps that made and measured an adapter and its ledger, each after those that it read from.
 
-    Raises `BadInput` where it was not staged.
+    Raises `BadInput` where it was not staged, or where the attestations go round in a circle, which no build does.
     """
     if adapter not in (staged := staged_adapters(steps)):
         raise BadInput(f"no adapter {adapter!r} was staged (there are: {', '.join(staged) or 'none'}): make builds it")
     made_by = producers(steps)
-    found: dict[str, Step] = {}
-    names = (f"stage_adapter/{adapter}", f"evaluate_adapter/{adapter}", "collect_ledger")
-    last = [steps[name] for name in names if name in steps]
-    _collect(last, made_by, found)
-    return found
-
-
-def _collect(waiting: Iterable[Step], made_by: dict[str, Step], found: dict[str, Step]) -> None:
-    for step in waiting:
-        if step.name not in found:
-            _collect((made_by[path] for path in step.read if path in made_by), made_by, found)
-            found[step.name] = step
+    last = (f"stage_adapter/{adapter}", f"evaluate_adapter/{adapter}", "collect_ledger")
+    waiting = [name for name in last if name in steps]
+    graph: dict[str, list[str]] = {}
+    while waiting:
+        name = waiting.pop()
+        if name not in graph:
+            graph[name] = sorted({made_by[path].name for path in steps[name].read if path in made_by})
+            waiting += graph[name]
+    try:
+        return {name: steps[name] for name in TopologicalSorter(graph).static_order()}
+    except CycleError as error:
+        circle = ", ".join(error.args[1])
+        raise BadInput(f"by their attestations these were made of one another: {circle}: make builds them") from None
 
 
 def _name(folder: Path, path: Path) -> str:
@@ -98,6 +99,9 @@ def read_step(name: str, envelope: dict[str, Any]) -> Step:
     checkout = found.get("checkout", {})
     internal = definition["internalParameters"]
     image = found.get("image")
+    script = definition["externalParameters"]["script"]
+    if not {f"scripts/{script}", f"containers/{internal['environment']}/requirements.lock"} <= digests.keys():
+        raise ValueError("no digest of its script, or of its lock")
     return Step(
         name=name,
         made={item["name"]: item["digest"]["sha256"] for item in statement["subject"]},
@@ -109,7 +113,7 @@ def read_step(name: str, envelope: dict[str, Any]) -> Step:
         commit=checkout.get("digest", {}).get("gitCommit"),
         altered=bool(checkout.get("annotations", {}).get("altered")),
         reused=runs.get("reused", {}).get("invocationId"),
-        script=definition["externalParameters"]["script"],
+        script=script,
         parameters=definition["externalParameters"]["parameters"],
         circumstances={"device": internal["action"]["device"], **{key: internal[key] for key in CIRCUMSTANCES}},
         key=internal["actionKey"],
