@@ -64,7 +64,7 @@ def staged_adapters(steps: dict[str, Step]) -> list[str]:
 def chain(steps: dict[str, Step], adapter: str) -> dict[str, Step]:
     """Return the steps that made and measured an adapter and its ledger, each after those that it read from.
 
-    Raises `BadInput` where it was not staged, or where the attestations go round in a circle, which no build does.
+    Raises `BadInput` where it was not staged, where a link is missing, or where they were made of one another.
     """
     if adapter not in (staged := staged_adapters(steps)):
         raise BadInput(f"no adapter {adapter!r} was staged (there are: {', '.join(staged) or 'none'}): make builds it")
@@ -75,6 +75,9 @@ def chain(steps: dict[str, Step], adapter: str) -> dict[str, Step]:
     while waiting:
         name = waiting.pop()
         if name not in graph:
+            gaps = [path for path in steps[name].read if path.startswith("results/") and path not in made_by]
+            if gaps:
+                raise BadInput(f"{gaps[0]}: {name} read it, but no attestation says what made it: rm it, then make")
             graph[name] = sorted({made_by[path].name for path in steps[name].read if path in made_by})
             waiting += graph[name]
     try:
