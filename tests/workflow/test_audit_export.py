@@ -354,4 +354,4 @@ def test_attestations_that_tell_no_build_are_refused(copy_of_built, tmp_path):
     audit(copy_of_built, *asked, fails="acquire_raw.json: not an attestation of a step")
     (lineage / "acquire_raw.json").write_text(whole)
     (lineage / f"export_adapter/{ADAPTER}.json").unlink()
-    audit(copy_of_built, *asked, fails=f"stage_adapter/{ADAPTER} read it, but no attestation says what made it")
+    audit(copy_of_built, *asked, fails="adapter_config.json: evaluate_adapter/law-titlegen read it, but no attestation")
