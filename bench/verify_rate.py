@@ -26,6 +26,7 @@ from hermetic.keys import make_key, private_key, public_half  # noqa: E402
 RUNS = 3
 FILES = 10
 CHUNK = 2**24
+CODE = ("scripts/blobs.py", "containers/workflow/requirements.lock")
 
 
 def main() -> None:
@@ -70,9 +71,12 @@ def build(root: Path, gigabytes: float) -> list[Path]:
         with open(path, "wb") as file:
             for _ in range(int(gigabytes * 1e9 / CHUNK / FILES)):
                 file.write(os.urandom(CHUNK))
+    for name in CODE:
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(name)
     definition = {
         "buildType": BUILD_TYPE,
-        "externalParameters": {"step": "blobs", "script": "", "inputs": {}, "outputs": {}, "parameters": {}},
+        "externalParameters": {"step": "blobs", "script": "blobs.py", "inputs": {}, "outputs": {}, "parameters": {}},
         "internalParameters": {
             "environment": "workflow",
             "actionKey": "",
@@ -81,7 +85,7 @@ def build(root: Path, gigabytes: float) -> list[Path]:
             "devices": 0,
             "network": False,
         },
-        "resolvedDependencies": [],
+        "resolvedDependencies": [{"name": name, "digest": {"sha256": file_digest(root / name)}} for name in CODE],
     }
     details = {
         "builder": {"id": "urn:bench"},

@@ -1,7 +1,9 @@
 """The entities of an RO-Crate: a file, a value, an image, an attestation; each is there once, whoever names it."""
 
 import base64
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.entity import Entity
@@ -35,6 +37,7 @@ class Crate:
 
     def add(self, identifier: str, kind: str, **properties: Any) -> Entity:
         """Add an entity, or return the one of this name."""
+        identifier = f"#{quote(identifier[1:])}" if identifier.startswith("#") else identifier
         told = {"@type": kind, **properties}
         return self.crate.get(identifier) or self.crate.add(ContextEntity(self.crate, identifier, properties=told))
 
@@ -42,8 +45,9 @@ class Crate:
         """Return the entity of a file, which lies in the crate if it is of a kind that does and still that file."""
         source = self.build.file(path) if path.startswith("results/") else self.checkout / path
         told = {"name": path, "sha256": digest}
-        if (path in self.carried or path.startswith(CODE)) and source.is_file() and file_digest(source) == digest:
-            return self.crate.get(path) or self.crate.add_file(source, path, properties=told)
+        carried = (path in self.carried or path.startswith(CODE)) and ".." not in Path(path).parts
+        if carried and source.is_file() and file_digest(source) == digest:
+            return self.crate.get(quote(path)) or self.crate.add_file(source, path, properties=told)
         hashed = base64.urlsafe_b64encode(bytes.fromhex(digest)).decode().rstrip("=")
         address = f"ni:///sha-256;{hashed}"
         entity = self.crate.get(address) or self.crate.add_file(address, properties=told)

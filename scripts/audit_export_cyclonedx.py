@@ -88,7 +88,8 @@ def _model(build: Build) -> Component:
 
 def _base(build: Build, reference: str = "base") -> Component:
     """Return the base model, with its files as tuning read them."""
-    files = build.steps[f"convert_base/{_base_name(build)}"].read
+    converted = next((name for name in build.steps if name.startswith("convert_base/")), "convert_base/*")
+    files = build.step(converted).read
     parts = [_file(name, digest, ComponentType.FILE, f"{reference}/") for name, digest in files.items()]
     return Component(
         type=ComponentType.MACHINE_LEARNING_MODEL,
@@ -98,10 +99,6 @@ def _base(build: Build, reference: str = "base") -> Component:
         licenses=_base_licence(build),
         components=parts,
     )
-
-
-def _base_name(build: Build) -> str:
-    return next(name.partition("/")[2] for name in build.steps if name.startswith("convert_base/"))
 
 
 def _base_licence(build: Build) -> list[DisjunctiveLicense]:

@@ -47,6 +47,7 @@ def _workflow(crate: Crate) -> Entity:
         raise BadInput(f"{source}: no such file: export from the checkout that built {crate.build.results}")
     told = {
         "name": "Raw questions to a LoRA adapter",
+        "description": "The rules as the checkout had them when this was exported; attestations name scripts and locks",
         "conformsTo": {"@id": f"{BIOSCHEMAS}/ComputationalWorkflow/1.0-RELEASE"},
     }
     workflow = crate.crate.add_workflow(source, "Snakefile", main=True, lang="snakemake", properties=told)

@@ -7,7 +7,7 @@ from built_adapter import Build
 
 def model_card(build: Build, scores: dict[str, Any]) -> dict[str, Any]:
     """Return the model card: how it was trained, on what, and how well it does."""
-    tuned = build.steps[f"tune_adapter/{build.adapter}"]
+    tuned = build.step(f"tune_adapter/{build.adapter}")
     metrics = [
         {
             "type": metric,

@@ -31,7 +31,13 @@ class Build:
 
     def exported(self, option: str) -> str:
         """What the adapter was exported with: the base's true name (model), its licence, its revision; may be empty."""
-        return " ".join(self.steps[f"export_adapter/{self.adapter}"].parameters.get(option, []))
+        return " ".join(self.step(f"export_adapter/{self.adapter}").parameters.get(option, []))
+
+    def step(self, name: str) -> Step:
+        """Return a step of the chain. Raises `BadInput` where its attestation is missing."""
+        if name not in self.steps:
+            raise BadInput(f"{self.results / 'lineage' / name}.json: no such attestation: make builds it anew")
+        return self.steps[name]
 
     def file(self, name: str) -> Path:
         """Return where an artifact lies whose name in an attestation, results/…, this is."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def staged_adapters(steps: dict[str, Step]) -> list[str]:
 def chain(steps: dict[str, Step], adapter: str) -> dict[str, Step]:
     """Return the steps that made and measured an adapter and its ledger, each after those that it read from.
 
-    Raises `BadInput` where it was not staged.
+    Raises `BadInput` where it was not staged, where a link is missing, or where they were made of one another.
     """
     if adapter not in (staged := staged_adapters(steps)):
         raise BadInput(f"no adapter {adapter!r} was staged (there are: {', '.join(staged) or 'none'}): make builds it")
@@ -82,19 +83,26 @@ def chain(steps: dict[str, Step], adapter: str) -> dict[str, Step]:
 
 
 def ancestry(steps: dict[str, Step], names: Iterable[str]) -> dict[str, Step]:
-    """Return the steps named and all that made something of what they were made of, each after those it read from."""
+    """Return the steps named and all that made something of what they were made of, each after those it read from.
+
+    Raises `BadInput` where a link is missing or the attestations go round in a circle.
+    """
     made_by = producers(steps)
-    found: dict[str, Step] = {}
-
-    def collect(step: Step) -> None:
-        for path in step.read:
-            if path in made_by and made_by[path].name not in found:
-                collect(made_by[path])
-        found[step.name] = step
-
-    for name in names:
-        collect(steps[name])
-    return found
+    waiting = list(names)
+    graph: dict[str, list[str]] = {}
+    while waiting:
+        name = waiting.pop()
+        if name not in graph:
+            gaps = [path for path in steps[name].read if path.startswith("results/") and path not in made_by]
+            if gaps:
+                raise BadInput(f"{gaps[0]}: {name} read it, but no attestation says what made it: rm it, then make")
+            graph[name] = sorted({made_by[path].name for path in steps[name].read if path in made_by})
+            waiting += graph[name]
+    try:
+        return {name: steps[name] for name in TopologicalSorter(graph).static_order()}
+    except CycleError as error:
+        circle = ", ".join(error.args[1])
+        raise BadInput(f"by their attestations these were made of one another: {circle}: make builds them") from None
 
 
 def _name(folder: Path, path: Path) -> str:
@@ -111,6 +119,9 @@ def read_step(envelope: dict[str, Any]) -> Step:
     runs = {item["name"]: item["annotations"] for item in details["byproducts"]}
     checkout, image = found.get("checkout", {}), found.get("image")
     internal = definition["internalParameters"]
+    script = definition["externalParameters"]["script"]
+    if not {f"scripts/{script}", f"containers/{internal['environment']}/requirements.lock"} <= digests.keys():
+        raise ValueError("no digest of its script, or of its lock")
     return Step(
         name=definition["externalParameters"]["step"],
         made={item["name"]: item["digest"]["sha256"] for item in statement["subject"]},
@@ -122,7 +133,7 @@ def read_step(envelope: dict[str, Any]) -> Step:
         commit=checkout.get("digest", {}).get("gitCommit"),
         altered=bool(checkout.get("annotations", {}).get("altered")),
         reused=runs.get("reused", {}).get("invocationId"),
-        script=definition["externalParameters"]["script"],
+        script=script,
         parameters=definition["externalParameters"]["parameters"],
         circumstances={"device": internal["action"]["device"], **{key: internal[key] for key in CIRCUMSTANCES}},
         key=internal["actionKey"],

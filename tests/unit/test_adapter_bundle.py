@@ -12,6 +12,7 @@ from hermetic.keys import make_key, public_half
 from lineage import read_step
 
 DIGEST = {"sha256": "0" * 64}
+CODE = ["scripts/x.py", "containers/workflow/requirements.lock"]
 HOW = {"threads": 1, "devices": 0, "network": False}
 WHEN = {"startedOn": "2026-01-01T00:00:00Z", "finishedOn": "2026-01-01T00:00:01Z"}
 
@@ -19,9 +20,9 @@ WHEN = {"startedOn": "2026-01-01T00:00:00Z", "finishedOn": "2026-01-01T00:00:01Z
 def step(name, made, read=()):
     """Return a step that made and read files of these names."""
     definition = {
-        "externalParameters": {"step": name, "inputs": {"files": list(read)}, "script": "", "parameters": {}},
+        "externalParameters": {"step": name, "inputs": {"files": list(read)}, "script": "x.py", "parameters": {}},
         "internalParameters": {"environment": "workflow", "actionKey": "", "action": {"device": "any"}, **HOW},
-        "resolvedDependencies": [{"name": path, "digest": DIGEST} for path in read],
+        "resolvedDependencies": [{"name": path, "digest": DIGEST} for path in [*read, *CODE]],
     }
     details = {"metadata": {"invocationId": name, **WHEN}, "byproducts": [{"name": "run", "annotations": {}}]}
     predicate = {"buildDefinition": definition, "runDetails": details}

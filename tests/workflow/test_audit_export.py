@@ -19,6 +19,7 @@ from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from test_audit import audit
 
 from hermetic.digests import file_digest
+from hermetic.envelope import seal, unseal
 from lineage import chain, producers, read_lineage
 
 pytestmark = pytest.mark.slow
@@ -300,3 +301,57 @@ def test_an_edited_script_is_named_by_digest(copy_of_built, steps, tmp_path):
     (script,) = [entity for entity in graph if entity.get("name") == "scripts/tune_adapter.py"]
     assert script["@id"].startswith("ni:///") and not (tmp_path / "crate/scripts/tune_adapter.py").exists()
     assert script["sha256"] == steps[f"tune_adapter/{ADAPTER}"].code["scripts/tune_adapter.py"]
+
+
+def edit(checkout, step, change):
+    path = checkout.folder / f"results/lineage/{step}.json"
+    statement = unseal(json.loads(path.read_text()))
+    change(statement)
+    path.write_text(json.dumps(seal(statement, None)))
+
+
+def test_names_of_any_kind(copy_of_built, cache, tmp_path):
+    """None leads out of the crate, and one with a blank is that of one file."""
+    outside, blank = "scripts/../../outside.py", "scripts/a file.py"
+    for name in (outside, blank):
+        (copy_of_built.folder / name).write_text("pass\n")
+        resource = {"name": name, "digest": {"sha256": file_digest(copy_of_built.folder / name)}}
+        for step in (f"tune_adapter/{ADAPTER}", f"export_adapter/{ADAPTER}"):
+            edit(copy_of_built, step, lambda statement, added=resource: dependencies(statement).append(added))
+    audit(copy_of_built, "export", ADAPTER, "--ro-crate", str(tmp_path / "in/crate"))
+    crate = tmp_path / "in/crate"
+    graph = json.loads((crate / "ro-crate-metadata.json").read_text())["@graph"]
+    addresses = {name: [entity["@id"] for entity in graph if entity.get("name") == name] for name in (outside, blank)}
+    assert addresses[blank] == ["scripts/a%20file.py"] and (crate / blank).is_file()
+    assert [address[:6] for address in addresses[outside]] == ["ni:///"] and not list(
+        (tmp_path / "in").rglob("outside.py")
+    )
+    assert validated(crate, cache) == (True, "[]")
+
+
+def dependencies(statement):
+    return statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+
+
+def test_attestations_that_tell_no_build_are_refused(copy_of_built, tmp_path):
+    def circle(statement):
+        definition = statement["predicate"]["buildDefinition"]
+        definition["externalParameters"]["inputs"]["more"] = [WEIGHTS]
+        definition["resolvedDependencies"].append({"name": WEIGHTS, "digest": {"sha256": "0" * 64}})
+
+    def dropped(statement):
+        definition = statement["predicate"]["buildDefinition"]
+        definition["resolvedDependencies"] = [item for item in definition["resolvedDependencies"]
+                                              if item["name"] != "scripts/acquire_raw.py"]  # fmt: skip
+
+    lineage = copy_of_built.folder / "results/lineage"
+    asked = ("export", ADAPTER, "--cyclonedx", str(tmp_path / "bom.json"))
+    whole = (lineage / "acquire_raw.json").read_text()
+    edit(copy_of_built, "acquire_raw", circle)
+    audit(copy_of_built, *asked, fails="made of one another: ")
+    (lineage / "acquire_raw.json").write_text(whole)
+    edit(copy_of_built, "acquire_raw", dropped)
+    audit(copy_of_built, *asked, fails="acquire_raw.json: not an attestation of a step")
+    (lineage / "acquire_raw.json").write_text(whole)
+    (lineage / f"export_adapter/{ADAPTER}.json").unlink()
+    audit(copy_of_built, *asked, fails="adapter_config.json: evaluate_adapter/law-titlegen read it, but no attestation")

@@ -10,7 +10,8 @@ import re
 import pyarrow.parquet
 import pytest
 from conftest import ROOT, Checkout
-from test_audit import audit
+
+from audit_records import why
 
 SLICE = ROOT.parent / "shared/data/law-stackexchange-slice.json.xz"
 OVERLAY = ("--configfile", "configs/law-stackexchange.yaml")
@@ -80,14 +81,14 @@ def test_why_tells_of_real_posts_what_their_html_says(sliced, ledger):
     for outcome in ("dropped", "kept"):
         known = [row["record_id"] for row in ledger if row["outcome"] == outcome]
         for record in draw.sample(known, 10):
-            said = audit(sliced, "why", record)
+            said = why(sliced.folder / "results", record)
             post = posts[record]
             # The slice's scores are unknown, so the first answer is the best.
             counts = {"question": Words(post["question_body"]).count}
             counts["answer"] = Words(post["answers"][0]["body"]).count if post["answers"] else 0
             failing = [field for field, count in counts.items() if not 50 <= count <= 500]
             if outcome == "kept":
-                split = re.search(r": kept, in the split (\w+)$", said.strip())[1]
+                split = re.search(r": kept, in the split (\w+)$", said)[1]
                 assert split != "train" or not failing, (said, counts)
             elif "has_answer" in said:
                 assert post["answers"] == [], said
