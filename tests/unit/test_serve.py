@@ -66,7 +66,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     (results / "deploy" / "ready.json").write_text('{"base": {"name": "tiny"}}')
     scratch.mkdir()
     process = subprocess.Popen(
-        [ROOT / ".venvs/serve/bin/python", ROOT / "scripts/serve.py", "--results", results,
+        [ROOT / ".venvs/workflow/bin/python", ROOT / "scripts/serve.py", "--results", results,
          "--port", "0", "--log", root / "logs" / "serve.log"],
         cwd=ROOT, env={**os.environ, "TMPDIR": str(scratch)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -244,12 +244,12 @@ def test_adapter_with_nan_fails(serving: Serving) -> None:
 
 def test_nothing_built_fails(tmp_path: Path, run_script: Any) -> None:
     began = time.monotonic()
-    process = run_script("serve", "serve", results=tmp_path)
+    process = run_script("workflow", "serve", results=tmp_path)
     assert process.returncode == 2 and f"error: {tmp_path / 'deploy' / 'ready.json'}" in process.stderr
     common = {"results": tmp_path, "base": "tiny", "log": tmp_path / "log"}
     for made, missing in ((lambda: None, "base/tiny"), (lambda: write_base(tmp_path / "base" / "tiny"), "loras")):
         made()
-        process = run_script("serve", "serve", **common)
+        process = run_script("workflow", "serve", **common)
         assert process.returncode == 2
         assert f"error: {tmp_path / missing}" in process.stderr and "run `make` first" in process.stderr
     assert time.monotonic() - began < 10
