@@ -3,6 +3,7 @@
 # make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
 # make serve    a server that stays up, with the built adapters
 #               CONFIG=configs/llama-3.1-8b-nim.yaml, for this and for make: an overlay of config.yaml
+# make ask Q='May my landlord keep my deposit?' | Q=@question.txt   its title, by base and adapter, from that server
 # make doctor   what a build and its server will need and lack: driver, memory, disk, keys, images, base, port
 # make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | 'diff RESULTS RESULTS' | …   what a build
 #               was made of, and whether it still is
@@ -51,6 +52,9 @@ check: environment
 serve: environment
 	@$(QUIETLY) --cores 1 server || $(SAY_WHY)
 	@$(RUN)/python scripts/serve.py --results results $(OVERLAY) $(if $(PORT),--port $(PORT))
+
+ask: environment
+	@$(RUN)/python scripts/ask.py $(OVERLAY) $(if $(PORT),--url http://127.0.0.1:$(PORT)) -- "$$Q"
 
 doctor: environment
 	@$(RUN)/python scripts/doctor.py $(OVERLAY)

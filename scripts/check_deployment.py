@@ -36,6 +36,8 @@ def main() -> None:
     parser.add_argument("--threads", required=True, type=int, help="threads of the engine")
     parser.add_argument("--ready", required=True, type=Path, help="the sentinel to write")
     arguments = parser.parse_args()
+    if (arguments.engine == "nim") != bool(arguments.nim):
+        parser.error("--nim: NIM's settings, for --engine nim alone")
 
     adapters = _by_adapter(arguments.staged)
     golden = _golden(arguments.predictions, adapters)

@@ -74,7 +74,8 @@ def _check_models(url: str, base: str, adapters: Mapping[str, Any]) -> None:
     for name in adapters:
         if parents.get(name) != base:
             found = f"under {parents[name]!r}" if name in parents else "not at all"
-            raise BadInput(f"{url}/v1/models: lists adapter {name} {found}, expected it under base {base!r}")
+            mend = "its log says why it was not taken; a NIM profile without LoRA takes none (deploy.nim.profile)"
+            raise BadInput(f"{url}/v1/models: lists adapter {name} {found}, expected it under base {base!r}: {mend}")
 
 
 def _check_answer(name: str, prompt: str, answer: Answer, base: Answer, specials: Mapping[str, int]) -> None:

@@ -21,11 +21,12 @@ def main() -> None:
     parser.add_argument("--curated", type=Path, required=True, help="curated records, JSON Lines")
     parser.add_argument("--prompts", type=Path, required=True, help="prompts to write, JSON Lines")
     arguments = parser.parse_args()
-    program = _compile(arguments.program)
+    program = compiled(arguments.program)
     write_jsonl(arguments.prompts, _prompts(arguments.program, program, arguments.curated))
 
 
-def _compile(path: Path) -> Any:
+def compiled(path: Path) -> Any:
+    """Return a jq program, ready to run. Raises `BadInput` naming the file."""
     try:
         return jq.compile(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -68,11 +68,7 @@ def serving(
     `port` 0 takes a free one. Raises `BadInput` with what NIM's registry, the engine or its log says and what mends
     it; the log's last lines then stand on stderr. TERM and INT end the container and this process.
     """
-    key = secret(KEY)
-    if not key:
-        raise BadInput(
-            f"{KEY} is not set, without which NIM does not start: export it (https://org.ngc.nvidia.com/setup)"
-        )
+    key = ngc_key()
     for folder in adapters.values():
         check_layout(settings.version, folder)
     port = free_port(port)
@@ -124,7 +120,7 @@ def preflight(settings: NimSettings) -> None:
 def _start(client: Any, identity: str, settings: NimSettings, log: Path, key: str) -> None:
     from docker.errors import APIError
 
-    log.touch()
+    log.write_bytes(b"")  # of an earlier server
     try:
         client.start(identity)
     except APIError as error:

@@ -33,13 +33,15 @@ def main() -> None:
     config = read_config(*arguments.config)
     deploy = config["deploy"]
     base = arguments.base or checked_base(arguments.results / "deploy" / "ready.json")
+    nim = deploy["engine"] == "nim"
+    files = [] if nim else base_files(arguments.results / "base" / base)
     adapters = staged_adapters(arguments.results / "loras")
     how = {
         "port": deploy["port"] if arguments.port is None else arguments.port,
         "timeout": deploy["timeout"],
         "log": arguments.log,
     }
-    if deploy["engine"] == "nim":
+    if nim:
         engine = "NIM, the container of deploy.nim.image"
         lock = check(config)
         starting = nim_engine.serving(
@@ -47,7 +49,6 @@ def main() -> None:
         )
     else:
         engine = "the embedded engine (vLLM on this CPU)"
-        files = base_files(arguments.results / "base" / base)
         python = interpreter("serve")
         starting = embedded_engine.serving(base, files, adapters, threads=config["threads"], python=python, **how)
     arguments.log.parent.mkdir(parents=True, exist_ok=True)

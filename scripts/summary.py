@@ -50,7 +50,7 @@ def lines(
         ("Where", f"report {results}/report/index.html; {_plural('adapter', scores)} in {results}/loras/{one}/"),
         (
             "Served",
-            f"{len(ready['checks'])} checks passed on {ready['engine_version']}, {ready['engine']}{_not_nim(ready)}",
+            f"{len(ready['checks'])} checks passed on {ready['engine_version']}, {_engine(ready)}",
         ),
         ("Next", "make serve, its curl line | edit config.yaml, .venvs/workflow/bin/snakemake -n, then make"),
     ]
@@ -90,8 +90,10 @@ def _plural(word: str, of: Sized) -> str:
     return word if len(of) == 1 else f"{word}s"
 
 
-def _not_nim(ready: dict[str, Any]) -> str:
-    return " (vLLM on CPU, not NIM)" if ready["engine"] == "embedded" else ""
+def _engine(ready: dict[str, Any]) -> str:
+    if ready["engine"] == "embedded":
+        return "embedded (vLLM on CPU, not NIM)"
+    return f"image {ready['image_digest'][: len('sha256:') + 12]}"
 
 
 if __name__ == "__main__":

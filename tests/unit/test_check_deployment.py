@@ -161,7 +161,9 @@ def test_sentinel(project: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("spoil", ["extra key", "no adapter", "a check left out", "a digest cut"])
+@pytest.mark.parametrize(
+    "spoil", ["extra key", "no adapter", "a check left out", "a digest cut", "NIM without its image", "vLLM as NIM"]
+)
 def test_schema_refuses(spoil: str) -> None:
     digest = set_digest({"schema": ROOT / "schemas" / "ready.schema.json"})
     adapter = {
@@ -180,6 +182,10 @@ def test_schema_refuses(spoil: str) -> None:
         ready["adapters"] = []
     elif spoil == "a check left out":
         ready["checks"].pop()
+    elif spoil == "NIM without its image":
+        ready.update(engine="nim", engine_version="nim 2.0.6")
+    elif spoil == "vLLM as NIM":
+        ready.update(engine="nim", image_digest=f"sha256:{'a' * 64}")
     else:
         adapter["digest"] = digest[:-2]
     assert not validator.is_valid(ready)
@@ -270,5 +276,7 @@ def test_rank_that_no_vllm_takes_fails(project: Path) -> None:
 
 
 def test_other_engine_fails(project: Path) -> None:
+    code, stderr = finished(project, engine="nin")
+    assert code == 2 and re.search(r"--engine.*invalid choice: 'nin'", stderr)
     code, stderr = finished(project, engine="nim")
-    assert code == 2 and re.search(r"--engine.*invalid choice: 'nim'", stderr)
+    assert code == 2 and "--nim: NIM's settings" in stderr

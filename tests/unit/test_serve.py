@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jq
 import numpy as np
 import pytest
 from adapter_samples import adapter_tensors, tensor_name, write_adapter, write_base
@@ -65,7 +66,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     (results / "deploy" / "ready.json").write_text('{"base": {"name": "tiny"}}')
     scratch.mkdir()
     process = subprocess.Popen(
-        [ROOT / ".venvs/serve/bin/python", ROOT / "scripts/serve.py", "--results", results,
+        [ROOT / ".venvs/workflow/bin/python", ROOT / "scripts/serve.py", "--results", results,
          "--port", "0", "--log", root / "logs" / "serve.log"],
         cwd=ROOT, env={**os.environ, "TMPDIR": str(scratch)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -118,6 +119,51 @@ def test_the_openai_client_works(serving: Serving) -> None:
     for name in ("tiny", "law"):
         answer = client.completions.create(model=name, prompt=PROMPT, max_tokens=25, temperature=0)
         assert answer.choices[0].text.strip() == complete(serving.url, name, PROMPT).text
+
+
+@pytest.fixture
+def ask(serving: Serving, tmp_path: Path) -> Any:
+    """Run ask.py against the server, or another one, with words, a file or stdin."""
+    overlay = {
+        "base": {"name": "tiny", "path": str(serving.results / "base" / "tiny")},
+        "adapters": {name: {"prompt": "prompts/law-titlegen.jq"} for name in ("law", "tax")},
+    }
+    (tmp_path / "overlay.yaml").write_text(json.dumps(overlay))
+
+    def run(*words: str, stdin: str = "", url: str = serving.url) -> subprocess.CompletedProcess[str]:
+        python = ROOT / ".venvs/workflow/bin/python"
+        settings = ["--config", "config.yaml", tmp_path / "overlay.yaml", "--url", url]
+        command = [python, "scripts/ask.py", *settings, "--adapter", "law", "tax", "--", *words]
+        return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_ask_shows_base_and_adapter(serving: Serving, ask: Any, tmp_path: Path) -> None:
+    """The same answers as of whoever makes the prompt with the adapter's own jq program, from words, file and stdin."""
+    question = "May my landlord keep my deposit?"
+    done = ask(question)
+    assert done.returncode == 0, done.stderr
+    program = jq.compile((ROOT / "prompts/law-titlegen.jq").read_text())
+    text = program.input_value({"question": question}).first()["input"]
+    expected = [
+        f"{name:<6}{' '.join(complete(serving.url, name, text).text.splitlines())}"
+        for name in ("tiny", "law", "tiny", "tax")
+    ]
+    assert done.stdout.strip("\n").split("\n") == expected
+    (tmp_path / "question.txt").write_text("May my landlord\nkeep my deposit?\n")
+    assert ask(f"@{tmp_path / 'question.txt'}").stdout == ask(stdin=question).stdout == done.stdout
+
+
+def test_ask_refuses(ask: Any, tmp_path: Path) -> None:
+    for done, part in (
+        (ask(" "), "no question"),
+        (ask(f"@{tmp_path / 'none'}"), "none: cannot be read"),
+        (ask("why?", url="http://127.0.0.1:9"), "no server answers: make serve"),
+        (ask("why? " * 3000), "tiny: "),
+    ):
+        assert done.returncode == 2 and done.stderr.count("error: ") == 1 and part in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_it_listens_on_loopback_only_and_says_embedded(serving: Serving) -> None:
@@ -198,12 +244,12 @@ def test_adapter_with_nan_fails(serving: Serving) -> None:
 
 def test_nothing_built_fails(tmp_path: Path, run_script: Any) -> None:
     began = time.monotonic()
-    process = run_script("serve", "serve", results=tmp_path)
+    process = run_script("workflow", "serve", results=tmp_path)
     assert process.returncode == 2 and f"error: {tmp_path / 'deploy' / 'ready.json'}" in process.stderr
     common = {"results": tmp_path, "base": "tiny", "log": tmp_path / "log"}
     for made, missing in ((lambda: None, "base/tiny"), (lambda: write_base(tmp_path / "base" / "tiny"), "loras")):
         made()
-        process = run_script("serve", "serve", **common)
+        process = run_script("workflow", "serve", **common)
         assert process.returncode == 2
         assert f"error: {tmp_path / missing}" in process.stderr and "run `make` first" in process.stderr
     assert time.monotonic() - began < 10

@@ -46,6 +46,13 @@ def test_six_short_lines_say_what_was_built(summary, tmp_path) -> None:
     assert "make serve" in lines[5] and "config.yaml" in lines[5] and "snakemake -n" in lines[5]
 
 
+def test_nim_is_named_with_its_image(summary, tmp_path) -> None:
+    ready = built(tmp_path) / "deploy/ready.json"
+    changed = {"engine": "nim", "engine_version": "nim 2.0.6", "image_digest": f"sha256:{'ab' * 32}"}
+    ready.write_text(json.dumps({**json.loads(ready.read_text()), **changed}))
+    assert "8 checks passed on nim 2.0.6, image sha256:abababababab" in summary().stdout.decode()
+
+
 def test_numbers_follow_the_artifacts(summary, tmp_path) -> None:
     results = built(tmp_path, records=400, gain=-3.0)
     rows = [{"record_id": str(n), "position": n, "split": "val", "outcome": "kept"} for n in range(3)]
