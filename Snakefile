@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from base_model import base_model
 from build_lock import hold
-from configuration import check
+from configuration import check, of_the_result
 from faults import BadInput
 from growing import growing
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
@@ -53,6 +53,7 @@ wildcard_constraints:
     adapter="|".join(config["adapters"]),
     base=config["base"]["name"],
     environment="|".join([*ENVIRONMENTS, CHECKS]),
+    shard=r"\d+",
     split="train|val|test",
 
 
