@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from base_model import base_model
 from begin_build import begin
-from configuration import check
+from configuration import check, of_the_result
 from faults import BadInput
 from growing import growing
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
@@ -47,6 +47,7 @@ wildcard_constraints:
     adapter="|".join(config["adapters"]),
     base=config["base"]["name"],
     environment="|".join([*ENVIRONMENTS, CHECKS]),
+    shard=r"\d+",
     split="train|val|test",
 
 

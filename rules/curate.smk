@@ -1,37 +1,109 @@
 # Curate: NeMo Curator cleans every split and filters the training split; the ledger says where each record went.
 
 
-rule curate_split:
-    """HTML to text, unicode repair, then the filters on length and score."""
-    input:
-        venv=local(venv("curate")),
-        records="results/split/{split}.jsonl",
-    output:
-        curated="results/curated/law-qa-{split}.jsonl",
-        ledger="results/curated/ledger-{split}.parquet",
-    log:
-        "logs/curate_split/{split}.log",
-    benchmark:
-        "benchmarks/curate_split/{split}.tsv"
-    threads: 1
-    resources:
-        mem_mb=growing(1500),
-        runtime=growing(30),
-    params:
-        code=code("curate", "scripts/curate_split.py"),
-        filters=lambda wildcards: "on" if wildcards.split in config["curate"]["filtered_splits"] else "off",
-        min_words=lookup("curate/min_words", within=config),
-        max_words=lookup("curate/max_words", within=config),
-        min_score=lookup("curate/min_score", within=config),
-        null_score=lookup("curate/null_score", within=config),
-    shell:
-        "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
-        " --input records {input.records:q}"
-        " --output curated {output.curated:q} --output ledger {output.ledger:q}"
-        " --param split {wildcards.split:q} --param filters {params.filters:q}"
-        " --param min-words {params.min_words:q} --param max-words {params.max_words:q}"
-        " --param min-score {params.min_score:q} --param null-score {params.null_score:q}"
-        " -- scripts/curate_split.py"
+CURATION = {
+    "filters": lambda wildcards: "on" if wildcards.split in config["curate"]["filtered_splits"] else "off",
+    "min_words": lookup("curate/min_words", within=config),
+    "max_words": lookup("curate/max_words", within=config),
+    "min_score": lookup("curate/min_score", within=config),
+    "null_score": lookup("curate/null_score", within=config),
+}
+
+if config["curate"]["shards"] == 1:
+
+    rule curate_split:
+        """HTML to text, unicode repair, then the filters on length and score."""
+        input:
+            venv=local(venv("curate")),
+            records="results/split/{split}.jsonl",
+        output:
+            curated="results/curated/law-qa-{split}.jsonl",
+            ledger="results/curated/ledger-{split}.parquet",
+        log:
+            "logs/curate_split/{split}.log",
+        benchmark:
+            "benchmarks/curate_split/{split}.tsv"
+        threads: 1
+        resources:
+            mem_mb=growing(1500),
+            runtime=growing(30),
+        params:
+            **CURATION,
+            code=code("curate", "scripts/curate_split.py"),
+        shell:
+            "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
+            " --input records {input.records:q}"
+            " --output curated {output.curated:q} --output ledger {output.ledger:q}"
+            " --param split {wildcards.split:q} --param filters {params.filters:q}"
+            " --param min-words {params.min_words:q} --param max-words {params.max_words:q}"
+            " --param min-score {params.min_score:q} --param null-score {params.null_score:q}"
+            " -- scripts/curate_split.py"
+
+else:
+
+    rule curate_shard:
+        """The same, of one part of a split: as many jobs, on as many machines, as there are parts."""
+        input:
+            venv=local(venv("curate")),
+            records="results/split/{split}.jsonl",
+        output:
+            curated="results/curated/shards/{split}-{shard}.jsonl",
+            ledger="results/curated/shards/{split}-{shard}.parquet",
+        log:
+            "logs/curate_shard/{split}/{shard}.log",
+        benchmark:
+            "benchmarks/curate_shard/{split}/{shard}.tsv"
+        threads: 1
+        resources:
+            mem_mb=growing(1500),
+            runtime=growing(30),
+        params:
+            **CURATION,
+            code=code("curate", "scripts/curate_split.py"),
+            shards=lookup("curate/shards", within=config),
+        shell:
+            "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
+            " --input records {input.records:q}"
+            " --output curated {output.curated:q} --output ledger {output.ledger:q}"
+            " --param split {wildcards.split:q} --param filters {params.filters:q}"
+            " --param min-words {params.min_words:q} --param max-words {params.max_words:q}"
+            " --param min-score {params.min_score:q} --param null-score {params.null_score:q}"
+            " --param shard {wildcards.shard:q} --param shards {params.shards:q}"
+            " -- scripts/curate_split.py"
+
+    rule curate_split:
+        """Put the parts together, in order: the bytes of the split curated whole."""
+        input:
+            venv=local(venv("curate")),
+            parts=expand(
+                "results/curated/shards/{split}-{shard}.jsonl",
+                shard=range(config["curate"]["shards"]),
+                allow_missing=True,
+            ),
+            ledgers=expand(
+                "results/curated/shards/{split}-{shard}.parquet",
+                shard=range(config["curate"]["shards"]),
+                allow_missing=True,
+            ),
+        output:
+            curated="results/curated/law-qa-{split}.jsonl",
+            ledger="results/curated/ledger-{split}.parquet",
+        log:
+            "logs/curate_split/{split}.log",
+        benchmark:
+            "benchmarks/curate_split/{split}.tsv"
+        threads: 1
+        resources:
+            mem_mb=growing(1500),
+            runtime=growing(10),
+        params:
+            code=code("curate", "scripts/join_shards.py"),
+        shell:
+            "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
+            " --input parts {input.parts:q} --input ledgers {input.ledgers:q}"
+            " --output curated {output.curated:q} --output ledger {output.ledger:q}"
+            " --param split {wildcards.split:q}"
+            " -- scripts/join_shards.py"
 
 
 rule collect_ledger:

@@ -27,10 +27,7 @@ rule report:
     params:
         code=code("workflow", "scripts/report.py"),
         # Where and how steps run are no settings of the result: the same bytes come out of any.
-        settings=json.dumps(
-            {key: config[key] for key in config if key not in ("runtime", "store", "signing", "local_steps")},
-            sort_keys=True,
-        ),
+        settings=json.dumps(of_the_result(config), sort_keys=True),
     shell:
         "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
         " --input template {input.template:q} --input ledger {input.ledger:q} --input metrics {input.metrics:q}"

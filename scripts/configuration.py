@@ -55,6 +55,12 @@ def overlay(config: dict[str, Any], changes: dict[str, Any]) -> None:
             config[key] = value
 
 
+def of_the_result(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a checked configuration decides the result, and not merely where and how it is made."""
+    kept = {key: config[key] for key in config if key not in ("runtime", "store", "signing", "local_steps")}
+    return {**kept, "curate": {key: config["curate"][key] for key in config["curate"] if key != "shards"}}
+
+
 def _check_adapters(config: dict[str, Any]) -> None:
     for name, adapter in config["adapters"].items():
         where = f"config: adapters.{name}"

@@ -1,4 +1,4 @@
-"""Curate one split with NeMo Curator: HTML to text, unicode repair and, with --filters on, the filters.
+"""Curate a split with NeMo Curator, or a part of one: HTML to text, unicode repair and, with --filters on, the filters.
 
 Curated records keep every key and the order of the split; the ledger has a row for each record of the split, and for
 a dropped one the first filter that it failed, with the measured value and the bound.
@@ -8,17 +8,17 @@ import argparse
 import itertools
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from empty_split import refuse_empty
 from faults import BadInput, run
 from jsonl import read_jsonl, write_jsonl
 from progress import Progress
 
-# Records per partition: bounds the memory, and is the unit that a cluster would hand out. It changes no output.
-SHARD = 1000
+# Records per partition: bounds the memory. It changes no output.
+PARTITION = 1000
 
 
 def main() -> None:
@@ -26,14 +26,9 @@ def main() -> None:
     arguments = _parse()
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         scratch = Path(folder)
-        shards = _shard(arguments.records, scratch / "in")
-        if not shards:
-            raise BadInput(
-                f"{arguments.records}: the {arguments.split} split holds no record: bring more records or another "
-                "split.seed"
-            )
+        partitions = _partition(_rows(arguments), scratch / "in")
         entries: list[dict[str, Any]] = []
-        write_jsonl(arguments.curated, _kept(_curate(shards, scratch / "out", arguments), entries, arguments.split))
+        write_jsonl(arguments.curated, _kept(_curate(partitions, scratch / "out", arguments), entries, arguments))
     from ledger import write_ledger
 
     write_ledger(arguments.ledger, entries)
@@ -43,6 +38,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=["train", "val", "test"], required=True, help="which split it is")
     parser.add_argument("--records", type=Path, required=True, help="the split, JSON Lines")
+    parser.add_argument("--shard", type=int, default=0, help="with --shards: which part, from 0")
+    parser.add_argument("--shards", type=int, default=1, help="curate one of so many equal parts of the split")
     parser.add_argument("--filters", choices=["on", "off"], required=True, help="off: clean only")
     parser.add_argument("--min-words", type=int, required=True, help="in question and answer; the tutorial's is 50")
     parser.add_argument("--max-words", type=int, required=True, help="in question and answer; the tutorial's is 500")
@@ -59,21 +56,31 @@ def _parse() -> argparse.Namespace:
     return arguments
 
 
-def _shard(records: Path, folder: Path) -> dict[str, int]:
-    """Cut the split into files of `SHARD` records. Returns the number of records of each, by path, in order."""
+def _rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the records of the split, or of the part that is asked for, in order."""
+    if arguments.shards == 1:
+        return read_jsonl(arguments.records)
+    total = sum(1 for _ in read_jsonl(arguments.records))
+    first, end = (total * shard // arguments.shards for shard in (arguments.shard, arguments.shard + 1))
+    return itertools.islice(read_jsonl(arguments.records), first, end)
+
+
+def _partition(rows: Iterator[dict[str, Any]], folder: Path) -> dict[str, int]:
+    """Cut rows into files of `PARTITION` records. Returns the number of records of each, by path, in order."""
     folder.mkdir()
-    rows = read_jsonl(records)
-    shards: dict[str, int] = {}
-    while batch := list(itertools.islice(rows, SHARD)):
-        path = folder / f"{len(shards):06}.jsonl"
-        shards[str(path)] = write_jsonl(path, batch)
-    return shards
+    partitions: dict[str, int] = {}
+    while batch := list(itertools.islice(rows, PARTITION)):
+        path = folder / f"{len(partitions):06}.jsonl"
+        partitions[str(path)] = write_jsonl(path, batch)
+    return partitions
 
 
 def _curate(
-    shards: dict[str, int], folder: Path, arguments: argparse.Namespace
+    partitions: dict[str, int], folder: Path, arguments: argparse.Namespace
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield each record of the split, in order, with clean texts, and its row of the ledger."""
+    """Yield each record, in order, with clean texts, and its row of the ledger."""
+    if not partitions:
+        return
     from nemo_curator.pipeline import Pipeline
 
     import curator_stages
@@ -85,15 +92,15 @@ def _curate(
         min_score=arguments.min_score,
         keep_null=arguments.null_score == "keep",
     )
-    sizes = list(shards.values())
+    sizes = list(partitions.values())
     with Progress(f"curating {arguments.split}", sum(sizes), "record") as bar:
         executor = curator_stages.InProcessExecutor(lambda task: bar.update(sizes[task._metadata["partition_index"]]))
-        stages = curator_stages.pipeline(list(shards), folder, checks)
+        stages = curator_stages.pipeline(list(partitions), folder, checks)
         tasks = Pipeline(name="curate_split", stages=stages).run(executor) or []
     # Another executor may finish partitions in any order, and the writer names its files by a hash of their path.
     tasks.sort(key=lambda task: task._metadata["partition_index"])
     curated = itertools.chain.from_iterable(read_jsonl(path) for task in tasks for path in task.data)
-    for row, found in zip(read_jsonl(arguments.records), curated, strict=True):
+    for row, found in zip(_rows(arguments), curated, strict=True):
         if row["id"] != found["id"]:
             raise RuntimeError(f"NeMo Curator returned record {found['id']} in the place of {row['id']}")
         # Only the texts are Curator's: its tables would turn an integer beside a null into a float.
@@ -113,22 +120,17 @@ def _curate(
 
 
 def _kept(
-    results: Iterator[tuple[dict[str, Any], dict[str, Any]]], entries: list[dict[str, Any]], split: str
+    results: Iterator[tuple[dict[str, Any], dict[str, Any]]],
+    entries: list[dict[str, Any]],
+    arguments: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the records that stay and append each one's row to `entries`. Raises `BadInput` if none stays."""
-    kept = 0
+    """Yield the records that stay, append each one's row to `entries`. Raises `BadInput` if of a split none stays."""
     for row, entry in results:
         entries.append(entry)
         if entry["outcome"] == "kept":
-            kept += 1
             yield row
-    if not kept:
-        reasons = Counter(f"{entry['filter']} of {entry['field']} not in {entry['bound']}" for entry in entries)
-        counted = ", ".join(f"{count} with {reason}" for reason, count in reasons.most_common())
-        raise BadInput(
-            f"the {split} split is empty after curation ({len(entries)} records: {counted}): "
-            "loosen curate.min_words, curate.max_words, curate.min_score or curate.null_score, or bring more records"
-        )
+    if arguments.shards == 1:
+        refuse_empty(arguments.split, entries)
 
 
 if __name__ == "__main__":

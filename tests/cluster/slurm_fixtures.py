@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,9 +43,9 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 ReturnToService=2
 SlurmctldTimeout=10
-SlurmdTimeout=5
+SlurmdTimeout=15
 KillWait=2
-MinJobAge=300
+MinJobAge=3600
 OverTimeLimit=0
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/filetxt
@@ -96,7 +96,11 @@ class Slurm:
 
     def wait_until_idle(self) -> None:
         """Return once every node takes jobs and has none."""
-        wait_until(lambda: self.ask("sinfo", "-h", "-N", "-o", "%N %t") == "n1 idle\nn2 idle\nn3 idle", self.log)
+        self.wait_until(lambda: self.ask("sinfo", "-h", "-N", "-o", "%N %t") == "n1 idle\nn2 idle\nn3 idle")
+
+    def wait_until(self, ready: Callable[[], object]) -> None:
+        """Return once `ready` is true and raises nothing; fail with the daemons' logs after two minutes."""
+        wait_until(ready, self.log, seconds=120)
 
     def ask(self, *command: str) -> str:
         """Return what one of Slurm's commands prints."""
@@ -147,7 +151,7 @@ def _running() -> Iterator[Slurm]:
             link.unlink(missing_ok=True)  # what a killed test run left
             link.symlink_to(started.folder / name)
         started.start("munge")
-        wait_until((started.folder / "munge.socket").exists, started.log)
+        started.wait_until((started.folder / "munge.socket").exists)
         for name in ("slurmctld", *NODES):
             started.start(name)
         started.wait_until_idle()
@@ -168,7 +172,7 @@ def cluster(slurm: Slurm) -> Iterator[Slurm]:
     for name in ("slurmctld", *NODES):
         if name not in slurm.daemons:
             slurm.start(name)
-    wait_until(lambda: slurm.ask("scontrol", "ping").count("is UP"), slurm.log)
+    slurm.wait_until(lambda: slurm.ask("scontrol", "ping").count("is UP"))
     slurm.ask("scancel", "--user=root")
     slurm.wait_until_idle()
 

@@ -20,7 +20,7 @@ def test_the_tiny_chain_in_jobs(cluster, checkout, built):
     ran_in = {str(path.relative_to(lineage)): _job(path) for path in lineage.rglob("*.json")}
     assert len(ran_in) == len(list((built.folder / "results/lineage").rglob("*.json")))
     assert set(ran_in.values()) == set(jobs), "a step that ran in no job, or a job that ran no step"
-    assert ran_in["split_records.json"] == ran_in["curate_split/train.json"] == ran_in["collect_ledger.json"]
+    assert ran_in["curate_split/train.json"] == ran_in["curate_split/val.json"] == ran_in["collect_ledger.json"]
     assert ran_in["tune_adapter/law-titlegen.json"] not in (ran_in["split_records.json"], ran_in["acquire_raw.json"])
 
 

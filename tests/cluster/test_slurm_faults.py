@@ -7,12 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from docker_fixtures import wait_until
 from slurm_fixtures import PROFILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 TARGET = "results/curated/law-qa-val.jsonl"
-LONG_ENOUGH = 150  # seconds after which Snakemake waits for something that will not come
+LONG_ENOUGH = 300  # seconds after which Snakemake waits for something that will not come
 
 
 class OneStep:
@@ -37,7 +36,7 @@ class OneStep:
 
     def stopped_in_mid_step(self, known=()):
         """Return the id of the job, and its runner's, once the step is under way; the runner does not go on."""
-        wait_until(lambda: set(self.runners()) - set(known), self.cluster.log)
+        self.cluster.wait_until(lambda: set(self.runners()) - set(known))
         (runner,) = set(self.runners()) - set(known)
         os.kill(runner, signal.SIGSTOP)
         return max(self.cluster.jobs(), key=int), runner
@@ -100,7 +99,7 @@ def test_a_job_out_of_time(step, cluster, built):
     head = step.start()
     job, _ = step.stopped_in_mid_step()
     cluster.ask("scontrol", "update", f"JobId={job}", "EndTime=now")
-    wait_until(lambda: cluster.jobs()[job]["state"] == "TIMEOUT", cluster.log, seconds=60)
+    cluster.wait_until(lambda: cluster.jobs()[job]["state"] == "TIMEOUT")
     head.kill()  # which would look, too, before long
     assert not (step.checkout.folder / TARGET).exists()
     step.checkout.build(TARGET)
@@ -116,7 +115,7 @@ def test_a_node_that_dies_under_its_job(step, cluster, built):
     assert code == 1 and f"SLURM-job '{job}' failed due to a node failure" in said, said
     step.checkout.build(TARGET)
     os.kill(zombie, signal.SIGCONT)
-    wait_until(lambda: zombie not in step.runners(), cluster.log)
+    cluster.wait_until(lambda: zombie not in step.runners())
     assert undisturbed(step, built)
 
 
@@ -137,10 +136,10 @@ def test_a_head_that_is_killed(step, cluster, built):
     job, runner = step.stopped_in_mid_step()
     first.send_signal(signal.SIGKILL)
     second = step.start()
-    wait_until(lambda: cluster.jobs()[job]["state"] == "CANCELLED", cluster.log)
+    cluster.wait_until(lambda: cluster.jobs()[job]["state"] == "CANCELLED")
     _, runner = step.stopped_in_mid_step(known=[runner])
     os.kill(runner, signal.SIGCONT)
-    wait_until((step.checkout.folder / TARGET).exists, cluster.log)
+    cluster.wait_until((step.checkout.folder / TARGET).exists)
     second.send_signal(signal.SIGKILL)
     step.checkout.build(TARGET)
     assert undisturbed(step, built)

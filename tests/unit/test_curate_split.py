@@ -250,3 +250,37 @@ def test_neither_partitions_nor_a_slurm_array_change_a_byte(tmp_path):
         made.append([path.read_bytes() for path in outputs])
     assert made[0] == made[1]
     assert made[0][0].count(b"\n") > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [2, 5])
+def test_parts_put_together_are_the_whole(curate, run_script, tmp_path, shards):
+    """Also where a part has no record, or none that stays."""
+    rows = [row(0), row(1, question="short"), row(2, answer_score=None, null=None), row(3, question_score=2.5)]
+    curate(rows)
+    whole = {name: (tmp_path / name).read_bytes() for name in ("law-qa-train.jsonl", "train.parquet")}
+    parts, ledgers = ([tmp_path / f"{shard}.{kind}" for shard in range(shards)] for kind in ("jsonl", "parquet"))
+    bounds = {"filters": "on", "min_words": 50, "max_words": 500, "min_score": 0, "null_score": "keep"}
+    for shard in range(shards):
+        made = {"curated": parts[shard], "ledger": ledgers[shard], "shard": shard, "shards": shards}
+        done = run_script("curate", "curate_split", split="train", records=tmp_path / "train.jsonl", **bounds, **made)
+        assert done.returncode == 0, done.stderr
+    assert sum(not part.read_bytes() for part in parts) == (0 if shards == 2 else 2)
+    joined = {"curated": tmp_path / "joined.jsonl", "ledger": tmp_path / "joined.parquet"}
+    done = run_script("curate", "join_shards", split="train", parts=parts, ledgers=ledgers, **joined)
+    assert done.returncode == 0, done.stderr
+    assert [path.read_bytes() for path in joined.values()] == list(whole.values())
+
+
+def test_parts_of_which_nothing_is_left(run_script, tmp_path):
+    from ledger import write_ledger
+
+    dropped = {"record_id": "1", "position": 0, "split": "val", "outcome": "dropped", "filter": "word_count"}
+    write_ledger(tmp_path / "0.parquet", [dropped | {"field": "question", "bound": "50..500"}])
+    (tmp_path / "0.jsonl").touch()
+    joined = {"curated": tmp_path / "joined.jsonl", "ledger": tmp_path / "joined.parquet"}
+    done = run_script(
+        "curate", "join_shards", split="val", parts=tmp_path / "0.jsonl", ledgers=tmp_path / "0.parquet", **joined
+    )
+    assert done.returncode == 2 and "1 with word_count of question not in 50..500" in done.stderr, done.stderr
+    assert not joined["curated"].exists() and not joined["ledger"].exists()
