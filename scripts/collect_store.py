@@ -1,38 +1,42 @@
 """List what in the store no current target needs, with sizes; with --yes, delete it.
 
-A target needs what the last run of each of its steps made. Nothing is deleted while a build uses the store.
+The store is the one that store.path of the configuration in force names. A target needs what the last run of each of
+its steps made. Nothing is deleted while a build uses the store.
 """
 
 import argparse
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from faults import BadInput, run
 from hermetic import attestation
-from planned_steps import planned_steps
+from planned_steps import plan
 
 
 def main() -> None:
     """Find what is reachable, list the rest, delete it if told to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=Path(os.environ.get("STEP_STORE") or ".store"))
     parser.add_argument("--yes", action="store_true", help="delete what is listed")
     parser.add_argument("snakemake", nargs="*", help="after --: options of Snakemake, such as --configfile")
     arguments = parser.parse_args()
-    if not arguments.store.is_dir():
-        print(f"{arguments.store}: no store there")
+    planned = plan(arguments.snakemake)
+    if not planned.settings["STEP_STORE"]:
+        print("no store: store.path is empty")
         return
-    keys = {_key(step) for step in planned_steps(arguments.snakemake)}
-    with open(arguments.store / "in-use", "a") as lock:
+    store = Path(planned.settings["STEP_STORE"])
+    if not store.is_dir():
+        print(f"{store}: no store there")
+        return
+    keys = {_key(step) for step in planned.calls}
+    with open(store / "in-use", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BadInput(f"{arguments.store} is in use by a build: wait until it has ended") from None
+            raise BadInput(f"{store} is in use by a build: wait until it has ended") from None
         total = 0
-        for path in sorted(unreachable(arguments.store, keys)):
+        for path in sorted(unreachable(store, keys)):
             size = path.stat().st_size
             total += size
             print(f"{size / 1e6:10.1f} MB  {path}")

@@ -19,8 +19,11 @@ class SharedStore:
         self.url = url.rstrip("/")
         try:
             self._files, self._root = fsspec.core.url_to_fs(self.url)
-        except (ValueError, ImportError) as error:
-            raise BadInput(f"store.url: {url}: {error}") from None
+        except ValueError as error:
+            raise BadInput(f"store.url: {url}: {error}: give a folder, file://, s3://, gs:// or https://") from None
+        except ImportError as error:  # file, s3, gs and http are in the lock
+            mend = "name the package in containers/workflow/requirements.in, then make lock and make"
+            raise BadInput(f"store.url: {url}: {error}: {mend}") from None
         self._writable = True
 
     def read(self, name: str, target: Path) -> bool:

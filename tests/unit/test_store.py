@@ -131,6 +131,13 @@ def test_a_spoilt_shared_object_is_refused(tmp_path, capfd, spoil):
 def test_an_unknown_url_is_refused():
     with pytest.raises(BadInput, match=r"store\.url: ftpx://a"):
         SharedStore("ftpx://a/b")
+    with pytest.raises(BadInput, match=r"adlfs .*containers/workflow/requirements\.in.*make lock"):
+        SharedStore("abfs://a/b")
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/store", "gs://bucket/store", "https://store.example/a", "folder"])
+def test_what_the_readme_names_needs_no_package_more(url):
+    assert SharedStore(url).url == url
 
 
 @pytest.fixture

@@ -216,6 +216,37 @@ def test_gc_keeps_what_a_target_needs(copy_of_built):
     assert executed(copy_of_built.folder, {}) == set()
 
 
+@pytest.mark.parametrize("options", [["other.yaml"], ["--config", "store={path: elsewhere}"]])
+def test_gc_sweeps_the_store_that_the_configuration_names(copy_of_built, options):
+    """By an overlay or by the command line; what a variable says means nothing."""
+    (copy_of_built.folder / "other.yaml").write_text("store: {path: elsewhere}\n")
+    orphans = [copy_of_built.folder / store / "objects/ab" / f"ab{'0' * 62}" for store in (".store", "elsewhere")]
+    for orphan in orphans:
+        orphan.parent.mkdir(parents=True, exist_ok=True)
+        orphan.touch()
+    command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", "--yes"]
+    done = subprocess.run(
+        [*command, "--", "--configfile", "tests/tiny/config.yaml", *options], cwd=copy_of_built.folder,
+        env={**os.environ, "STEP_STORE": ".store"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"elsewhere/objects/ab/{orphans[1].name}" in done.stdout and ".store" not in done.stdout
+    assert [orphan.exists() for orphan in orphans] == [True, False]
+
+
+def test_gc_says_that_there_is_no_store(copy_of_built):
+    command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", "--", "--config"]
+    for path, said in (("nowhere", "nowhere: no store there"), ("", "no store: store.path is empty")):
+        done = subprocess.run(
+            [*command, f"store={{path: '{path}'}}"],
+            cwd=copy_of_built.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == said
+
+
 def test_an_altered_artifact_is_named(copy_of_built):
     def verify():
         command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/verify_results.py"]
