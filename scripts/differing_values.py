@@ -1,0 +1,178 @@
+"""Where two tables, JSON documents or safetensors files differ, and by how much where it is numbers.
+
+Everything is looked at in memory, as views of bytes, so that a file and a member of an archive are the same to it.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from safetensors_file import DTYPES
+
+AT_ONCE = 2**24  # numbers of a tensor that are compared at once
+WIDTH = 60  # characters of a text that are shown
+IDS = ("id", "record_id")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where two files differ.
+
+    `size` tells how far numbers are apart, as a share of the larger one, of a tensor as a share of its largest number;
+    NaN if one of them is NaN, infinite for all that is not a number.
+    """
+
+    where: str
+    what: str
+    size: float = math.inf
+
+
+def of_tensors(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
+    """Yield a difference per tensor. Raises `ValueError`, `KeyError` or `TypeError` for what is no safetensors file."""
+    before, after = _tensors(here), _tensors(rebuilt)
+    for name in sorted({*before, *after}):
+        if name not in before or name not in after:
+            yield only_in(name, name in before)
+            continue
+        (kind, old), (other, new) = before[name], after[name]
+        if kind != other:
+            yield Difference(name, f"{kind} → {other}")
+        elif old != new:
+            yield _numbers(name, kind, old, new)
+
+
+def _tensors(view: memoryview) -> dict[str, tuple[str, Any]]:
+    """Return tensor → its dtype and shape in words, and its bytes; what the header says besides, under its own name."""
+    begin = 8 + int.from_bytes(view[:8], "little")
+    header = json.loads(bytes(view[8:begin]))
+    metadata = header.pop("__metadata__", None)
+    found: dict[str, tuple[str, Any]] = {"__metadata__": (json.dumps(metadata, sort_keys=True), None)}
+    for name, entry in header.items():
+        first, last = entry["data_offsets"]
+        found[name] = (f"{entry['dtype']} {entry['shape']}", view[begin + first : begin + last])
+    return found
+
+
+def _numbers(name: str, kind: str, before: memoryview, after: memoryview) -> Difference:
+    dtype, shape = kind.split(" ", 1)
+    if dtype not in DTYPES:
+        return Difference(name, f"bytes of {dtype} differ")
+    old, new = (np.frombuffer(view, DTYPES[dtype]) for view in (before, after))
+    count, apart, largest, first = 0, 0.0, 0.0, -1
+    bits = f"u{old.itemsize}"
+    for begin in range(0, old.size, AT_ONCE):
+        some, others = (numbers[begin : begin + AT_ONCE] for numbers in (old, new))
+        left, right, differ = _floats(some, dtype), _floats(others, dtype), some.view(bits) != others.view(bits)
+        largest = max(largest, float(np.nanmax(np.abs(left), initial=0)))
+        if differ.any():
+            first = first if count else begin + int(differ.argmax())
+            count += int(differ.sum())
+            apart = float(np.maximum(apart, np.abs(left[differ] - right[differ]).max()))  # a NaN stays
+    place = list(map(int, np.unravel_index(first, json.loads(shape) or [1])))
+    values = " → ".join(f"{_floats(numbers[first : first + 1], dtype)[0]:.6g}" for numbers in (old, new))
+    share = apart / largest if largest else math.inf
+    what = f"{count:,} of {old.size:,} numbers, by up to {apart:.3g} ({share:.2g} of its largest number)"
+    return Difference(name, f"{what}, first at {place}: {values}", share)
+
+
+def _floats(numbers: np.ndarray, dtype: str) -> np.ndarray:
+    """Return float32; bfloat16 is its upper half."""
+    return (numbers.astype("<u4") << 16).view("<f4") if dtype == "BF16" else numbers.astype(np.float32)
+
+
+def of_json(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
+    """Yield a difference per value of a JSON document. Raises `ValueError` for what is none."""
+    yield from of_values(json.loads(bytes(here)), json.loads(bytes(rebuilt)))
+
+
+def of_values(before: Any, after: Any, where: str = "") -> Iterator[Difference]:
+    """Yield a difference per value, named by its path (`adapters[0].digest`)."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            path = f"{where}.{key}" if where else key
+            if key in before and key in after:
+                yield from of_values(before[key], after[key], path)
+            else:
+                yield only_in(path, key in before)
+    elif isinstance(before, list) and isinstance(after, list):
+        for index in range(max(len(before), len(after))):
+            if index < min(len(before), len(after)):
+                yield from of_values(before[index], after[index], f"{where}[{index}]")
+            else:
+                yield only_in(f"{where}[{index}]", index < len(before))
+    elif json.dumps(before, default=str) != json.dumps(after, default=str):
+        yield Difference(where or "its value", in_words(before, after), _share(before, after))
+
+
+def _share(before: Any, after: Any) -> float:
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (before, after)):
+        return math.inf
+    return abs(before - after) / (max(abs(before), abs(after)) or 1)
+
+
+def of_records(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
+    """Yield a difference per field of a JSON Lines file, by record. Raises `ValueError` for what is none."""
+    yield from _rows(*([json.loads(line) for line in bytes(view).splitlines()] for view in (here, rebuilt)))
+
+
+def of_parquet(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
+    """Yield a difference per cell of a Parquet table, by record. Raises `pyarrow.ArrowInvalid` for what is none."""
+    before, after = (pq.read_table(pa.BufferReader(view)) for view in (here, rebuilt))
+    if before.schema != after.schema:
+        yield from of_values(*({field.name: str(field.type) for field in table.schema} for table in (before, after)))
+    yield from _rows(before.to_pylist(), after.to_pylist())
+
+
+def _rows(here: Sequence[Any], rebuilt: Sequence[Any]) -> Iterator[Difference]:
+    key = next((key for key in IDS if _unique(here, key) and _unique(rebuilt, key)), None)
+    before, after = (
+        {f"record {row[key]}" if key else f"row {number}": row for number, row in enumerate(rows, 1)}
+        for rows in (here, rebuilt)
+    )
+    for label in dict.fromkeys([*before, *after]):
+        if label in before and label in after:
+            for found in of_values(before[label], after[label]):
+                yield Difference(f"{label}, {found.where}", found.what, found.size)
+        else:
+            yield only_in(label, label in before)
+    yield from of_order("records", before, after)
+
+
+def _unique(rows: Sequence[Any], key: str) -> bool:
+    return all(isinstance(row, dict) and key in row for row in rows) and len({row[key] for row in rows}) == len(rows)
+
+
+def of_order(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield where the same names stand in another order."""
+    old, new = list(before), list(after)
+    if old != new and {*old} == {*new}:
+        first = shared(old, new)
+        yield Difference(f"order of {what}", f"number {first + 1} is {old[first]} → {new[first]}")
+
+
+def shared(before: Sequence[Any], after: Sequence[Any]) -> int:
+    """Return how many items two sequences have in common at their beginning."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))
+
+
+def only_in(where: str, here: bool) -> Difference:
+    """Return the difference that something is in one file alone."""
+    return Difference(where, "only here, not in what was rebuilt" if here else "only in what was rebuilt")
+
+
+def in_words(before: Any, after: Any) -> str:
+    """Return two values side by side, long texts around the place where they part."""
+    old, new = (value if isinstance(value, str) else json.dumps(value, default=str) for value in (before, after))
+    part = shared(old, new)
+    begin = max(0, part - WIDTH // 2)
+    return " → ".join(
+        ("…" if begin else "") + repr(text[begin : begin + WIDTH])[1:-1] + ("…" if len(text) > begin + WIDTH else "")
+        for text in (old, new)
+    )
