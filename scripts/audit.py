@@ -6,6 +6,7 @@ audit.py key                                                          the key th
 audit.py show results/loras/law-titlegen/adapter_model.safetensors    the tree from it back to the raw data
 audit.py records law-titlegen                                         which raw records it learned from
 audit.py why 1003                                                     what became of a raw record
+audit.py rebuild tune_adapter                                         whether its steps make the same bytes again
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 from audit_key import own_key
+from audit_rebuild import rebuild
 from audit_records import records, why
 from audit_show import dot, drawn, mermaid, tree
 from audit_verify import report
@@ -43,7 +45,12 @@ def main() -> None:
     verified.add_argument("--certificate", type=Path, action="append", default=[], help="a root of the signer's")
     verified.add_argument("--json", action="store_true", help="one JSON object per finding")
     verbs.add_parser("key", help="the key that signs attestations and adapters")
-    options = parser.parse_args()
+    again = verbs.add_parser("rebuild", help="make it again and compare; options of Snakemake after --")
+    again.add_argument("steps", nargs="*", help="as in logs/STEP.log, or a rule's name for all its steps; default: all")
+    again.add_argument("--keep", type=Path, metavar="FOLDER", help="leave rebuilt files that differ there")
+    again.add_argument("--diffoscope", action="store_true", help="let diffoscope explain files of other kinds")
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options = parser.parse_args(sys.argv[1:end])
     if options.verb == "verify":
         sys.exit(0 if report(options.path or options.results, options.key, options.certificate, options.json) else 1)
     elif options.verb == "key":
@@ -53,6 +60,8 @@ def main() -> None:
     elif options.verb == "records":
         for row in records(options.results, options.adapter):
             print(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
+    elif options.verb == "rebuild":
+        sys.exit(not rebuild(options.steps, sys.argv[end + 1 :], options.keep, options.diffoscope))
     else:
         node = tree(read_lineage(options.results), Path(options.artifact).as_posix())
         if options.form == "json":

@@ -74,7 +74,7 @@ def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _check_entry(key: str, name: str, entries: dict[str, Any]) -> None:
     if entries and name not in entries:
-        raise BadInput(f"config: {key}: data.lock.yaml has no {name!r}{_did_you_mean(name, entries)}")
+        raise BadInput(f"config: {key}: data.lock.yaml has no {name!r}{did_you_mean(name, entries)}")
 
 
 def _explain(error: ValidationError) -> str:
@@ -83,18 +83,19 @@ def _explain(error: ValidationError) -> str:
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         unknown = next(key for key in error.instance if key not in known)
-        return f"{prefix}unknown key {unknown!r}{_did_you_mean(str(unknown), known)}"
+        return f"{prefix}unknown key {unknown!r}{did_you_mean(str(unknown), known)}"
     if error.validator == "type":
         return f"{prefix}expected {error.validator_value}, found {error.instance!r}"
     if error.validator == "enum":
         choices = ", ".join(map(str, error.validator_value))
         return (
-            f"{prefix}{error.instance!r} is none of: {choices}{_did_you_mean(str(error.instance), choices.split(', '))}"
+            f"{prefix}{error.instance!r} is none of: {choices}{did_you_mean(str(error.instance), choices.split(', '))}"
         )
     return f"{prefix}{error.message}"
 
 
-def _did_you_mean(word: str, known: Any) -> str:
+def did_you_mean(word: str, known: Any) -> str:
+    """Return the end of a complaint about an unknown word: the closest that is known, or all that are."""
     close = difflib.get_close_matches(word, list(map(str, known)), n=1)
     return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(map(str, known))})"
 

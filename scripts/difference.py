@@ -4,7 +4,6 @@ Which it is the ending of a file's name tells. What cannot be read as that, or d
 is compared as text or as bytes.
 """
 
-import io
 import mmap
 import struct
 import tarfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from differing_tensors import of_tensors
 from differing_values import (
     Difference,
     in_words,
@@ -21,11 +21,11 @@ from differing_values import (
     of_order,
     of_parquet,
     of_records,
-    of_tensors,
     of_values,
     only_in,
     shared,
 )
+from view_file import ViewFile
 
 CHUNK = 2**20
 Members = dict[str, tuple[dict[str, str], Callable[[], memoryview]]]  # name → what is said of it, its content
@@ -64,7 +64,7 @@ def _of_tar(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
 
 
 def _tar(view: memoryview) -> Members:
-    with tarfile.open(fileobj=_File(view), mode="r:") as archive:
+    with tarfile.open(fileobj=ViewFile(view), mode="r:") as archive:
         return {
             entry.name: (
                 {"mode": oct(entry.mode), "time": str(entry.mtime), "owner": f"{entry.uid}:{entry.gid}",
@@ -76,7 +76,7 @@ def _tar(view: memoryview) -> Members:
 
 
 def _of_zip(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
-    with zipfile.ZipFile(_File(here)) as before, zipfile.ZipFile(_File(rebuilt)) as after:
+    with zipfile.ZipFile(ViewFile(here)) as before, zipfile.ZipFile(ViewFile(rebuilt)) as after:
         yield from _of_members(_zip(before), _zip(after))
 
 
@@ -130,36 +130,6 @@ def _first_byte(here: memoryview, rebuilt: memoryview) -> int | None:
         if old != new:
             return begin + shared(old, new)
     return both if len(here) != len(rebuilt) else None
-
-
-class _File(io.RawIOBase):
-    """A view of bytes as a file, for what reads files, without a copy."""
-
-    def __init__(self, view: memoryview) -> None:
-        super().__init__()
-        self._view, self._position = view, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        some = self._view[self._position : self._position + len(buffer)]
-        buffer[: len(some)] = some
-        self._position += len(some)
-        return len(some)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._view)}[whence]
-        if start + offset < 0:
-            raise ValueError("a place before the beginning")
-        self._position = start + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
 
 
 KINDS = {

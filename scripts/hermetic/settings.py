@@ -15,6 +15,7 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
     STEP_KEY        the private key that signs attestations; empty: unsigned
     STEP_CERTIFICATES   its certificate and those that lead to a root, separated as PATH is; empty: none
     STEP_TRUSTED    public keys of other builders, separated as PATH is
+    STEP_TOLERANCE  how far numbers may differ that a step made on GPUs; for `audit rebuild`, no runner asks
     """
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -24,4 +25,5 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
         "STEP_KEY": config["signing"]["key"],
         "STEP_CERTIFICATES": os.pathsep.join(config["signing"]["certificates"]),
         "STEP_TRUSTED": os.pathsep.join(config["signing"]["trusted"]),
+        "STEP_TOLERANCE": str(config["tolerance"]),
     }

@@ -1,0 +1,131 @@
+"""Make again what a build made, each step by itself, from the inputs that lie here; compare it byte by byte.
+
+The step runner runs each step without a store in a checkout of its own, below results/.attempts, which has links to the
+step's declared inputs, a copy of the scripts, and nothing else. So a difference is that step's own, not one that it was
+handed.
+"""
+
+import filecmp
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from child_group import ended_by_signals
+from configuration import did_you_mean
+from faults import BadInput
+from hermetic import attestation
+from hermetic.action import Action
+from hermetic.attempt import attempt
+from hermetic.execution import Ran, child
+from hermetic.terminal import StatusLine
+from planned_steps import plan
+from rebuild_causes import cause, devices, explanation
+from step import action_of, parse
+
+NO_STORE = dict.fromkeys(("STEP_STORE", "STEP_STORE_URL", "STEP_KEY", "STEP_TRUSTED"), "")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one step: same, within tolerance, differs or could not run; and why."""
+
+    outcome: str
+    reasons: list[str]
+
+
+def rebuild(wanted: Sequence[str], snakemake: Sequence[str], keep: Path | None, diffoscope: bool) -> bool:
+    """Rebuild the steps named (a rule's name stands for all its steps; none: all), and say what came of each.
+
+    `snakemake` are options that name targets and configuration. Rebuilt files that differ are left under `keep`. Return
+    whether all is the same. Raises `BadInput` for a step that is not among those of the targets.
+    """
+    if keep and keep.exists() and any(keep.iterdir()):
+        raise BadInput(f"--keep {keep}: not empty: name a new folder")
+    if diffoscope and not shutil.which("diffoscope"):
+        raise BadInput("--diffoscope: no such command on this machine: apt-get install diffoscope")
+    planned = plan(snakemake)
+    steps = _chosen(list(planned.calls), wanted)
+    tolerance = float(planned.settings["STEP_TOLERANCE"])
+    status, verdicts = StatusLine(), {}
+    with ended_by_signals(), attempt("rebuild") as place:
+        for number, step in enumerate(steps, 1):
+            status.show(f"  {number} of {len(steps)}: {step} …")
+            began = time.monotonic()
+            root = place.scratch / step.replace("/", ".")
+            verdicts[step] = _judge(step, planned.calls[step], planned.settings, root, tolerance, keep, diffoscope)
+            shutil.rmtree(root)
+            status.finish()
+            print(f"{verdicts[step].outcome:<18}{time.monotonic() - began:8.1f} s  {step}", flush=True)
+    for step, verdict in verdicts.items():
+        if verdict.reasons:
+            print(f"\n{step} {verdict.outcome}:")
+            print("\n".join(f"  {reason}" for reason in verdict.reasons))
+    return all(verdict.outcome in ("same", "within tolerance") for verdict in verdicts.values())
+
+
+def _chosen(steps: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    names = {name: [step for step in steps if f"{step}/".startswith(f"{name}/")]
+             for name in dict.fromkeys([*(step.split("/")[0] for step in steps), *steps])}  # fmt: skip
+    if unknown := [name for name in wanted if name not in names]:
+        raise BadInput(f"no step of these targets is named {unknown[0]!r}{did_you_mean(unknown[0], names)}")
+    chosen = {step for name in wanted or names for step in names[name]}
+    return [step for step in steps if step in chosen]
+
+
+def _judge(
+    step: str, call: list[str], settings: dict[str, str], root: Path, tolerance: float, keep: Path | None, scope: bool
+) -> Verdict:
+    """Run one step again and compare what it makes with what lies here."""
+    action = action_of(parse(call))
+    outputs = [path for paths in action.outputs.values() for path in paths]
+    inputs = [path for paths in action.inputs.values() for path in paths]
+    if absent := [path for path in [*inputs, *outputs] if not path.is_file()]:
+        return Verdict("could not run", [f"{absent[0]} is not there: make"])
+    checkout = prepare(action, root)
+    if failure := _run(call, settings, checkout):
+        return Verdict("could not run", [failure])
+    differ = [path for path in outputs if not filecmp.cmp(path, checkout / path, shallow=False)]
+    if not differ:
+        return Verdict("same", [])
+    last = attestation.read(step)
+    allowed = tolerance if devices(last) else 0.0
+    reasons, within = [], True
+    for path in differ:
+        said, apart = explanation(path, checkout / path, scope)
+        reasons += [*said, *cause(path, checkout / path, action, last)]
+        within = within and bool(allowed) and apart <= allowed
+        if keep:
+            (keep / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(checkout / path, keep / path)
+    return Verdict("within tolerance" if within else "differs", reasons)
+
+
+def prepare(action: Action, root: Path) -> Path:
+    """Make a checkout for one step below `root`, deep enough that an input above it (`../data.json`) is in `root`."""
+    inputs = [Path(os.path.normpath(path)) for paths in action.inputs.values() for path in paths]
+    above = max((path.parts.count("..") for path in inputs), default=0)
+    checkout = root.joinpath(*["above"] * above, "checkout")
+    checkout.mkdir(parents=True)
+    shutil.copytree("scripts", checkout / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("containers", ".venvs"):
+        (checkout / name).symlink_to(Path(name).absolute())
+    for path in inputs:
+        place = Path(os.path.normpath(checkout / path))
+        if not place.exists():  # one of scripts/ is, and a path from the root of the file system
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(path.absolute())
+    return checkout
+
+
+def _run(call: list[str], settings: dict[str, str], checkout: Path) -> str | None:
+    """Call the step runner there; return why it failed, or None."""
+    command = ["env", "--chdir", str(checkout), sys.executable, "scripts/step.py", *call]
+    with child(command, {**os.environ, **settings, **NO_STORE}, Ran("host", "none")) as runner:
+        said = b"".join(runner.lines).decode(errors="replace").strip().splitlines()
+        code = runner.wait()
+    errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    return (errors or said or [f"the step runner ended with exit code {code}"])[-1] if code else None

@@ -1,0 +1,48 @@
+"""Why a file that was made again is not the one that lies here: where they differ, and what is known of the reason."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from difference import KINDS, file_differences
+from hermetic.action import Action
+from hermetic.changes import changes
+from hermetic.digests import file_digest
+
+SHOWN = 5  # differences of a file
+SHOWN_OF_DIFFOSCOPE = 60  # lines
+
+
+def devices(last: dict[str, Any] | None) -> int:
+    """Return how many GPUs a step had, as its attestation says."""
+    return last["predicate"]["buildDefinition"]["internalParameters"]["devices"] if last else 0
+
+
+def explanation(here: Path, rebuilt: Path, diffoscope: bool) -> tuple[list[str], float]:
+    """Return where two files differ, in lines, and how far their numbers are apart at most (infinite: more than that).
+
+    With `diffoscope`, that command explains what is not of a kind that this project writes.
+    """
+    found = file_differences(here, rebuilt)
+    lines = [f"{here}: {len(found):,} difference{'s' if len(found) > 1 else ''}"]
+    lines += [f"    {one.where}: {one.what}" for one in found[:SHOWN]]
+    lines += [f"    … and {len(found) - SHOWN:,} more"] if len(found) > SHOWN else []
+    if diffoscope and here.suffix not in KINDS:
+        command = ["diffoscope", "--text", "-", "--text-color", "never", str(here), str(rebuilt)]
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+        lines += [f"    {line}" for line in said[:SHOWN_OF_DIFFOSCOPE]]
+    return lines, max((one.size for one in found), key=lambda size: (size != size, size))  # a NaN is the greatest
+
+
+def cause(here: Path, rebuilt: Path, action: Action, last: dict[str, Any] | None) -> list[str]:
+    """Return in lines whether the file here was altered, something it is made of has changed, or neither."""
+    if not last:
+        return ["    no attestation says what it was made from"]
+    made = {item["name"]: item["digest"]["sha256"] for item in last["subject"]}.get(here.as_posix())
+    if made != file_digest(here) and made == file_digest(rebuilt):
+        return ["    it was altered here: what was rebuilt is what its step left"]
+    altered = ["    it was altered here, or its attestation was"] if made != file_digest(here) else []
+    changed = [f"    since it was made, {change}" for change in changes(action.with_digests(), last)]
+    return altered + (
+        changed or ["    nothing that it is made of has changed: its step does not make the same bytes twice"]
+    )
