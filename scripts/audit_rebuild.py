@@ -26,7 +26,13 @@ from planned_steps import plan
 from rebuild_causes import cause, devices, explanation
 from step import action_of, parse
 
-NO_STORE = dict.fromkeys(("STEP_STORE", "STEP_STORE_URL", "STEP_KEY", "STEP_TRUSTED"), "")
+UNSET = (
+    "STEP_STORE",
+    "STEP_STORE_URL",
+    "STEP_KEY",
+    "STEP_CERTIFICATES",
+    "STEP_TRUSTED",
+)  # nothing kept, nothing signed
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,11 @@ def prepare(action: Action, root: Path) -> Path:
 
 def _run(call: list[str], settings: dict[str, str], checkout: Path) -> str | None:
     """Call the step runner there; return why it failed, or None."""
+    if "--bundle" in call:  # of attestations that only the whole build has
+        at = call.index("--bundle")
+        call = call[:at] + call[at + 2 :]
     command = ["env", "--chdir", str(checkout), sys.executable, "scripts/step.py", *call]
-    with child(command, {**os.environ, **settings, **NO_STORE}, Ran("host", "none")) as runner:
+    with child(command, {**os.environ, **settings, **dict.fromkeys(UNSET, "")}, Ran("host", "none")) as runner:
         said = b"".join(runner.lines).decode(errors="replace").strip().splitlines()
         code = runner.wait()
     errors = [line.removeprefix("error: ").split(" (log: ")[0] for line in said if line.startswith("error: ")]
