@@ -17,13 +17,12 @@ from pathlib import Path
 from child_group import ended_by_signals
 from configuration import did_you_mean
 from faults import BadInput
-from hermetic import attestation
 from hermetic.action import Action
 from hermetic.attempt import attempt
 from hermetic.execution import Ran, child
 from hermetic.terminal import StatusLine
 from planned_steps import plan
-from rebuild_causes import cause, devices, explanation
+from rebuild_causes import attested, cause, explanation
 from step import action_of, parse
 
 UNSET = (
@@ -54,6 +53,8 @@ def rebuild(wanted: Sequence[str], snakemake: Sequence[str], keep: Path | None, 
     if diffoscope and not shutil.which("diffoscope"):
         raise BadInput("--diffoscope: no such command on this machine: apt-get install diffoscope")
     planned = plan(snakemake)
+    if not planned.calls:
+        raise BadInput("these targets have no steps: name files of results/, or none for all")
     steps = _chosen(list(planned.calls), wanted)
     judge = _Judge(planned.settings, keep, diffoscope)
     status, verdicts = StatusLine(), {}
@@ -103,8 +104,8 @@ class _Judge:
         differ = {path: checkout / path for path in outputs if not cmp(path, checkout / path, shallow=False)}
         if not differ:
             return Verdict("same")
-        last = attestation.read(step)
-        allowed = float(self.settings["STEP_TOLERANCE"]) if devices(last) else 0.0
+        last = attested(step)
+        allowed = float(self.settings["STEP_TOLERANCE"]) if last and last.devices else 0.0
         reasons, within = [], allowed > 0
         for path, rebuilt in differ.items():
             lines, apart = explanation(path, rebuilt, self.diffoscope)
