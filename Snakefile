@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from base_model import base_model
 from begin_build import begin
-from configuration import check, of_the_result
+from configuration import check
 from faults import BadInput
 from growing import growing
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker

@@ -2,6 +2,8 @@
 
 import json
 
+from configuration import of_the_result
+
 
 rule report:
     """Write the report, a single file that needs no network."""

@@ -5,28 +5,33 @@ step's declared inputs, a copy of the scripts, and nothing else. So a difference
 handed.
 """
 
-import filecmp
 import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from filecmp import cmp
 from pathlib import Path
 
 from child_group import ended_by_signals
 from configuration import did_you_mean
 from faults import BadInput
-from hermetic import attestation
 from hermetic.action import Action
 from hermetic.attempt import attempt
 from hermetic.execution import Ran, child
 from hermetic.terminal import StatusLine
 from planned_steps import plan
-from rebuild_causes import cause, devices, explanation
+from rebuild_causes import attested, cause, explanation
 from step import action_of, parse
 
-NO_STORE = dict.fromkeys(("STEP_STORE", "STEP_STORE_URL", "STEP_KEY", "STEP_TRUSTED"), "")
+UNSET = (
+    "STEP_STORE",
+    "STEP_STORE_URL",
+    "STEP_KEY",
+    "STEP_CERTIFICATES",
+    "STEP_TRUSTED",
+)  # nothing kept, nothing signed
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Verdict:
     """What came of one step: same, within tolerance, differs or could not run; and why."""
 
     outcome: str
-    reasons: list[str]
+    reasons: list[str] = field(default_factory=list)
 
 
 def rebuild(wanted: Sequence[str], snakemake: Sequence[str], keep: Path | None, diffoscope: bool) -> bool:
@@ -48,16 +53,18 @@ def rebuild(wanted: Sequence[str], snakemake: Sequence[str], keep: Path | None, 
     if diffoscope and not shutil.which("diffoscope"):
         raise BadInput("--diffoscope: no such command on this machine: apt-get install diffoscope")
     planned = plan(snakemake)
+    if not planned.calls:
+        raise BadInput("these targets have no steps: name files of results/, or none for all")
     steps = _chosen(list(planned.calls), wanted)
-    tolerance = float(planned.settings["STEP_TOLERANCE"])
+    judge = _Judge(planned.settings, keep, diffoscope)
     status, verdicts = StatusLine(), {}
     with ended_by_signals(), attempt("rebuild") as place:
         for number, step in enumerate(steps, 1):
             status.show(f"  {number} of {len(steps)}: {step} …")
             began = time.monotonic()
             root = place.scratch / step.replace("/", ".")
-            verdicts[step] = _judge(step, planned.calls[step], planned.settings, root, tolerance, keep, diffoscope)
-            shutil.rmtree(root)
+            verdicts[step] = judge.verdict(step, planned.calls[step], root)
+            shutil.rmtree(root, ignore_errors=True)
             status.finish()
             print(f"{verdicts[step].outcome:<18}{time.monotonic() - began:8.1f} s  {step}", flush=True)
     for step, verdict in verdicts.items():
@@ -76,32 +83,38 @@ def _chosen(steps: Sequence[str], wanted: Sequence[str]) -> list[str]:
     return [step for step in steps if step in chosen]
 
 
-def _judge(
-    step: str, call: list[str], settings: dict[str, str], root: Path, tolerance: float, keep: Path | None, scope: bool
-) -> Verdict:
-    """Run one step again and compare what it makes with what lies here."""
-    action = action_of(parse(call))
-    outputs = [path for paths in action.outputs.values() for path in paths]
-    inputs = [path for paths in action.inputs.values() for path in paths]
-    if absent := [path for path in [*inputs, *outputs] if not path.is_file()]:
-        return Verdict("could not run", [f"{absent[0]} is not there: make"])
-    checkout = prepare(action, root)
-    if failure := _run(call, settings, checkout):
-        return Verdict("could not run", [failure])
-    differ = [path for path in outputs if not filecmp.cmp(path, checkout / path, shallow=False)]
-    if not differ:
-        return Verdict("same", [])
-    last = attestation.read(step)
-    allowed = tolerance if devices(last) else 0.0
-    reasons, within = [], True
-    for path in differ:
-        said, apart = explanation(path, checkout / path, scope)
-        reasons += [*said, *cause(path, checkout / path, action, last)]
-        within = within and bool(allowed) and apart <= allowed
-        if keep:
-            (keep / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(checkout / path, keep / path)
-    return Verdict("within tolerance" if within else "differs", reasons)
+@dataclass(frozen=True)
+class _Judge:
+    """Runs steps again with these variables; `keep` and `diffoscope` as `rebuild` takes them."""
+
+    settings: dict[str, str]
+    keep: Path | None
+    diffoscope: bool
+
+    def verdict(self, step: str, call: list[str], root: Path) -> Verdict:
+        """Run one step again, below `root`, and compare what it makes with what lies here."""
+        action = action_of(parse(call))
+        inputs, outputs = ([path for paths in files.values() for path in paths]
+                           for files in (action.inputs, action.outputs))  # fmt: skip
+        if absent := [path for path in [*inputs, *outputs] if not path.is_file()]:
+            return Verdict("could not run", [f"{absent[0]} is not there: make"])
+        checkout = prepare(action, root)
+        if failure := _run(call, self.settings, checkout):
+            return Verdict("could not run", [failure])
+        differ = {path: checkout / path for path in outputs if not cmp(path, checkout / path, shallow=False)}
+        if not differ:
+            return Verdict("same")
+        last = attested(step)
+        allowed = float(self.settings["STEP_TOLERANCE"]) if last and last.devices else 0.0
+        reasons, within = [], allowed > 0
+        for path, rebuilt in differ.items():
+            lines, apart = explanation(path, rebuilt, self.diffoscope)
+            reasons += [*lines, *cause(path, rebuilt, action, last)]
+            within = within and apart <= allowed  # never for a NaN
+            if self.keep:
+                (self.keep / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(rebuilt, self.keep / path)
+        return Verdict("within tolerance" if within else "differs", reasons)
 
 
 def prepare(action: Action, root: Path) -> Path:
@@ -123,9 +136,12 @@ def prepare(action: Action, root: Path) -> Path:
 
 def _run(call: list[str], settings: dict[str, str], checkout: Path) -> str | None:
     """Call the step runner there; return why it failed, or None."""
+    if "--bundle" in call:  # of attestations that only the whole build has
+        at = call.index("--bundle")
+        call = call[:at] + call[at + 2 :]
     command = ["env", "--chdir", str(checkout), sys.executable, "scripts/step.py", *call]
-    with child(command, {**os.environ, **settings, **NO_STORE}, Ran("host", "none")) as runner:
+    with child(command, {**os.environ, **settings, **dict.fromkeys(UNSET, "")}, Ran("host", "none")) as runner:
         said = b"".join(runner.lines).decode(errors="replace").strip().splitlines()
         code = runner.wait()
-    errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    errors = [line.removeprefix("error: ").split(" (log: ")[0] for line in said if line.startswith("error: ")]
     return (errors or said or [f"the step runner ended with exit code {code}"])[-1] if code else None

@@ -1,10 +1,12 @@
 """Why a file that was made again is not the one that lies here: where they differ, and what is known of the reason."""
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from difference import KINDS, file_differences
+from hermetic import attestation
 from hermetic.action import Action
 from hermetic.changes import changes
 from hermetic.digests import file_digest
@@ -13,9 +15,23 @@ SHOWN = 5  # differences of a file
 SHOWN_OF_DIFFOSCOPE = 60  # lines
 
 
-def devices(last: dict[str, Any] | None) -> int:
-    """Return how many GPUs a step had, as its attestation says."""
-    return last["predicate"]["buildDefinition"]["internalParameters"]["devices"] if last else 0
+@dataclass(frozen=True)
+class Attested:
+    """What the attestation of a step's last run says: the statement, its outputs' sha256 by path, its GPUs."""
+
+    statement: dict[str, Any]
+    made: dict[str, str]
+    devices: int
+
+
+def attested(step: str) -> Attested | None:
+    """Return what is attested of a step; None where nothing is, or nothing that can be read."""
+    try:
+        statement = attestation.read(step) or {}
+        made = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
+        return Attested(statement, made, statement["predicate"]["buildDefinition"]["internalParameters"]["devices"])
+    except (KeyError, TypeError):
+        return None
 
 
 def explanation(here: Path, rebuilt: Path, diffoscope: bool) -> tuple[list[str], float]:
@@ -34,15 +50,14 @@ def explanation(here: Path, rebuilt: Path, diffoscope: bool) -> tuple[list[str],
     return lines, max((one.size for one in found), key=lambda size: (size != size, size))  # a NaN is the greatest
 
 
-def cause(here: Path, rebuilt: Path, action: Action, last: dict[str, Any] | None) -> list[str]:
+def cause(here: Path, rebuilt: Path, action: Action, last: Attested | None) -> list[str]:
     """Return in lines whether the file here was altered, something it is made of has changed, or neither."""
     if not last:
-        return ["    no attestation says what it was made from"]
-    made = {item["name"]: item["digest"]["sha256"] for item in last["subject"]}.get(here.as_posix())
+        return ["    no attestation that can be read says what it was made from"]
+    made = last.made.get(here.as_posix())
     if made != file_digest(here) and made == file_digest(rebuilt):
         return ["    it was altered here: what was rebuilt is what its step left"]
     altered = ["    it was altered here, or its attestation was"] if made != file_digest(here) else []
-    changed = [f"    since it was made, {change}" for change in changes(action.with_digests(), last)]
-    return altered + (
-        changed or ["    nothing that it is made of has changed: its step does not make the same bytes twice"]
-    )
+    changed = [f"    since it was made, {change}" for change in changes(action.with_digests(), last.statement)]
+    nothing = ["    nothing that it is made of has changed: its step does not make the same bytes twice"]
+    return altered + (changed or nothing)
