@@ -39,8 +39,7 @@ onstart:
     begin(config, RUNTIME, NIM)
 
 
-# Steps choose their own container by digest (containers/); this is what --lint and reports show.
-container: "docker://localhost/adapter-build"
+container: "docker://localhost/adapter-build"  # for --lint and reports: steps choose their own by digest
 
 
 wildcard_constraints:
