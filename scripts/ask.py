@@ -41,8 +41,9 @@ def main() -> None:
     prompts = {name: prompt(Path(config["adapters"][name]["prompt"]), text) for name in names}
     for name in names:
         for model in (base, name):
-            print(f"{model:<{width}}", end="", flush=True)
-            for piece in answer(client, url, model, prompts[name], options.max_tokens):
+            pieces = answer(client, url, model, prompts[name], options.max_tokens)
+            print(f"{model:<{width}}{next(pieces, '')}", end="", flush=True)
+            for piece in pieces:
                 print(piece, end="", flush=True)
             print(flush=True)
 

@@ -51,7 +51,7 @@ def check(project, engine, images):  # noqa: F811
         ]  # fmt: skip
 
     def run(key=KEY, **changes):
-        environment = {**engine.environment, "NGC_API_KEY": key}
+        environment = {**engine.environment, "NGC_API_KEY": key, "STEP_PROGRESS": "1"}
         return subprocess.run(
             command(**changes), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
@@ -102,7 +102,10 @@ def test_sentinel(check, version):
     ],
 )
 def test_a_nim_that_fails(check, fault, parts):
-    refused(check, check(image=check.image(fault), timeout=3 if fault == "slow" else 60), *parts)
+    done = check(image=check.image(fault), timeout=3 if fault == "slow" else 60)
+    refused(check, done, *parts)
+    if fault == "slow":  # what stands beside the seconds while it is waited for
+        assert '"log": "NIM with key <NGC_API_KEY>"' in done.stderr
 
 
 def test_no_key(check):
