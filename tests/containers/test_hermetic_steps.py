@@ -15,8 +15,6 @@ from hermetic.envelope import unseal
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 START = """
 import argparse, pathlib, os
-
-from hermetic.envelope import unseal
 parser = argparse.ArgumentParser()
 for name in ("source", "more", "copy", "other"):
     parser.add_argument(f"--{name}")
