@@ -86,6 +86,7 @@ bench: environment
 	@$(RUN)/python bench/verify_rate.py
 	@KILLS=200 $(RUN)/python -m pytest -q tests/workflow/test_content_decides.py -k random_moment
 	@$(RUN)/python bench/step_overhead.py
+	@$(RUN)/python bench/sweep.py
 
 clean:
 	rm -rf results logs benchmarks .snakemake

@@ -9,22 +9,16 @@ alone, and where a job may live on after its machine was given up. So
 """
 
 import contextlib
-import fcntl
-import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from faults import BadInput
-from hermetic.machine import age, machine
+from hermetic.lease import abandoned, expired, held
 from hermetic.secrets import secret_files
 
 ATTEMPTS = Path("results/.attempts")
-HEARTBEAT = 60.0  # seconds between two touches of a lock
-LEASE = 24 * 3600.0  # seconds without one after which another machine's attempt is certainly dead
 
 
 class Attempt:
@@ -88,11 +82,7 @@ def attempt(step: str, secrets: Sequence[str] = ()) -> Iterator[Attempt]:
         handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".lock", dir=ATTEMPTS.absolute())
         lock = cleanup.enter_context(open(handle, "w"))
         cleanup.callback(Path(path).unlink, missing_ok=True)
-        with contextlib.suppress(OSError):  # a file system without locks: there the heartbeat alone tells
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(f"{machine()} {os.getpid()}\n")
-        lock.flush()
-        cleanup.enter_context(_heartbeat(lock))
+        cleanup.enter_context(held(lock))
         root = Path(path.removesuffix(".lock"))
         root.mkdir(mode=0o700)
         cleanup.callback(shutil.rmtree, root, ignore_errors=True)
@@ -104,59 +94,14 @@ def attempt(step: str, secrets: Sequence[str] = ()) -> Iterator[Attempt]:
         yield made
 
 
-@contextlib.contextmanager
-def _heartbeat(lock: IO[str]) -> Iterator[None]:
-    """Touch the lock now and then, for the machines that cannot see who holds it."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(HEARTBEAT):
-            with contextlib.suppress(OSError):  # the file system is away: the lease outlasts that
-                os.utime(lock.fileno())
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 def _reap() -> None:
     """Remove what attempts left whose runner was killed."""
     for path in sorted(ATTEMPTS.iterdir()):
         if path.suffix == ".lock" and abandoned(path):
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
             path.unlink(missing_ok=True)
-        elif path.is_dir() and not _lock_of(path).exists() and _expired(path):  # somebody removed the lock
+        elif path.is_dir() and not _lock_of(path).exists() and expired(path):  # somebody removed the lock
             shutil.rmtree(path, ignore_errors=True)
-
-
-def abandoned(lock: Path) -> bool:
-    """Whether the runner that made this lock is gone, however it ended.
-
-    A lock of this machine says so itself. That of another machine is believed to be held until its lease has expired.
-    """
-    try:
-        with open(lock) as held:
-            if held.read().startswith(f"{machine()} "):
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-    except FileNotFoundError:
-        return True
-    except (BlockingIOError, PermissionError):  # held, or not ours to look at
-        return False
-    except OSError:  # no locks here
-        pass
-    return _expired(lock)
-
-
-def _expired(path: Path) -> bool:
-    try:
-        return age(path, ATTEMPTS / ".clock") > LEASE
-    except OSError:
-        return False
 
 
 def _lock_of(root: Path) -> Path:

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from hermetic.digests import file_digest
-from hermetic.machine import age
+from hermetic.lease import age
 from hermetic.whole import write_whole
 
 FOLDER = Path("results/.digests")

@@ -10,10 +10,11 @@ from typing import Any
 from child_group import ended_by_signals
 from faults import BadInput
 from hermetic.action import Action
-from hermetic.attempt import Attempt, abandoned
+from hermetic.attempt import Attempt
 from hermetic.docker_engine import engine, require
 from hermetic.execution import SECONDS_TO_END, Execution, Ran
 from hermetic.images import image_of
+from hermetic.lease import abandoned
 from hermetic.limits import Limits
 from hermetic.sandbox import HOME, WORK, command, environment, mounts
 
