@@ -42,18 +42,21 @@ class OneStep:
         return max(self.cluster.jobs(), key=int), runner
 
     def runners(self):
-        """Return the pids of step runners at work in this checkout."""
-        found = []
+        """Return the pids of step runners at work in this checkout; a child that has not become another program yet
+        looks like one.
+        """
+        found = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 here = (process / "cwd").readlink() == self.checkout.folder
                 words = (process / "cmdline").read_text().split("\0")
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
             attempts = self.checkout.folder.glob("results/.attempts/curate_split.*/scratch")
             if here and words[1:2] == ["scripts/step.py"] and any(attempts):
-                found.append(int(process.name))
-        return found
+                found[int(process.name)] = parent
+        return [runner for runner, parent in found.items() if parent not in found]
 
     def end(self, head):
         """Return what Snakemake said, and its exit code."""
