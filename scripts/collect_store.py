@@ -30,6 +30,8 @@ def main() -> None:
         print(f"{store}: no store there")
         return
     keys = {_key(step) for step in planned.calls}
+    if keys == {None}:
+        raise BadInput(f"no step of this configuration has run here, so nothing says what of {store} is needed: make")
     with open(store / "in-use", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

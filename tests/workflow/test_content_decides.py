@@ -234,6 +234,19 @@ def test_gc_sweeps_the_store_that_the_configuration_names(copy_of_built, options
     assert [orphan.exists() for orphan in orphans] == [True, False]
 
 
+def test_gc_does_not_take_a_checkout_without_attestations_for_one_that_needs_nothing(copy_of_built):
+    """After `make clean` the store is what the next build comes from."""
+    shutil.rmtree(copy_of_built.folder / "results")
+    before = sorted((copy_of_built.folder / ".store").rglob("*"))
+    command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", "--yes"]
+    done = subprocess.run(
+        [*command, "--", "--configfile", "tests/tiny/config.yaml"],
+        cwd=copy_of_built.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "no step of this configuration has run here" in done.stderr
+    assert sorted((copy_of_built.folder / ".store").rglob("*")) == before
+
+
 def test_gc_says_that_there_is_no_store(copy_of_built):
     command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", "--", "--config"]
     for path, said in (("nowhere", "nowhere: no store there"), ("", "no store: store.path is empty")):
