@@ -125,9 +125,10 @@ def _rebuild(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from audit_export import FORMS, export
+    from audit_export import export
 
-    form, target = next((form, vars(options)[form]) for form in FORMS if vars(options)[form] is not None)
+    given = {form: vars(options)[form] for form in ("ro_crate", "openlineage", "cyclonedx")}
+    form, target = next((form, target) for form, target in given.items() if target is not None)
     print(export(options.results, options.adapter, form, target))
 
 

@@ -48,7 +48,7 @@ def test_only_the_containers_of_killed_runners_here(client, tmp_path):
             "in a checkout that cannot be seen from here": container(tmp_path / "hidden/results/.attempts/x.lock"),
             "nobody's": container(),
         }
-        docker._reap(client)
+        docker.reap(client)
         left = {found["Id"] for found in client.containers(all=True)}
     assert not left & set(reaped.values())
     assert {name for name, identity in kept.items() if identity not in left} == set()
