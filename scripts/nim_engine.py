@@ -5,7 +5,6 @@ the container's log. A container whose owner was killed is removed by the next o
 """
 
 import contextlib
-import fcntl
 import shutil
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from free_port import HOST, free_port
 from hermetic.docker import labels, lines, reap
 from hermetic.docker_engine import engine, require
 from hermetic.images import Image
+from hermetic.lease import held
 from inference_client import get
 from nim_container import check_layout, configuration, end, prepare_cache, remove
 from nim_faults import SETUP, refused_pull, refused_start, told_by
@@ -77,7 +77,7 @@ def serving(
         scratch = Path(tempfile.mkdtemp(prefix="nim-")).resolve()
         cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
         lock = cleanup.enter_context(open(scratch / "lock", "w"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        cleanup.enter_context(held(lock))
         client = cleanup.enter_context(engine(without="deploy.engine: embedded"))
         reap(client)
         repository, _, digest = settings.image.partition("@")
