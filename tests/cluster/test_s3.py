@@ -6,6 +6,7 @@ import json
 import fsspec
 import pytest
 
+from hermetic.envelope import unseal
 from hermetic.shared_store import SharedStore
 from hermetic.store import Hit, Store
 
@@ -61,5 +62,5 @@ def s3():
 
 
 def _key(attestation):
-    definition = json.loads(attestation.read_text())["predicate"]["buildDefinition"]
+    definition = unseal(json.loads(attestation.read_text()))["predicate"]["buildDefinition"]
     return definition["internalParameters"]["actionKey"], definition["externalParameters"]["inputs"]

@@ -7,6 +7,8 @@ import pytest
 from conftest import STORE
 from slurm_fixtures import PROFILE
 
+from hermetic.envelope import unseal
+
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
@@ -47,5 +49,5 @@ def test_light_steps_run_where_snakemake_runs(cluster, checkout):
 
 
 def _job(attestation):
-    byproducts = json.loads(attestation.read_text())["predicate"]["runDetails"]["byproducts"]
+    byproducts = unseal(json.loads(attestation.read_text()))["predicate"]["runDetails"]["byproducts"]
     return byproducts[0]["annotations"]["slurmJob"]
