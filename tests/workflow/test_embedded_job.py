@@ -24,7 +24,7 @@ def job(tmp_path_factory):
     made = Checkout(tmp_path_factory.mktemp("job") / "checkout")
     made.fill()
     # As from within another make, which is how `make test` runs this.
-    environment = {**os.environ, "MAKELEVEL": "1"}
+    environment = {**os.environ, "MAKELEVEL": "1", "MAKEFLAGS": " --no-print-directory"}
     done = subprocess.run(["make"], cwd=made.folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return made, done
