@@ -39,7 +39,7 @@ environment:
 
 test: environment
 	@$(QUIETLY) --cores $(CORES) environments || $(SAY_WHY)
-	@$(RUN)/python -m pytest $(PYTEST)
+	@RUN=$(RUN) scripts/run_tests.sh $(PYTEST)
 
 test-fast: environment
 	@$(QUIETLY) --cores $(CORES) environments || $(SAY_WHY)

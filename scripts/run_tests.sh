@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Every test, in two runs at once: those that start a Docker Engine or a Slurm mostly wait. Options are pytest's.
+set -uo pipefail
+
+none_selected=5 # pytest's exit code
+log=logs/test-services.log
+mkdir -p logs
+
+"$RUN/python" -m pytest -m "containers or cluster" "$@" >"$log" 2>&1 &
+services=$!
+trap 'kill "$services"' INT TERM
+"$RUN/python" -m pytest -m "not containers and not cluster" "$@"
+code=$?
+wait "$services"
+services_code=$?
+cat "$log"
+for result in "$code" "$services_code"; do
+    [ "$result" = 0 ] || [ "$result" = "$none_selected" ] || exit "$result"
+done
