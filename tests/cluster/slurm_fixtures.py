@@ -56,6 +56,7 @@ SlurmdParameters=config_overrides
 PartitionName=main Nodes=n[1-2] Default=YES MaxTime=1440 State=UP
 PartitionName=gpu Nodes=n3 MaxTime=1440 State=UP
 """
+MARK = "SLURM_OF_THE_TESTS"
 NODE = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 Boards=1 SocketsPerBoard=1"
     " CoresPerSocket=2 ThreadsPerCore=1 RealMemory=16000"
@@ -121,10 +122,14 @@ class Slurm:
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))
 
     def stop(self) -> None:
-        """End every daemon."""
+        """End every daemon, and what dead nodes and jobs out of time left: all that have this cluster's mark."""
         for name in ("slurmctld", *NODES, "munge"):
             if name in self.daemons:
                 self.kill(name, signal.SIGTERM)
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if f"{MARK}={self.folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +149,7 @@ def slurm() -> Iterator[Slurm]:
 @contextlib.contextmanager
 def _running() -> Iterator[Slurm]:
     started = Slurm(Path(tempfile.mkdtemp(prefix="slurm-", dir="/var/tmp")))
+    os.environ[MARK] = str(started.folder)  # daemons and jobs inherit it
     try:
         _write_settings(started.folder)
         for name in ("slurm.conf", "gres.conf"):
@@ -158,6 +164,7 @@ def _running() -> Iterator[Slurm]:
         yield started
     finally:
         started.stop()
+        del os.environ[MARK]
         for name in ("slurm.conf", "gres.conf"):
             CONFIGURATION.with_name(name).unlink(missing_ok=True)
         shutil.rmtree(started.folder, ignore_errors=True)
