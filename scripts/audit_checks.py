@@ -1,9 +1,8 @@
 """What can be checked of attestations by themselves: their form, signatures, how they fit together, their code."""
 
-import functools
 import hashlib
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -112,40 +111,40 @@ def chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
 
 
 def code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
-    """Check the scripts and locks that ran against this checkout's, and against the commit that they came from."""
-    seen: set[tuple[str, str, str | None]] = set()
+    """Check the scripts and locks that ran against those that lie here."""
+    for (path, digest), step in _ran(steps.values()).items():
+        here = root / path
+        if not here.is_file() or file_digest(here) != digest:
+            what = "edited since it ran" if here.is_file() else "gone since it ran"
+            yield Finding("code", path, f"{what} (in {step.name})", f"git checkout -- {path}, or make")
+
+
+def commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
+    """Check the scripts and locks that ran against the commits that they came from, as far as git here has those."""
+    of_commit: dict[str, list[Step]] = {}
     for step in steps.values():
-        for path, digest in step.code.items():
-            if (path, digest, step.commit) in seen:
-                continue
-            seen.add((path, digest, step.commit))
-            here = root / path
-            if not here.is_file() or file_digest(here) != digest:
-                what = "edited since it ran" if here.is_file() else "gone since it ran"
-                yield Finding("code", path, f"{what} (in {step.name})", f"git checkout -- {path}, or make")
-            if not step.commit:
-                continue
-            committed = _committed(root, step.commit, path)
-            if committed is None:
-                yield Finding(
-                    NOTE, step.commit[:12], "this repository does not have the commit: code not compared with it"
-                )
-                return
-            if committed != digest:
-                kind = NOTE if step.altered else "code"
-                yield Finding(
-                    kind, path, f"what ran (in {step.name}) is not what commit {step.commit[:12]} has", "git diff"
-                )
+        if step.commit:
+            of_commit.setdefault(step.commit, []).append(step)
+    for commit, found in of_commit.items():
+        if _git(root, "cat-file", "-e", f"{commit}^{{commit}}") is None:
+            yield Finding(NOTE, commit[:12], "this repository does not have the commit: code not compared with it")
+            continue
+        for (path, digest), step in _ran(found).items():
+            content = _git(root, "show", f"{commit}:./{path}")
+            if content is None or hashlib.sha256(content).hexdigest() != digest:
+                what = f"what ran (in {step.name}) is not what commit {commit[:12]} has"
+                yield Finding(NOTE if step.altered else "code", path, what, "git diff")
 
 
-@functools.cache
-def _committed(root: Path, commit: str, path: str) -> str | None:
-    """Return the sha256 of a file in a commit, empty if that has no such file; None where there is no such commit."""
-    git = ["git", "-C", str(root)]
-    if subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False).returncode:
-        return None
-    done = subprocess.run([*git, "show", f"{commit}:./{path}"], capture_output=True, check=False)
-    return hashlib.sha256(done.stdout).hexdigest() if done.returncode == 0 else ""
+def _ran(steps: Iterable[Step]) -> dict[tuple[str, str], Step]:
+    """Return (path, sha256) of every script and lock, each with one of the steps that it ran in."""
+    return {file: step for step in steps for file in step.code.items()}
+
+
+def _git(root: Path, *words: str) -> bytes | None:
+    """Return what a command of git's prints; None if it fails."""
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+    return None if done.returncode else done.stdout
 
 
 def images(steps: Mapping[str, Step]) -> Iterator[Finding]:

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import yaml
-
+from configuration import section
 from hermetic.keys import OWN, make_key, private_key, public_half
 
 
 def own_key(config: Path) -> list[str]:
     """Return lines on this checkout's key; make the default one if it is wanted and missing."""
-    key, _ = signing(config)
+    key = section("signing", config)["key"]
     if not key:
         return ["signing.key is empty: nothing is signed"]
     if key == str(OWN):
@@ -27,15 +26,9 @@ def own_key(config: Path) -> list[str]:
     ]
 
 
-def signing(config: Path) -> tuple[str, dict[str, list[str]]]:
-    """Return the private key's path and the lists of a configuration file's `signing`, with their defaults."""
-    settings = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("signing", {}) if config.is_file() else {}
-    lists = {name: settings.get(name, []) for name in ("certificates", "trusted")}
-    return settings.get("key", str(OWN)), lists
-
-
 def trusted(config: Path) -> tuple[list[Path], list[Path]]:
     """Return the public keys that a configuration file trusts, its own builder's first, and the roots of its key."""
-    key, lists = signing(config)
-    own = [public_half(Path(key))] if key and public_half(Path(key)).is_file() else []
-    return [*own, *map(Path, lists["trusted"])], list(map(Path, lists["certificates"]))[1:]
+    signing = section("signing", config)
+    own = public_half(Path(signing["key"])) if signing["key"] else None
+    keys = [own] if own and own.is_file() else []
+    return [*keys, *map(Path, signing["trusted"])], list(map(Path, signing["certificates"]))[1:]

@@ -56,6 +56,7 @@ def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> 
             yield Finding("attestation", str(path), f"not an attestation of a step ({error})", "make clean, then make")
     yield from attestations(steps, keys)
     yield from checks.code(steps, results.parent)
+    yield from checks.commits(steps, results.parent)
     yield from checks.images(steps)
     here = {f"results/{path.relative_to(results).as_posix()}": path for path in _listed(results)}
     made = {name: digest for step in steps.values() for name, digest in step.made.items()}

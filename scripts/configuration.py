@@ -18,9 +18,7 @@ SPLITS = ("train", "val", "test")
 
 def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> dict[str, Any]:
     """Fill in defaults in place and return what data.lock.yaml says. Raises `BadInput` naming the key that is wrong."""
-    errors = sorted(_filling(json.loads(SCHEMA.read_text())).iter_errors(config), key=lambda error: list(error.path))
-    if errors:
-        raise BadInput(_explain(errors[0]))
+    _fill(config, json.loads(SCHEMA.read_text()))
     lock = yaml.safe_load(lock_path.read_text())
     for key, path in _files(config):
         if not Path(path).exists():
@@ -36,14 +34,34 @@ def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> d
 
 def read_config(*paths: Path) -> dict[str, Any]:
     """Return a configuration file's content under that of its overlays, checked, defaults filled in; or `BadInput`."""
+    config = overlaid(*paths)
+    check(config)
+    return config
+
+
+def overlaid(*paths: Path) -> dict[str, Any]:
+    """Return a configuration file's content under that of its overlays, as it stands there. Raises `BadInput`."""
     config: dict[str, Any] = {}
     for path in paths:
         try:
-            overlay(config, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except (OSError, yaml.YAMLError) as error:
             raise BadInput(f"{path}: cannot be read ({error})") from None
-    check(config)
+        if not isinstance(content, dict):
+            raise BadInput(f"{path}: cannot be read (expected names and values, found {type(content).__name__})")
+        overlay(config, content)
     return config
+
+
+def section(name: str, path: Path) -> dict[str, Any]:
+    """Return one section of a configuration file, defaults filled in; the defaults alone where there is no such file.
+
+    Nothing else of it is checked: a build can be asked what it is where it could not be made. Raises `BadInput`.
+    """
+    found = overlaid(path) if path.is_file() else {}
+    config = {name: found[name]} if name in found else {}
+    _fill(config, {"properties": {name: json.loads(SCHEMA.read_text())["properties"][name]}})
+    return config[name]
 
 
 def overlay(config: dict[str, Any], changes: dict[str, Any]) -> None:
@@ -87,6 +105,12 @@ def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "signing.key", config["signing"]["key"]
     for key in ("certificates", "trusted"):
         yield from ((f"signing.{key}", path) for path in config["signing"][key])
+
+
+def _fill(config: dict[str, Any], schema: dict[str, Any]) -> None:
+    errors = sorted(_filling(schema).iter_errors(config), key=lambda error: list(error.path))
+    if errors:
+        raise BadInput(_explain(errors[0]))
 
 
 def _check_entry(key: str, name: str, entries: dict[str, Any]) -> None:

@@ -197,6 +197,33 @@ def test_code_edited_after_the_run(here, name):
     assert found() == {("code", name)}
 
 
+def test_code_edited_in_a_repository_that_lacks_the_commit(here):
+    """What cannot be compared with the commit still is with what lies here."""
+
+    def of_elsewhere(statement):
+        checkout = {"name": "checkout", "digest": {"gitCommit": "0" * 40}, "annotations": {"altered": False}}
+        statement["predicate"]["buildDefinition"]["resolvedDependencies"].append(checkout)
+
+    attest("split_records", of_elsewhere)
+    assert found() == {("note", "0" * 12)}
+    with open("scripts/split_records.py", "a") as file:
+        file.write("# edited\n")
+    assert found() == {("note", "0" * 12), ("code", "scripts/split_records.py")}
+
+
+@pytest.mark.parametrize(
+    "text", ["signing: none\n", "signing: {key: [a]}\n", "signing: {kay: a}\n", "signing: [\n", "- a\n"]
+)
+def test_a_configuration_that_names_no_keys_is_refused_in_one_line(here, text):
+    Path("config.yaml").write_text(text)
+    for verb in ("verify", "key"):
+        command = [ROOT / ".venvs/workflow/bin/python", "scripts/audit.py", verb]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
+        assert done.stderr.count("\n") == 1
+        assert "signing" in done.stderr or "cannot be read" in done.stderr
+
+
 def test_an_image_that_is_another_now(here):
     def in_docker(statement):
         image = {"name": "image", "uri": "docker://localhost/curate", "digest": {"sha256": "a" * 64}}
