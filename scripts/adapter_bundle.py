@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.artifacts import BUNDLE, SIGNATURE
+from hermetic.settings import paths_of
+from hermetic.whole import write_whole
 from lineage import Step, ancestry, read_step
 
 
@@ -20,16 +22,14 @@ def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
     key's certificate and those that lead from it to a root, if it has one.
     """
     envelopes = [step.envelope for step in ancestry(steps, [name]).values()]
-    part = folder / f".{BUNDLE}.{os.getpid()}"
-    part.write_text("".join(json.dumps(envelope, sort_keys=True) + "\n" for envelope in envelopes))
-    part.replace(folder / BUNDLE)
+    write_whole(folder / BUNDLE, "".join(json.dumps(envelope, sort_keys=True) + "\n" for envelope in envelopes))
     key = os.environ.get("STEP_KEY")
     if not key:
         (folder / SIGNATURE).unlink(missing_ok=True)
         return
     from model_signing import hashing, signing  # 0.3 s
 
-    certificates = [Path(name) for name in os.environ.get("STEP_CERTIFICATES", "").split(os.pathsep) if name]
+    certificates = paths_of("STEP_CERTIFICATES")
     config = signing.Config().set_hashing_config(hashing.Config().set_ignored_paths(paths=[BUNDLE, SIGNATURE]))
     if certificates:
         config.use_certificate_signer(

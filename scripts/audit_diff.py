@@ -11,7 +11,7 @@ from typing import Any
 from audit_diff_records import compare_records, files_read
 from built_adapter import Build, built_adapter
 from json_object import read_object
-from lineage import Step, producers
+from lineage import Step, made, outside
 from report_data import loss
 
 WHOSE = ("base", "adapter", "difference")
@@ -34,13 +34,13 @@ def diff(before: str, after: str) -> dict[str, Any]:
     return {
         "before": {"results": str(a.results), "adapter": a.adapter, "digest": a.digest},
         "after": {"results": str(b.results), "adapter": b.adapter, "digest": b.digest},
-        "data": [*_changed(*map(_outside, neutral)), *counts],
+        "data": [*_changed(*map(outside, neutral)), *counts],
         "records": rows,
         "parameters": [*_changed(*scripts), *_by_step(*neutral, _parameters)],
         "code": _by_step(*neutral, _code),
         "images": _by_step(*neutral, _runtime),
         "metrics": _changed(_metrics(a), _metrics(b)),
-        "files": _changed(*({path: step.made[path] for path, step in producers(side).items()} for side in neutral)),
+        "files": _changed(*map(made, neutral)),
         "unexplained": _unexplained(*neutral),
     }
 
@@ -59,12 +59,6 @@ def _neutral(side: Build, rename: bool) -> dict[str, Step]:
         told = {key: ["*"] if values == [side.adapter] else values for key, values in step.parameters.items()}
         steps[place.sub(r"\1/*", name)] = replace(step, made=files(step.made), read=files(step.read), parameters=told)
     return steps
-
-
-def _outside(steps: dict[str, Step]) -> dict[str, str]:
-    """Return the files that no step made."""
-    made = producers(steps)
-    return {path: digest for step in steps.values() for path, digest in step.read.items() if path not in made}
 
 
 def _parameters(step: Step) -> dict[str, Any]:

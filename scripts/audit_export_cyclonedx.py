@@ -15,6 +15,7 @@ from cyclonedx.spdx import fixup_id
 from audit_diff_records import raw_files
 from audit_model_card import model_card
 from built_adapter import Build
+from hermetic.whole import write_whole
 from json_object import read_object
 from jsonl import read_jsonl
 from lineage import Step, producers
@@ -30,10 +31,7 @@ def write_bom(build: Build, target: str) -> str:
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     # The library has no model card yet; what it validates has.
     document["metadata"]["component"]["modelCard"] = model_card(build, read_object(scores, "make"))
-    part = Path(f"{target}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(target)
+    write_whole(Path(target), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return f"{target}: a CycloneDX 1.6 ML-BOM, {len(bom.components)} components beside the model"
 
 

@@ -21,6 +21,7 @@ from requests import RequestException
 
 from built_adapter import Build
 from faults import BadInput
+from hermetic.whole import write_whole
 from lineage import Step
 
 PRODUCER = "urn:hermetic-step:v1"
@@ -39,10 +40,7 @@ def send_events(build: Build, target: str) -> str:
     if urllib.parse.urlsplit(target).scheme in ("http", "https"):
         _post(sent, target)
     else:
-        part = Path(f"{target}.part")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text("".join(f"{Serde.to_json(event)}\n" for event in sent), encoding="utf-8")
-        part.replace(target)
+        write_whole(Path(target), "".join(f"{Serde.to_json(event)}\n" for event in sent))
     return f"{target}: {len(sent)} OpenLineage events of {len(build.steps)} steps"
 
 

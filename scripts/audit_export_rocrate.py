@@ -10,7 +10,7 @@ from rocrate.model.entity import Entity
 from audit_crate import BIOSCHEMAS, Crate, once
 from built_adapter import Build
 from faults import BadInput
-from lineage import Step, producers
+from lineage import Step, outside
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
@@ -98,9 +98,7 @@ def _run(crate: Crate, workflow: Entity, position: int, step: Step) -> Entity:
 def _whole(crate: Crate, workflow: Entity, runs: list[Entity]) -> None:
     """Add the run of the workflow, the engine that conducted it, and what the crate is."""
     build, steps = crate.build, list(crate.build.steps.values())
-    made = producers(build.steps)
-    outside = {path: digest for step in steps for path, digest in step.read.items() if path not in made}
-    given = [crate.file(*file) for file in sorted(outside.items())]
+    given = [crate.file(*file) for file in sorted(outside(build.steps).items())]
     left = [crate.file(path, build.made[path]) for path in crate.carried]
     for key, files in (("input", given), ("output", left)):
         for file in files:

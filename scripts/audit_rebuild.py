@@ -105,7 +105,7 @@ class _Judge:
         if not differ:
             return Verdict("same")
         last = attested(step)
-        allowed = float(self.settings["STEP_TOLERANCE"]) if last and last.devices else 0.0
+        allowed = float(self.settings["STEP_TOLERANCE"]) if last and last.circumstances["devices"] else 0.0
         reasons, within = [], allowed > 0
         for path, rebuilt in differ.items():
             lines, apart = explanation(path, rebuilt, self.diffoscope)

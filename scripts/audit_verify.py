@@ -13,7 +13,7 @@ from audit_key import trusted
 from faults import BadInput
 from hash_files import hash_files
 from hermetic.artifacts import BUNDLE, NOT_ARTIFACTS, SIGNATURE
-from lineage import Step, producers, read_attestation
+from lineage import Step, made, producers, read_attestation
 from planned_steps import planned_steps
 
 
@@ -59,22 +59,23 @@ def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> 
     yield from checks.commits(steps, results.parent)
     yield from checks.images(steps)
     here = {f"results/{path.relative_to(results).as_posix()}": path for path in _listed(results)}
-    made = {name: digest for step in steps.values() for name, digest in step.made.items()}
+    attested = made(steps)
     read = {(name, digest): step for step in steps.values() for name, digest in step.read.items()}
     outside = {name: results.parent / name for name, _ in read if not checks.within_results(name)}
+    links = [name for name, path in here.items() if path.is_symlink()]
     files = {name: path for name, path in {**here, **outside}.items() if path.is_file() and not path.is_symlink()}
-    hashed = hash_files(path for name, path in files.items() if name in made or name in outside)
+    hashed = hash_files(path for name, path in files.items() if name in attested or name in outside)
     digests = {name: hashed[path] for name, path in files.items() if path in hashed}
     for name, step in producers(steps).items():
-        if link := next((link for link in here if name.startswith(f"{link}/")), None):
+        if link := next((link for link in links if name.startswith(f"{link}/")), None):
             yield Finding("altered", link, "a link in place of a folder", f"rm {link}, then make")
         elif name not in here:
             unwanted = f"rm results/lineage/{step.name}.json if it is not wanted any more"
             yield Finding("missing", name, f"{step.name} made it", f"make, or {unwanted}")
         elif name not in digests:
             yield Finding("altered", name, "a link in place of a file", f"rm {name}, then make")
-        elif digests[name] != made[name]:
-            yield altered(name, digests[name], made[name], f"rm {name}, then make")
+        elif digests[name] != attested[name]:
+            yield altered(name, digests[name], attested[name], f"rm {name}, then make")
     for (name, digest), step in read.items():
         if name not in outside:
             continue
@@ -82,12 +83,12 @@ def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> 
             yield Finding("missing", name, f"{step.name} read it", "bring it back, or make with other data")
         elif digests[name] != digest:
             yield altered(name, digests[name], digest, "make, or bring the old one back")
-    folders = {parent.as_posix() for name in made for parent in Path(name).parents}
-    yield from _strangers(sorted(here.keys() - made.keys() - folders - {name for name, _ in read}))
+    folders = {parent.as_posix() for name in attested for parent in Path(name).parents}
+    yield from _strangers(sorted(here.keys() - attested.keys() - folders - {name for name, _ in read}))
     for folder in sorted({path.parent for path in here.values() if path.parent.parent == results / "loras"}):
-        names = [name for name in {**here, **made} if Path(name).parent.name == folder.name and "/loras/" in name]
-        sound = all(name in made and digests.get(name) == made[name] for name in names)
-        yield from companions(folder, made, sound, keys, certificates)
+        names = [name for name in {**here, **attested} if name.startswith(f"results/loras/{folder.name}/")]
+        sound = all(name in attested and digests.get(name) == attested[name] for name in names)
+        yield from companions(folder, attested, sound, keys, certificates)
 
 
 def _listed(results: Path) -> Iterator[Path]:

@@ -8,7 +8,6 @@ from faults import BadInput
 from hermetic.keys import make_key
 from hermetic.runtime import Runtime
 from leftover_jobs import end_leftover_jobs
-from nim_engine import preflight
 from nim_settings import NimSettings
 
 
@@ -21,6 +20,8 @@ def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None) -> 
     end_leftover_jobs()
     make_key(config["signing"]["key"])
     if nim:
+        from nim_engine import preflight  # no other build needs it
+
         try:
             preflight(nim)
         except BadInput as fault:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faults import BadInput
 from hermetic.digests import combine, file_digest
-from lineage import Step, chain, producers, read_lineage, staged_adapters
+from lineage import Step, chain, made, read_lineage, staged_adapters
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,17 @@ def built_adapter(name: str) -> Build:
     path = Path(name)
     staged = path.absolute().parent.name == "loras"
     results = Path(os.path.normpath(path / "../..")) if staged else path
-    known = staged_adapters(read_lineage(results))
+    steps = read_lineage(results)
+    known = staged_adapters(steps)
     if not staged and len(known) != 1:
         raise BadInput(f"{path}: has {len(known)} adapters ({', '.join(known)}): name one, as in {path}/loras/NAME")
-    return build_of(results, path.absolute().name if staged else known[0])
+    return _build(results, path.absolute().name if staged else known[0], steps)
 
 
 def build_of(results: Path, adapter: str) -> Build:
     """Return the build of an adapter in a results folder. Raises `BadInput` where it was not staged."""
-    steps = read_lineage(results)
-    made = {path: step.made[path] for path, step in producers(steps).items()}
-    return Build(results, adapter, chain(steps, adapter), made)
+    return _build(results, adapter, read_lineage(results))
+
+
+def _build(results: Path, adapter: str, steps: dict[str, Step]) -> Build:
+    return Build(results, adapter, chain(steps, adapter), made(steps))

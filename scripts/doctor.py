@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from base_model import base_model
-from configuration import check, read_config
+from configuration import check, overlaid
 from doctor_build import adapters, data, images, keys
 from doctor_job import Finding, Job
 from doctor_machine import disk, docker, gpu, port
@@ -41,7 +41,7 @@ def _findings(paths: Sequence[Path], results: Path) -> Iterator[tuple[str, Findi
     try:
         for path in paths:
             yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates)
-        config = read_config(*paths)
+        config = overlaid(*paths)
         lock = check(config)
         job = Job(config, base_model(config["base"], lock), lock, results)
     except (OSError, yaml.YAMLError, BadInput) as fault:

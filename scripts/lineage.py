@@ -66,6 +66,17 @@ def producers(steps: dict[str, Step]) -> dict[str, Step]:
     return {path: step for step in steps.values() for path in step.made}
 
 
+def made(steps: dict[str, Step]) -> dict[str, str]:
+    """Return path → sha256 of every file that a step made."""
+    return {path: digest for step in steps.values() for path, digest in step.made.items()}
+
+
+def outside(steps: dict[str, Step]) -> dict[str, str]:
+    """Return path → sha256 of every file that a step read and none made."""
+    own = made(steps)
+    return {path: digest for step in steps.values() for path, digest in step.read.items() if path not in own}
+
+
 def staged_adapters(steps: dict[str, Step]) -> list[str]:
     """Return the names of the adapters that were staged."""
     return sorted(name.removeprefix("stage_adapter/") for name in steps if name.startswith("stage_adapter/"))

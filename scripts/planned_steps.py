@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from faults import BadInput
-from step import parse
+from step import parse, step_name
 
 CALL = re.compile(r"^Shell command: python scripts/step\.py (.*)$", re.MULTILINE)
 SETTINGS = re.compile(r"^settings of steps: (\{.*\})$", re.MULTILINE)
@@ -50,13 +50,9 @@ def plan(options: Sequence[str] = ()) -> Plan:
             said[0].removeprefix("error: ") if said else f"snakemake --dry-run: {done.stderr.strip()[-300:]}"
         )
     calls = [shlex.split(words) for words in CALL.findall(done.stdout + done.stderr)]
-    return Plan({_step(parse(call)): call for call in calls}, json.loads(SETTINGS.findall(done.stdout)[-1]))
+    return Plan({step_name(parse(call)): call for call in calls}, json.loads(SETTINGS.findall(done.stdout)[-1]))
 
 
 def planned_steps(options: Sequence[str] = ()) -> dict[str, Namespace]:
     """Return step → its runner's options, as `plan` finds them."""
     return {step: parse(call) for step, call in plan(options).calls.items()}
-
-
-def _step(call: Namespace) -> str:
-    return call.log.relative_to("logs").with_suffix("").as_posix()

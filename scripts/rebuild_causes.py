@@ -1,36 +1,25 @@
 """Why a file that was made again is not the one that lies here: where they differ, and what is known of the reason."""
 
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from difference import KINDS, file_differences
 from hermetic import attestation
 from hermetic.action import Action
 from hermetic.changes import changes
 from hermetic.digests import file_digest
+from hermetic.envelope import unseal
+from lineage import Step, read_attestation
 
 SHOWN = 5  # differences of a file
 SHOWN_OF_DIFFOSCOPE = 60  # lines
 
 
-@dataclass(frozen=True)
-class Attested:
-    """What the attestation of a step's last run says: the statement, its outputs' sha256 by path, its GPUs."""
-
-    statement: dict[str, Any]
-    made: dict[str, str]
-    devices: int
-
-
-def attested(step: str) -> Attested | None:
-    """Return what is attested of a step; None where nothing is, or nothing that can be read."""
+def attested(step: str) -> Step | None:
+    """Return what is attested of a step's last run; None where nothing is, or nothing that can be read."""
     try:
-        statement = attestation.read(step) or {}
-        made = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
-        return Attested(statement, made, statement["predicate"]["buildDefinition"]["internalParameters"]["devices"])
-    except (KeyError, TypeError):
+        return read_attestation(attestation.LINEAGE.parent, attestation.LINEAGE / f"{step}.json")
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -50,7 +39,7 @@ def explanation(here: Path, rebuilt: Path, diffoscope: bool) -> tuple[list[str],
     return lines, max((one.size for one in found), key=lambda size: (size != size, size))  # a NaN is the greatest
 
 
-def cause(here: Path, rebuilt: Path, action: Action, last: Attested | None) -> list[str]:
+def cause(here: Path, rebuilt: Path, action: Action, last: Step | None) -> list[str]:
     """Return in lines whether the file here was altered, something it is made of has changed, or neither."""
     if not last:
         return ["    no attestation that can be read says what it was made from"]
@@ -58,6 +47,6 @@ def cause(here: Path, rebuilt: Path, action: Action, last: Attested | None) -> l
     if made != file_digest(here) and made == file_digest(rebuilt):
         return ["    it was altered here: what was rebuilt is what its step left"]
     altered = ["    it was altered here, or its attestation was"] if made != file_digest(here) else []
-    changed = [f"    since it was made, {change}" for change in changes(action.with_digests(), last.statement)]
+    changed = [f"    since it was made, {change}" for change in changes(action.with_digests(), unseal(last.envelope))]
     nothing = ["    nothing that it is made of has changed: its step does not make the same bytes twice"]
     return altered + (changed or nothing)

@@ -8,7 +8,7 @@ from pathlib import Path
 import embedded_engine
 import nim_engine
 from base_model import HUGGING_FACE_FILES, base_model
-from configuration import check, read_config
+from configuration import check, overlaid
 from faults import BadInput, run
 from hermetic.environments import interpreter
 from inference_client import MAX_TOKENS
@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--log", default=Path("logs/serve.log"), type=Path, help="the engine's log")
     arguments = parser.parse_args()
 
-    config = read_config(*arguments.config)
+    config = overlaid(*arguments.config)
+    lock = check(config)
     deploy = config["deploy"]
     base = arguments.base or checked_base(arguments.results / "deploy" / "ready.json")
     nim = deploy["engine"] == "nim"
@@ -43,7 +44,6 @@ def main() -> None:
     }
     if nim:
         engine = "NIM, the container of deploy.nim.image"
-        lock = check(config)
         starting = nim_engine.serving(
             base, adapters, nim_settings(config, base_model(config["base"], lock).model), **how
         )

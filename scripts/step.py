@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapter_bundle import write_bundle
 from faults import BadInput, run
 from hermetic import attestation
 from hermetic.action import Action
@@ -27,13 +26,12 @@ from hermetic.reuse import Reuse
 from hermetic.runtime import RUNNERS
 from hermetic.storage import name_of
 from hermetic.terminal import StatusLine
-from lineage import read_lineage
 
 
 def main() -> None:
     """Run the step that the command line declares."""
     arguments = parse()
-    step = name_of(arguments.log).relative_to("logs").with_suffix("").as_posix()
+    step = step_name(arguments)
     status = StatusLine()
     began = time.monotonic()
     started = attestation.now()
@@ -59,6 +57,9 @@ def main() -> None:
             attestation.write(step, envelope)
             private.publish(outputs)
             if arguments.bundle:
+                from adapter_bundle import write_bundle  # what one rule asks for
+                from lineage import read_lineage
+
                 write_bundle(arguments.bundle, read_lineage(attestation.LINEAGE.parent), step)
         except BadInput as fault:
             status.finish()
@@ -67,6 +68,11 @@ def main() -> None:
             status.finish()
             raise BadInput(f"{step}: {error.filename or 'results/'}: {error.strerror}: {_mend(error)}") from None
     status.finish(f"  {step:<32} {time.monotonic() - began:6.1f} s{'  from the store' if reuse.hit else ''}")
+
+
+def step_name(arguments: argparse.Namespace) -> str:
+    """Return the name of the step that a command line is of, as in logs/STEP.log."""
+    return name_of(arguments.log).relative_to("logs").with_suffix("").as_posix()
 
 
 def action_of(arguments: argparse.Namespace) -> Action:

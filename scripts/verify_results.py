@@ -10,7 +10,7 @@ from pathlib import Path
 from faults import run
 from hermetic.artifacts import artifacts
 from hermetic.digest_cache import cached_digest
-from lineage import read_lineage
+from lineage import made, read_lineage
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"))
     results = parser.parse_args().results
-    attested = {path: digest for step in read_lineage(results).values() for path, digest in step.made.items()}
+    attested = made(read_lineage(results))
     found = 0
     for path in artifacts(results):
         digest = attested.get(path.relative_to(results.parent).as_posix())

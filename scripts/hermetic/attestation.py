@@ -15,7 +15,7 @@ from typing import Any
 from hermetic.action import Action
 from hermetic.closure import SCRIPTS, closure
 from hermetic.digests import file_digest
-from hermetic.envelope import payload, seal, unseal
+from hermetic.envelope import payload, read_statement, seal, unseal
 from hermetic.environments import lock_digest, lock_file
 from hermetic.execution import Ran
 from hermetic.keys import private_key
@@ -107,7 +107,7 @@ def reused(original: dict[str, Any], outputs: dict[Path, str], started: datetime
 def read(step: str) -> dict[str, Any] | None:
     """Return the statement of a step's last run, or None."""
     try:
-        return unseal(json.loads((LINEAGE / f"{step}.json").read_text()))
+        return read_statement(LINEAGE / f"{step}.json")
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

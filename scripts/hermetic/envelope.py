@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from hermetic.keys import PrivateKey, PublicKey
@@ -33,6 +34,11 @@ def unseal(envelope: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(statement, dict):
         raise ValueError("no statement in it")
     return statement
+
+
+def read_statement(path: Path) -> dict[str, Any]:
+    """Return the statement of an envelope's file. Raises as `unseal` does, and `OSError`."""
+    return unseal(json.loads(path.read_text(encoding="utf-8")))
 
 
 def signer(envelope: dict[str, Any], keys: Iterable[PublicKey]) -> PublicKey | None:

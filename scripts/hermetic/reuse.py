@@ -11,6 +11,7 @@ from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.envelope import signer, unseal
 from hermetic.keys import private_key, public_key
+from hermetic.settings import paths_of
 from hermetic.shared_store import SharedStore
 from hermetic.store import Damaged, Hit, Store
 
@@ -88,7 +89,7 @@ class Reuse:
             attested = {option: [made[path] for path in paths] for option, paths in outputs.items()}
             if definition["internalParameters"]["actionKey"] != self._key or attested != found.outputs:
                 return "its record is not what its attestation says"
-            trusted = [Path(name) for name in os.environ.get("STEP_TRUSTED", "").split(os.pathsep) if name]
+            trusted = paths_of("STEP_TRUSTED")
             own = [private_key(Path(path)).public for path in [os.environ.get("STEP_KEY")] if path]
             if trusted and not signer(found.envelope, [*own, *map(public_key, trusted)]):
                 return "no key of signing.trusted signed it"

@@ -32,3 +32,8 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
 def set_for_steps(config: dict[str, Any], runtime: str) -> None:
     """Set these variables in this process, for the runners that it starts."""
     os.environ.update(settings(config, runtime))
+
+
+def paths_of(variable: str) -> list[Path]:
+    """Return the files that one of these variables names; none where it is empty or not set."""
+    return [Path(name) for name in os.environ.get(variable, "").split(os.pathsep) if name]

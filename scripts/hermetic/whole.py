@@ -7,7 +7,9 @@ from pathlib import Path
 def write_whole(path: Path, text: str) -> None:
     """Write `text` under a name that no other writer has, and rename it into place. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", prefix=f".{path.name}.", dir=path.parent, delete=False) as part:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", prefix=f".{path.name}.", dir=path.parent, delete=False
+    ) as part:
         try:
             part.write(text)
             part.flush()

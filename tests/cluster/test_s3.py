@@ -1,12 +1,11 @@
 """A store that a team shares behind s3://, and Snakemake's S3 storage, for builds without a shared file system."""
 
 import hashlib
-import json
 
 import fsspec
 import pytest
 
-from hermetic.envelope import unseal
+from hermetic.envelope import read_statement
 from hermetic.shared_store import SharedStore
 from hermetic.store import Hit, Store
 
@@ -62,5 +61,5 @@ def s3():
 
 
 def _key(attestation):
-    definition = unseal(json.loads(attestation.read_text()))["predicate"]["buildDefinition"]
+    definition = read_statement(attestation)["predicate"]["buildDefinition"]
     return definition["internalParameters"]["actionKey"], definition["externalParameters"]["inputs"]

@@ -1,13 +1,12 @@
 """The chain as Slurm jobs: each step where its resources send it, the bytes those of a build on one machine."""
 
-import json
 import re
 
 import pytest
 from conftest import STORE
 from slurm_fixtures import PROFILE
 
-from hermetic.envelope import unseal
+from hermetic.envelope import read_statement
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -49,5 +48,5 @@ def test_light_steps_run_where_snakemake_runs(cluster, checkout):
 
 
 def _job(attestation):
-    byproducts = unseal(json.loads(attestation.read_text()))["predicate"]["runDetails"]["byproducts"]
+    byproducts = read_statement(attestation)["predicate"]["runDetails"]["byproducts"]
     return byproducts[0]["annotations"]["slurmJob"]

@@ -10,7 +10,7 @@ from conftest import STORE, Checkout
 from rebuild_rows import executed, invocations
 from test_audit import audit
 
-from hermetic.envelope import unseal
+from hermetic.envelope import read_statement
 from hermetic.images import read_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.engine]
@@ -48,7 +48,7 @@ def test_the_image_that_was_executed_is_attested(in_containers, engine):
     steps = sorted((made.folder / "results/lineage").rglob("*.json"))
     assert len(steps) > 12
     for path in steps:
-        predicate = unseal(json.loads(path.read_text()))["predicate"]
+        predicate = read_statement(path)["predicate"]
         environment = predicate["buildDefinition"]["internalParameters"]["environment"]
         ran = predicate["runDetails"]["byproducts"][0]["annotations"]
         assert ran["runtime"] == "docker" and NETWORK in ran["isolation"]

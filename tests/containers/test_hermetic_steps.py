@@ -3,14 +3,13 @@
 Run as an ordinary user, in containers and on the host: root would be let through where a mode says no.
 """
 
-import json
 import subprocess
 import time
 
 import pytest
 from docker_fixtures import ORDINARY_USER
 
-from hermetic.envelope import unseal
+from hermetic.envelope import read_statement
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 START = """
@@ -66,7 +65,7 @@ def refused(step, done, *parts):
 
 def passed(step, done):
     assert done.returncode == 0, done.stderr + (step.folder / "logs/try.log").read_text()
-    attested = unseal(json.loads((step.folder / "results/lineage/try.json").read_text()))
+    attested = read_statement(step.folder / "results/lineage/try.json")
     annotations = attested["predicate"]["runDetails"]["byproducts"][0]["annotations"]
     assert annotations["runtime"] == step.runtime
     assert annotations["isolation"].startswith({"docker": "container", "host": "bubblewrap"}[step.runtime])

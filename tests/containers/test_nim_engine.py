@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from nim_images import NimImages, processes_show, refusing_registry
 from test_check_deployment import SCHEMA, project, write_predictions  # noqa: F401 - a fixture
 
-from hermetic.envelope import unseal
+from hermetic.envelope import read_statement
 from hermetic.images import Image
 from image_lock import record_image
 from nim_settings import NimSettings
@@ -221,7 +221,7 @@ def test_a_build_ends_with_nims_sentinel(stand_in, engine):
     assert done.returncode == 0, done.stderr
     ready = json.loads((stand_in.folder / "results/deploy/ready.json").read_text())
     assert (ready["engine"], ready["image_digest"]) == ("nim", digest)
-    attested = unseal(json.loads((stand_in.folder / "results/lineage/check_deployment.json").read_text()))
+    attested = read_statement(stand_in.folder / "results/lineage/check_deployment.json")
     run = attested["predicate"]["runDetails"]["byproducts"][0]["annotations"]
     assert (run["runtime"], run["isolation"]) == ("host", "none")
     for path in [*(stand_in.folder / "logs").rglob("*"), *(stand_in.folder / "results").rglob("*")]:

@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from in_toto_attestation.v1 import statement_pb2
 
 from hermetic.digests import file_digest
-from hermetic.envelope import unseal
+from hermetic.envelope import read_statement
 
 ROOT = Path(__file__).parents[2]
 BUBBLEWRAP = bool(shutil.which("bwrap"))
@@ -75,7 +75,7 @@ def test_output_and_attestation(step, project):
     done = step(COPY)
     assert done.returncode == 0, done.stderr
     assert (project / "results/out.txt").read_text() == "in a b c"
-    document = unseal(json.loads((project / "results/lineage/copy/one.json").read_text()))
+    document = read_statement(project / "results/lineage/copy/one.json")
     json_format.ParseDict(document, statement_pb2.Statement())
     assert document["subject"] == [
         {"name": "results/out.txt", "digest": {"sha256": file_digest(project / "results/out.txt")}}
@@ -140,7 +140,7 @@ def test_environment_is_an_allow_list(step, project, monkeypatch):
     assert "'PYTHONHASHSEED': '0'" in seen and "'HF_HUB_OFFLINE': '1'" in seen
     assert step(shows, "--secret", "HF_TOKEN").returncode == 0
     assert "hf_x" in (project / "results/out.txt").read_text()
-    assert "hf_x" not in json.dumps(unseal(json.loads((project / "results/lineage/copy/one.json").read_text())))
+    assert "hf_x" not in json.dumps(read_statement(project / "results/lineage/copy/one.json"))
 
 
 def test_without_bubblewrap_the_attestation_says_so(step, project, monkeypatch):
@@ -148,7 +148,7 @@ def test_without_bubblewrap_the_attestation_says_so(step, project, monkeypatch):
     for path in (os.environ["PATH"], "/nowhere"):
         monkeypatch.setenv("PATH", path)
         assert step(COPY).returncode == 0
-        document = unseal(json.loads((project / "results/lineage/copy/one.json").read_text()))
+        document = read_statement(project / "results/lineage/copy/one.json")
         isolations.append(document["predicate"]["runDetails"]["byproducts"][0]["annotations"]["isolation"])
     assert isolations == ["bubblewrap" if shutil.which("bwrap", path=os.defpath) else "none", "none"]
 

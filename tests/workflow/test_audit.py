@@ -11,7 +11,7 @@ import yaml
 from conftest import ROOT
 
 from hermetic.digests import file_digest
-from hermetic.envelope import seal, unseal
+from hermetic.envelope import read_statement, seal
 from jsonl import read_jsonl
 from ledger import SCHEMA, read_ledger, write_ledger
 from ledger_query import query
@@ -72,7 +72,7 @@ def test_show_draws_a_graph(built, form, edge):
 
 def test_show_tells_a_file_that_is_not_what_its_producer_left(copy_of_built):
     path = copy_of_built.folder / "results/lineage/split_records.json"
-    statement = unseal(json.loads(path.read_text()))
+    statement = read_statement(path)
     subject = next(item for item in statement["subject"] if item["name"].endswith("train.jsonl"))
     subject["digest"]["sha256"] = "0" * 64
     path.write_text(json.dumps(seal(statement, None)))

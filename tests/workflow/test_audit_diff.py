@@ -9,7 +9,7 @@ import yaml
 from conftest import STORE, Checkout
 from test_audit import audit
 
-from hermetic.envelope import seal, unseal
+from hermetic.envelope import read_statement, seal
 from jsonl import read_jsonl
 from ledger import read_ledger
 
@@ -147,7 +147,7 @@ def test_refusals(built, changed, copy_of_built):
 
 def test_other_bytes_of_the_same_action_are_told(built, copy_of_built):
     path = copy_of_built.folder / "results/lineage/convert_base/tiny.json"
-    statement = unseal(json.loads(path.read_text()))
+    statement = read_statement(path)
     statement["subject"][0]["digest"]["sha256"] = "0" * 64
     path.write_text(json.dumps(seal(statement, None)))
     found = json_diff(copy_of_built, f"{built.folder}/results", "results")

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, STORE
 from safetensors.numpy import load_file, save_file
 
-from hermetic.envelope import seal, unseal
+from hermetic.envelope import read_statement, seal
 from jsonl import read_jsonl, write_jsonl
 from ledger import read_ledger, write_ledger
 
@@ -126,7 +126,7 @@ def test_a_step_on_gpus_may_differ_by_as_much_as_is_declared(copy_of_built, devi
     tensors[name][0, 0] += np.abs(tensors[name]).max() / 1000
     save_file(tensors, copy_of_built.folder / WEIGHTS)
     path = copy_of_built.folder / f"results/lineage/{EXPORT}.json"
-    statement = unseal(json.loads(path.read_text()))
+    statement = read_statement(path)
     statement["predicate"]["buildDefinition"]["internalParameters"]["devices"] = devices
     path.write_text(json.dumps(seal(statement, None)))
     said = rebuild(copy_of_built, EXPORT, code=int(outcome == "differs"), config=[f"tolerance={tolerance}"])

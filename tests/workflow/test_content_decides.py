@@ -13,7 +13,7 @@ import pytest
 from conftest import STORE, Checkout
 from rebuild_rows import ROWS, executed, invocations
 
-from hermetic.envelope import unseal
+from hermetic.envelope import read_statement
 from hermetic.keys import make_key
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def test_what_is_restored_is_what_was_made(copy_of_built):
 
 
 def attestation(checkout, step):
-    return unseal(json.loads((checkout.folder / f"results/lineage/{step}.json").read_text()))
+    return read_statement(checkout.folder / f"results/lineage/{step}.json")
 
 
 def test_the_attestation_of_a_hit_points_to_the_run_that_made_it(copy_of_built):

@@ -15,7 +15,7 @@ from adapter_bundle import BUNDLE, SIGNATURE
 from audit_verify import verify
 from hermetic.artifacts import artifacts
 from hermetic.digests import file_digest
-from hermetic.envelope import seal, unseal
+from hermetic.envelope import read_statement, seal, unseal
 from hermetic.environments import lock_digest
 from hermetic.keys import make_key, private_key, public_half
 
@@ -242,7 +242,7 @@ def test_an_image_that_is_another_now(here):
 def test_a_cached_step_holds(here):
     Path("results/split/train.jsonl").unlink()
     here.build("results/split/train.jsonl")
-    assert "reused" in json.dumps(unseal(json.loads(lineage("split_records").read_text())))
+    assert "reused" in json.dumps(read_statement(lineage("split_records")))
     assert found() == set()
 
 

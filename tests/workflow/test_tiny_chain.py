@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT, STORE
 
-from hermetic.envelope import unseal
+from hermetic.envelope import read_statement
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def test_second_build_does_nothing(built):
 def test_every_artifact_has_its_attestation(built):
     attested = {}
     for path in (built.folder / "results/lineage").rglob("*.json"):
-        for subject in unseal(json.loads(path.read_text()))["subject"]:
+        for subject in read_statement(path)["subject"]:
             attested[subject["name"].removeprefix("results/")] = subject["digest"]["sha256"]
     assert attested == built.digests()
 
