@@ -6,21 +6,18 @@ By turns, medians of 3; the file is in the page cache for both. Writes bench/res
 """
 
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from by_turns import RUNS, by_turns, rates  # noqa: E402
+
 from hermetic.store import Store  # noqa: E402
 
-RUNS = 3
 CHUNK = 2**26
 
 
@@ -36,25 +33,20 @@ def main() -> None:
         digest = subprocess.run(openssl, capture_output=True, text=True, check=True).stdout.split()[0]
         store = Store(Path(scratch) / "store")
         store.put(source, digest)
-        taken: dict[str, list[tuple[float, float]]] = {"openssl": [], "restore": []}
-        for _ in range(RUNS):
-            taken["openssl"].append(_timed(lambda: subprocess.run(openssl, capture_output=True, check=True)))
-            target.unlink(missing_ok=True)
-            taken["restore"].append(_timed(lambda: _restored(store, digest, target)))
+        taken = by_turns(
+            {
+                "`openssl dgst -sha256`": lambda: subprocess.run(openssl, capture_output=True, check=True),
+                "restore and verify": lambda: _restored(store, digest, target),
+            },
+            prepare=lambda: target.unlink(missing_ok=True),
+        )
         size = source.stat().st_size
-    walls = {name: statistics.median(wall for wall, _ in runs) for name, runs in taken.items()}
-    cpus = {name: statistics.median(cpu for _, cpu in runs) for name, runs in taken.items()}
     lines = [
         "# Restoring a large artifact",
         "",
         f"{size / 1e9:.1f} GB from the local store, verified as it is copied; medians of {RUNS}, by turns.",
         "",
-        "| | GB/s | of openssl's rate | CPU s |",
-        "|---|---:|---:|---:|",
-        *(
-            f"| {label} | {size / 1e9 / walls[name]:.2f} | {walls['openssl'] / walls[name]:.0%} | {cpus[name]:.1f} |"
-            for name, label in (("openssl", "`openssl dgst -sha256`"), ("restore", "restore and verify"))
-        ),
+        *rates(size, taken),
         "",
     ]
     (ROOT / "bench/restore_rate.md").write_text("\n".join(lines))
@@ -64,18 +56,6 @@ def main() -> None:
 def _restored(store: Store, digest: str, target: Path) -> None:
     if not store.get(digest, target):
         raise SystemExit("not restored")
-
-
-def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return wall and CPU seconds, children included."""
-    before, began = _cpu(), time.monotonic()
-    work()
-    return time.monotonic() - began, _cpu() - before
-
-
-def _cpu() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 if __name__ == "__main__":

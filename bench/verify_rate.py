@@ -7,23 +7,21 @@ By turns, medians of 3; the files are in the page cache for both. Writes bench/v
 
 import json
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+
+from by_turns import RUNS, by_turns, rates  # noqa: E402
 
 from hermetic.attestation import BUILD_TYPE, PROVENANCE, STATEMENT  # noqa: E402
 from hermetic.digests import file_digest  # noqa: E402
 from hermetic.envelope import seal  # noqa: E402
 from hermetic.keys import make_key, private_key, public_half  # noqa: E402
 
-RUNS = 3
 FILES = 10
 CHUNK = 2**24
 CODE = ("scripts/blobs.py", "containers/workflow/requirements.lock")
@@ -38,24 +36,16 @@ def main() -> None:
         public = public_half(Path(scratch, "key.pem"))
         verify = [sys.executable, ROOT / "scripts/audit.py", "verify", Path(scratch) / "results", "--key", public]
         openssl = ["openssl", "dgst", "-sha256", *files]
-        taken: dict[str, list[tuple[float, float]]] = {"openssl": [], "verify": []}
-        for _ in range(RUNS):
-            taken["openssl"].append(timed(openssl))
-            taken["verify"].append(timed(verify))
-    walls = {name: statistics.median(wall for wall, _ in runs) for name, runs in taken.items()}
-    cpus = {name: statistics.median(cpu for _, cpu in runs) for name, runs in taken.items()}
+        taken = by_turns(
+            {"one `openssl dgst -sha256`": lambda: run(openssl), "`audit verify`": lambda: run(verify)},
+        )
     lines = [
         "# Verifying a large build",
         "",
         f"{size / 1e9:.1f} GB in {FILES} files, {os.cpu_count()} processors; medians of {RUNS}, by turns. The whole"
         " command: its start, the signature and the attestation included.",
         "",
-        "| | GB/s | of openssl's rate | CPU s |",
-        "|---|---:|---:|---:|",
-        *(
-            f"| {label} | {size / 1e9 / walls[name]:.2f} | {walls['openssl'] / walls[name]:.2f} | {cpus[name]:.1f} |"
-            for name, label in (("openssl", "one `openssl dgst -sha256`"), ("verify", "`audit verify`"))
-        ),
+        *rates(size, taken),
         "",
     ]
     (ROOT / "bench/verify_rate.md").write_text("\n".join(lines))
@@ -109,12 +99,9 @@ def build(root: Path, gigabytes: float) -> list[Path]:
     return files
 
 
-def timed(command: list[object]) -> tuple[float, float]:
-    """Run a command, which must succeed; return its wall and CPU seconds."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+def run(command: list[object]) -> None:
+    """Run a command, which must succeed."""
     subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL, cwd=ROOT, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.monotonic() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":
