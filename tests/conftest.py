@@ -16,6 +16,9 @@ from hermetic.digests import file_digest
 pytest_plugins = ["docker_fixtures", "slurm_fixtures", "s3_fixtures"]
 
 ROOT = Path(__file__).parents[1]
+# Real posts, which are not ours to publish: beside the checkout or not there.
+SLICE = ROOT.parent / "shared/data/law-stackexchange-slice.json.xz"
+needs_slice = pytest.mark.skipif(not SLICE.is_file(), reason="needs ../shared/data/law-stackexchange-slice.json.xz")
 # Everything that needs no server.
 STORE = (
     "results/loras/law-titlegen/adapter_model.safetensors",

@@ -21,7 +21,7 @@ NOBODY = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "A
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give the bucket's URL; the variables of this process say how to reach it, as a user's shell would."""
     if not SERVER.exists():
-        pytest.skip(f"{SERVER.name} is missing: snakemake environments")
+        pytest.skip(f"{SERVER.name} is missing: .venvs/workflow/bin/snakemake --cores 2 environments makes it")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

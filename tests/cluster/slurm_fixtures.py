@@ -137,9 +137,9 @@ def slurm() -> Iterator[Slurm]:
     """Start a cluster with everything of its own in one folder, but for the file that names that; stop it by pid."""
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing or os.getuid():
-        pytest.skip(f"a Slurm of its own needs root and: {', '.join(missing or PROGRAMS)}")
+        pytest.skip(f"a Slurm of its own needs root and: {', '.join(missing or PROGRAMS)} (.ci/run installs them)")
     if CONFIGURATION.exists() and not CONFIGURATION.is_symlink():
-        pytest.skip(f"{CONFIGURATION}: this machine has a Slurm of its own")
+        pytest.skip(f"{CONFIGURATION}: this machine has a Slurm of its own: run it on one that has none")
     with open("/var/tmp/slurm-tests.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until other tests on this machine have ended
         with _running() as started:

@@ -15,7 +15,7 @@ MANIFESTS = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resourc
 
 def validate(*paths):
     if not VALIDATE.exists():
-        pytest.skip(f"{VALIDATE.name} is missing: snakemake environments")
+        pytest.skip(f"{VALIDATE.name} is missing: .venvs/workflow/bin/snakemake --cores 2 environments makes it")
     return subprocess.run([VALIDATE, "--strict", *paths], capture_output=True, text=True, check=False)
 
 

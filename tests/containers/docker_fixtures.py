@@ -49,7 +49,9 @@ def folder() -> Iterator[Path]:
     """A folder that other users may enter, which pytest's own are not."""
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing or os.getuid():
-        pytest.skip(f"a Docker Engine of its own needs root and: {', '.join(missing or PROGRAMS)}")
+        pytest.skip(
+            f"a Docker Engine of its own needs root and: {', '.join(missing or PROGRAMS)} (.ci/run installs them)"
+        )
     if KEPT:
         Path(KEPT).mkdir(exist_ok=True)
         yield Path(KEPT)

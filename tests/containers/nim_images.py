@@ -6,13 +6,12 @@ import os
 import re
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from docker_fixtures import Engine
+from loopback_server import Quiet, serving
 
 PYTHON = Path("/usr/bin/python3.11")
 LIBRARY = Path("/usr/lib/python3.11")
@@ -69,7 +68,7 @@ def _archive() -> bytes:
 def refusing_registry(status: int, message: str = "") -> Iterator[str]:
     """Serve a registry on loopback that refuses images with `status`, in NGC's words or none; give its address."""
 
-    class Refuses(BaseHTTPRequestHandler):
+    class Refuses(Quiet):
         def do_GET(self) -> None:
             code = "UNAUTHORIZED" if status == 401 else "DENIED"
             body = json.dumps({"errors": [{"code": code, "message": message}]}).encode() if message else b""
@@ -82,16 +81,8 @@ def refusing_registry(status: int, message: str = "") -> Iterator[str]:
 
         do_HEAD = do_GET
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Refuses)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(Refuses) as server:
         yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def processes_show(text: str) -> bool:

@@ -4,12 +4,12 @@ import hashlib
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from loopback_server import Quiet, serving
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -38,7 +38,7 @@ class Hub:
 def hub(content: bytes, licence: str = "cc-by-sa-4.0", token: str | None = None) -> Iterator[Hub]:
     """Serve `content` as FILE of REPO at COMMIT, which is also the branch main; with `token`, to its bearer only."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_HEAD(self) -> None:
             self._answer(with_body=False)
 
@@ -75,26 +75,16 @@ def hub(content: bytes, licence: str = "cc-by-sa-4.0", token: str | None = None)
             if with_body:
                 self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served = Hub(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as server:
+        served = Hub(server.server_port)
         yield served
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager
 def model_hub(folder: Path) -> Iterator[str]:
     """Serve the files of `folder` as the model someone/tiny at COMMIT, to the bearer of `sesame`; give its address."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_HEAD(self) -> None:
             file = folder / Path(self.path).name
             body, error = b"", None
@@ -118,15 +108,5 @@ def model_hub(folder: Path) -> Iterator[str]:
 
         do_GET = do_HEAD
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SLICE, needs_slice
 from loopback_hub import COMMIT, FILE, REPO, hub
 
 import json_stream
 from faults import BadInput
-
-ROOT = Path(__file__).parents[2]
-SLICE = ROOT.parent / "shared/data/law-stackexchange-slice.json.xz"
 
 
 def record(question_id: int, **changes: Any) -> dict[str, Any]:
@@ -175,9 +173,8 @@ def test_chunks_change_nothing(tmp_path, monkeypatch, chunk, indent):
         list(json_stream.read_values(path))
 
 
+@needs_slice
 def test_the_real_slice(run_script, tmp_path):
-    if not SLICE.exists():
-        pytest.skip(f"{SLICE} is not on this machine")
     out = tmp_path / "records.jsonl"
     result = run_script("workflow", "acquire_raw", kind="file", source=SLICE, records=out)
     assert result.returncode == 0, result.stderr

@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import SLICE, needs_slice
 
 from split_records import question_and_answer
 
 ROOT = Path(__file__).parents[2]
-SLICE = ROOT.parent / "shared/data/law-stackexchange-slice.json.xz"
 WORDS = "word " * 60
 
 
@@ -170,8 +170,6 @@ def test_no_records_and_impossible_bounds_are_refused(curate):
 
 
 def posts(count: int) -> list[dict[str, Any]]:
-    if not SLICE.exists():
-        pytest.skip(f"{SLICE} is not on this machine")
     with lzma.open(SLICE) as packed:
         records = json.load(packed)
     rows = [question_and_answer(position, one) for position, one in enumerate(records) if one["answers"]][:count]
@@ -205,6 +203,7 @@ for line in Path(task.data[0]).read_text(encoding="utf-8").splitlines():
 """
 
 
+@needs_slice
 @pytest.mark.parametrize("null_score", ["keep", "drop"])
 def test_the_decisions_are_those_of_curators_score_filter(curate, tmp_path, null_score):
     rows = posts(600)
@@ -223,6 +222,7 @@ def test_the_decisions_are_those_of_curators_score_filter(curate, tmp_path, null
     assert 0 < len(kept) < len(rows)
 
 
+@needs_slice
 def test_neither_partitions_nor_a_slurm_array_change_a_byte(tmp_path):
     """Curator left to itself would read a third of the partitions here: the job array's shard."""
     rows = posts(50)

@@ -3,10 +3,10 @@
 import hashlib
 import http.server
 import os
-import threading
 import time
 
 import pytest
+from loopback_server import Quiet, serving
 
 from faults import BadInput
 from hermetic import digest_cache
@@ -85,27 +85,17 @@ def test_a_shared_store_fills_another_machine(tmp_path):
 def test_a_shared_store_may_be_read_only_http(tmp_path, capfd):
     shared, digest = filled(tmp_path)
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
+    class Handler(Quiet, http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments):
             super().__init__(*arguments, directory=str(shared))
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as server:
         store = Store(tmp_path / "two", SharedStore(f"http://127.0.0.1:{server.server_port}"))
         assert store.find(KEY) and store.get(digest, tmp_path / "out")
         (tmp_path / "new").write_bytes(b"new")
         store.put(tmp_path / "new", sha256(b"new"))
         store.put(tmp_path / "new", sha256(b"new"))
         assert store.get(sha256(b"new"), tmp_path / "out")
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
     assert capfd.readouterr().err.count("cannot be written") == 1
 
 

@@ -4,22 +4,21 @@ OpenLineage's package ships no schema: there its own classes, which check what t
 """
 
 import base64
-import http.server
 import json
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 import openlineage.client.facet_v2 as facets
 import pytest
 import rocrate
 from conftest import ROOT
+from loopback_server import Quiet, serving
 from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from test_audit import audit
 
 from hermetic.digests import file_digest
-from hermetic.envelope import seal, unseal
+from hermetic.envelope import read_statement, seal
 from lineage import chain, producers, read_lineage
 
 pytestmark = pytest.mark.slow
@@ -196,22 +195,17 @@ def test_a_spoilt_event_is_refused(exported, spoil):
 def server():
     """A server on loopback that keeps what is posted; `server.answer` is its status."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             self.server.posted.append((self.path, self.headers.get("Authorization"), body))
             self.send_response(self.server.answer)
             self.end_headers()
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+    with serving(Handler) as running:
         running.posted, running.answer = [], 201
         running.url = f"http://127.0.0.1:{running.server_port}"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
-        running.shutdown()
 
 
 def test_events_are_posted(built, exported, server, monkeypatch):
@@ -305,7 +299,7 @@ def test_an_edited_script_is_named_by_digest(copy_of_built, steps, tmp_path):
 
 def edit(checkout, step, change):
     path = checkout.folder / f"results/lineage/{step}.json"
-    statement = unseal(json.loads(path.read_text()))
+    statement = read_statement(path)
     change(statement)
     path.write_text(json.dumps(seal(statement, None)))
 

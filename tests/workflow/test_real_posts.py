@@ -9,17 +9,15 @@ import re
 
 import pyarrow.parquet
 import pytest
-from conftest import ROOT, Checkout
+from conftest import SLICE, Checkout, needs_slice
 
 from audit_records import why
 
-SLICE = ROOT.parent / "shared/data/law-stackexchange-slice.json.xz"
 OVERLAY = ("--configfile", "configs/law-stackexchange.yaml")
 PROMPTS = [f"results/prompts/law-titlegen/{split}.jsonl" for split in ("train", "val", "test")]
 # Marks within a line.
 INLINE = {"a", "abbr", "b", "cite", "code", "del", "em", "i", "kbd", "s", "small", "span", "strike", "strong", "sub",
           "sup", "u"}  # fmt: skip
-needs_slice = pytest.mark.skipif(not SLICE.is_file(), reason="needs ../shared/data/law-stackexchange-slice.json.xz")
 
 
 @pytest.fixture(scope="module")
