@@ -9,8 +9,9 @@ from pathlib import Path
 from doctor_job import Finding, Job
 from faults import BadInput
 from free_port import free_port
-from hermetic.docker_engine import engine
+from hermetic.docker_engine import engine, found
 from nim_container import prepare_cache
+from nim_settings import pinned
 
 GB = 10**9
 BUILD_BYTES = 12 * GB  # the environments and a small base, as README says
@@ -20,14 +21,15 @@ QUERY = ["nvidia-smi", "--query-gpu=name,memory.free,driver_version", "--format=
 
 
 def disk(job: Job) -> Iterator[Finding]:
-    """There is room for the base, three times (files, .nemo, store), and for NIM's image and weights."""
+    """There is room for the base, three times (files, .nemo, store), and for NIM: weights, and an absent image."""
     size = job.base_bytes or 0
     needed = {Path(): BUILD_BYTES + 3 * size}
     if job.nim:
         needed[prepare_cache(Path(job.nim["cache"]))] = size
         # Whether an engine answers is looked at below; one elsewhere has its own disk.
         with contextlib.suppress(BadInput), engine("deploy.engine: embedded") as client:
-            if (root := Path(client.info()["DockerRootDir"])).exists():
+            root = Path(client.info()["DockerRootDir"])
+            if root.exists() and not found(client, pinned(job.nim["image"])):
                 needed[root] = IMAGE_BYTES
     by_device: dict[int, list[Path]] = {}
     for path in needed:
@@ -48,11 +50,11 @@ def gpu(job: Job) -> Iterator[Finding]:
         said = subprocess.run(QUERY, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         raise BadInput(f"{count} wanted, but nvidia-smi does not answer: install the driver") from None
-    found = [line.split(", ") for line in said.strip().splitlines()]
-    if len(found) < count:
-        raise BadInput(f"{count} wanted, {len(found)} there: lower devices and deploy.nim.gpus")
+    gpus = [line.split(", ") for line in said.strip().splitlines()]
+    if len(gpus) < count:
+        raise BadInput(f"{count} wanted, {len(gpus)} there: lower devices and deploy.nim.gpus")
     wanted = LORA_SHARE * (job.base_bytes or 0) / count / 2**20
-    for name, free, driver in found[:count]:
+    for name, free, driver in gpus[:count]:
         text = f"{name}, {int(free):,} MiB free, driver {driver}"
         enough = int(free) >= wanted
         yield ("ok", text) if enough else ("FAIL", f"{text}: {wanted:,.0f} wanted: end what uses it (nvidia-smi)")

@@ -27,7 +27,7 @@ def answers(images: Iterable[Image]) -> bool:
         return False  # without the SDK, whose import takes longer than the answer
     try:
         with engine() as client:
-            return all(_found(client, image) for image in images)
+            return all(found(client, image) for image in images)
     except BadInput:
         return False
 
@@ -71,23 +71,23 @@ def require(client: Any, image: Image, login: dict[str, str] | None = None, mend
     `login` (username, password) is for its registry alone, `mend` says what mends a refused pull. Raises `BadInput`
     for another platform's image, and for other content than the lock names.
     """
-    found = _found(client, image)
-    if not found:
+    known = found(client, image)
+    if not known:
         _pull(client, image, login, mend)
-        found = _found(client, image)
-    if not found:
+        known = found(client, image)
+    if not known:
         raise BadInput(f"{image.reference}: pulled, but the engine does not know it: docker system info")
-    if image.image_id and found["Id"] not in (image.image_id, image.digest):
-        raise BadInput(f"{image.reference}: the engine has {found['Id']} under this name, not {image.image_id}")
-    theirs = f"{found['Os']}/{found['Architecture']}"
+    if image.image_id and known["Id"] not in (image.image_id, image.digest):
+        raise BadInput(f"{image.reference}: the engine has {known['Id']} under this name, not {image.image_id}")
+    theirs = f"{known['Os']}/{known['Architecture']}"
     engine_is = client.version()
     ours = f"{engine_is['Os']}/{engine_is['Arch']}"
     if theirs != ours:
         raise BadInput(f"{image.reference} is for {theirs}, this engine runs {ours}: make images builds one for it")
-    return found["Id"]
+    return known["Id"]
 
 
-def _found(client: Any, image: Image) -> dict[str, Any] | None:
+def found(client: Any, image: Image) -> dict[str, Any] | None:
     """Return what the engine says of the image, or None if it does not have it."""
     from docker.errors import ImageNotFound, NotFound
 

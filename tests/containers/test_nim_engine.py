@@ -189,7 +189,8 @@ def test_a_signal_ends_the_container_too(check, engine, number):
 @pytest.fixture
 def stand_in(copy_of_built, images):
     """A built checkout with an overlay for a stand-in of NIM, and a way to write down how its digest was verified."""
-    repository, _, digest = images().partition("@")
+    reference = images()
+    repository, _, digest = reference.partition("@")
 
     def pin(verified):
         image = Image("stand-in", repository, digest, tag="2.0.6", verified=verified)
@@ -198,7 +199,7 @@ def stand_in(copy_of_built, images):
 
     overlay = "deploy: {engine: nim, port: 0, nim: {image: stand-in, gpus: 0, network: host}}\n"
     (copy_of_built.folder / "nim.yaml").write_text(overlay)
-    copy_of_built.pin = pin
+    copy_of_built.pin, copy_of_built.reference = pin, reference
     return copy_of_built
 
 
@@ -265,8 +266,11 @@ def test_doctor_on_an_engine(stand_in, engine):
         return done.returncode, done.stdout + done.stderr
 
     digest = stand_in.pin("asked of its registry")
-    code, said = doctor()
-    assert code == 0 and f"{digest} is in its registry" in said and "serves the adapters' own base" in said, said
+    engine.docker("pull", stand_in.reference)
+    _, said = doctor()
+    assert "12 GB wanted" in said, said
+    failing = [line for line in said.splitlines() if line.lstrip().startswith("FAIL") and "GB free" not in line]
+    assert not failing and f"{digest} is in its registry" in said and "serves the adapters' own base" in said, said
     assert "ok    docker    engine " in said
     code, said = doctor("gpu.yaml")
     assert code == 1 and "FAIL  docker    its containers get no GPU" in said
@@ -274,6 +278,7 @@ def test_doctor_on_an_engine(stand_in, engine):
     lock.write_text(lock.read_text().replace(digest, f"sha256:{'1' * 64}"))
     code, said = doctor()
     assert code == 1 and "FAIL  images" in said and "no such tag" in said, said
+    assert "52 GB wanted" in said, said  # room for an image that the engine does not have
     lock.write_text(lock.read_text().replace("tests/tiny-random-llama", "tests/tiny-random-llama-instruct"))
     code, said = doctor()
     assert code == 1 and "serves another base than tests/tiny-random-llama" in said, said
