@@ -1,13 +1,25 @@
 # Curate: NeMo Curator cleans every split and filters the training split; the ledger says where each record went.
 
 
+# On Ray several processors curate a split, of several nodes too, which then need the network between them.
+ON_RAY = config["curate"]["executor"] == "ray"
+PROCESSORS = config["threads"] if ON_RAY else 1
+CURATORS = config["curate"]["nodes"]
 CURATION = {
     "filters": lambda wildcards: "on" if wildcards.split in config["curate"]["filtered_splits"] else "off",
     "min_words": lookup("curate/min_words", within=config),
     "max_words": lookup("curate/max_words", within=config),
     "min_score": lookup("curate/min_score", within=config),
     "null_score": lookup("curate/null_score", within=config),
+    "executor": "ray" if ON_RAY else [],
+    "processors": PROCESSORS if ON_RAY else [],
+    "nodes": CURATORS if ON_RAY else [],
+    "runs_on": [
+        *(["--threads", PROCESSORS] if ON_RAY else []),
+        *(["--nodes", CURATORS, "--network"] if CURATORS > 1 else []),
+    ],
 }
+ASKED_OF_SLURM = {"nodes": CURATORS, "tasks": CURATORS} if CURATORS > 1 else {}
 
 if config["curate"]["shards"] == 1:
 
@@ -23,20 +35,22 @@ if config["curate"]["shards"] == 1:
             "logs/curate_split/{split}.log",
         benchmark:
             "benchmarks/curate_split/{split}.tsv"
-        threads: 1
+        threads: PROCESSORS
         resources:
-            mem_mb=growing(1500),
+            **ASKED_OF_SLURM,
+            mem_mb=growing(1500 * PROCESSORS),
             runtime=growing(30),
         params:
             **CURATION,
             code=code("curate", "scripts/curate_split.py"),
         shell:
-            "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py --env curate {params.runs_on:q} --memory {resources.mem_mb} --log {log:q}"
             " --input records {input.records:q}"
             " --output curated {output.curated:q} --output ledger {output.ledger:q}"
             " --param split {wildcards.split:q} --param filters {params.filters:q}"
             " --param min-words {params.min_words:q} --param max-words {params.max_words:q}"
             " --param min-score {params.min_score:q} --param null-score {params.null_score:q}"
+            " --param executor {params.executor:q} --param threads {params.processors:q} --param nodes {params.nodes:q}"
             " -- scripts/curate_split.py"
 
 else:
@@ -53,21 +67,23 @@ else:
             "logs/curate_shard/{split}/{shard}.log",
         benchmark:
             "benchmarks/curate_shard/{split}/{shard}.tsv"
-        threads: 1
+        threads: PROCESSORS
         resources:
-            mem_mb=growing(1500),
+            **ASKED_OF_SLURM,
+            mem_mb=growing(1500 * PROCESSORS),
             runtime=growing(30),
         params:
             **CURATION,
             code=code("curate", "scripts/curate_split.py"),
             shards=lookup("curate/shards", within=config),
         shell:
-            "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py --env curate {params.runs_on:q} --memory {resources.mem_mb} --log {log:q}"
             " --input records {input.records:q}"
             " --output curated {output.curated:q} --output ledger {output.ledger:q}"
             " --param split {wildcards.split:q} --param filters {params.filters:q}"
             " --param min-words {params.min_words:q} --param max-words {params.max_words:q}"
             " --param min-score {params.min_score:q} --param null-score {params.null_score:q}"
+            " --param executor {params.executor:q} --param threads {params.processors:q} --param nodes {params.nodes:q}"
             " --param shard {wildcards.shard:q} --param shards {params.shards:q}"
             " -- scripts/curate_split.py"
 

@@ -7,6 +7,10 @@ ON_GPUS = (
 )
 # What a scheduler is asked for; on Kubernetes a GPU has a maker.
 GPUS = {"gpu": config["devices"], "gpu_manufacturer": "nvidia"} if config["devices"] else {}
+# Nodes of one Slurm job, which exchange their gradients.
+TUNERS = config["nodes"]
+ON_NODES = ["--nodes", TUNERS, "--network"] if TUNERS > 1 else []
+ASKED = {"nodes": TUNERS, "tasks": TUNERS} if TUNERS > 1 else {}
 
 
 rule tune_adapter:
@@ -26,6 +30,7 @@ rule tune_adapter:
     threads: config["threads"]
     resources:
         **GPUS,
+        **ASKED,
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
@@ -44,9 +49,11 @@ rule tune_adapter:
         patience=lookup("adapters/{adapter}/patience", within=config),
         seed=lookup("adapters/{adapter}/seed", within=config),
         devices=ON_GPUS,
+        spread=ON_NODES,
+        nodes=lookup("nodes", within=config),
         threads=lookup("threads", within=config),
     shell:
-        "python scripts/step.py --env tune {params.devices:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py --env tune {params.devices:q} {params.spread:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
         " --input base {input.base:q} --input train {input.train:q} --input validation {input.validation:q}"
         " --output checkpoint {output.checkpoint:q} --output metrics {output.metrics:q}"
         " --param rank {params.rank:q} --param alpha {params.alpha:q} --param dropout {params.dropout:q}"
@@ -56,7 +63,7 @@ rule tune_adapter:
         " --param sequence-length {params.sequence_length:q}"
         " --param validation-interval {params.validation_interval:q}"
         " --param validation-limit {params.validation_limit:q} --param patience {params.patience:q}"
-        " --param seed {params.seed:q} --param threads {params.threads:q}"
+        " --param seed {params.seed:q} --param threads {params.threads:q} --param nodes {params.nodes:q}"
         " -- scripts/tune_adapter.py"
 
 

@@ -14,6 +14,7 @@ from hermetic.keys import OWN
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
 SPLITS = ("train", "val", "test")
+SPREAD = ("executor", "nodes", "shards")  # of curate: the same bytes come out, whatever these are
 
 
 def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> dict[str, Any]:
@@ -28,6 +29,8 @@ def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> d
         _check_entry("data.dataset", config["data"]["dataset"], lock["datasets"])
     if config["curate"]["min_words"] > config["curate"]["max_words"]:
         raise BadInput("config: curate.min_words is greater than curate.max_words: no record could pass")
+    if config["curate"]["nodes"] > 1 and config["curate"]["executor"] != "ray":
+        raise BadInput("config: curate.nodes: more than one node needs curate.executor: ray")
     _check_adapters(config)
     return lock
 
@@ -76,7 +79,7 @@ def overlay(config: dict[str, Any], changes: dict[str, Any]) -> None:
 def of_the_result(config: dict[str, Any]) -> dict[str, Any]:
     """Return what of a checked configuration decides the result, and not merely where and how it is made."""
     kept = {key: config[key] for key in config if key not in ("runtime", "store", "signing", "local_steps")}
-    return {**kept, "curate": {key: config["curate"][key] for key in config["curate"] if key != "shards"}}
+    return {**kept, "curate": {key: value for key, value in config["curate"].items() if key not in SPREAD}}
 
 
 def _check_adapters(config: dict[str, Any]) -> None:
@@ -86,8 +89,8 @@ def _check_adapters(config: dict[str, Any]) -> None:
             raise BadInput(f"{where}: has the base's own name, which a server refuses: rename the adapter")
         if adapter["rank"] > config["deploy"]["max_rank"]:
             raise BadInput(f"{where}.rank: {adapter['rank']} is more than deploy.max_rank: lower it or raise that")
-        if adapter["global_batch_size"] % adapter["micro_batch_size"]:
-            raise BadInput(f"{where}.global_batch_size: must be a multiple of micro_batch_size")
+        if adapter["global_batch_size"] % (adapter["micro_batch_size"] * config["nodes"]):
+            raise BadInput(f"{where}.global_batch_size: must be a multiple of micro_batch_size times nodes")
 
 
 def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:

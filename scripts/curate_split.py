@@ -5,10 +5,11 @@ a dropped one the first filter that it failed, with the measured value and the b
 """
 
 import argparse
+import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,17 @@ from progress import Progress
 
 # Records per partition: bounds the memory. It changes no output.
 PARTITION = 1000
+MakeExecutor = Callable[[Callable[[Any], None]], Any]  # of what is called with each finished task, where that is told
 
 
 def main() -> None:
     """Write the curated split and its ledger."""
     arguments = _parse()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+    with _executors(arguments) as make, tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         scratch = Path(folder)
         partitions = _partition(_rows(arguments), scratch / "in")
         entries: list[dict[str, Any]] = []
-        write_jsonl(arguments.curated, _kept(_curate(partitions, scratch / "out", arguments), entries, arguments))
+        write_jsonl(arguments.curated, _kept(_curate(partitions, scratch / "out", arguments, make), entries, arguments))
     from ledger import write_ledger
 
     write_ledger(arguments.ledger, entries)
@@ -40,6 +42,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--records", type=Path, required=True, help="the split, JSON Lines")
     parser.add_argument("--shard", type=int, default=0, help="with --shards: which part, from 0")
     parser.add_argument("--shards", type=int, default=1, help="curate one of so many equal parts of the split")
+    parser.add_argument("--executor", choices=["in_process", "ray"], default="in_process", help="what runs the stages")
+    parser.add_argument("--threads", type=int, default=1, help="with ray: processors of each node")
+    parser.add_argument("--nodes", type=int, default=1, help="with ray: nodes of the Slurm job that run this script")
     parser.add_argument("--filters", choices=["on", "off"], required=True, help="off: clean only")
     parser.add_argument("--min-words", type=int, required=True, help="in question and answer; the tutorial's is 50")
     parser.add_argument("--max-words", type=int, required=True, help="in question and answer; the tutorial's is 500")
@@ -65,6 +70,20 @@ def _rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     return itertools.islice(read_jsonl(arguments.records), first, end)
 
 
+@contextlib.contextmanager
+def _executors(arguments: argparse.Namespace) -> Iterator[MakeExecutor]:
+    """Yield what makes the executor. On Ray, of a job's nodes only the first one comes back from here."""
+    if arguments.executor == "ray":
+        from curator_ray import ray_executor
+
+        with ray_executor(arguments.threads, arguments.nodes) as executor:
+            yield lambda finished: executor
+    else:
+        from curator_stages import InProcessExecutor
+
+        yield InProcessExecutor
+
+
 def _partition(rows: Iterator[dict[str, Any]], folder: Path) -> dict[str, int]:
     """Cut rows into files of `PARTITION` records. Returns the number of records of each, by path, in order."""
     folder.mkdir()
@@ -76,7 +95,7 @@ def _partition(rows: Iterator[dict[str, Any]], folder: Path) -> dict[str, int]:
 
 
 def _curate(
-    partitions: dict[str, int], folder: Path, arguments: argparse.Namespace
+    partitions: dict[str, int], folder: Path, arguments: argparse.Namespace, make: MakeExecutor
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield each record, in order, with clean texts, and its row of the ledger."""
     if not partitions:
@@ -94,10 +113,10 @@ def _curate(
     )
     sizes = list(partitions.values())
     with Progress(f"curating {arguments.split}", sum(sizes), "record") as bar:
-        executor = curator_stages.InProcessExecutor(lambda task: bar.update(sizes[task._metadata["partition_index"]]))
+        executor = make(lambda task: bar.update(sizes[task._metadata["partition_index"]]))
         stages = curator_stages.pipeline(list(partitions), folder, checks)
         tasks = Pipeline(name="curate_split", stages=stages).run(executor) or []
-    # Another executor may finish partitions in any order, and the writer names its files by a hash of their path.
+    # Ray finishes partitions in any order, and the writer names its files by a hash of their path.
     tasks.sort(key=lambda task: task._metadata["partition_index"])
     curated = itertools.chain.from_iterable(read_jsonl(path) for task in tasks for path in task.data)
     for row, found in zip(_rows(arguments), curated, strict=True):

@@ -18,6 +18,7 @@ from nemo.collections import llm
 
 from answer_tokens import IGNORED, Example
 from hf_causal_lm import ATTENTION, HFCausalLM
+from peers import AverageGradients, Peers
 from prompt_batches import Prompts
 from tuning_recorder import VALIDATION_LOSS, Recorder
 
@@ -40,9 +41,10 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
     Its constructor is NeMo's: NeMo copies the arguments, so the weights come by `adopt`.
     """
 
-    def adopt(self, restored: torch.nn.Module) -> None:
-        """Train this model."""
+    def adopt(self, restored: torch.nn.Module, peers: Peers) -> None:
+        """Train this model, together with the peers."""
         self._restored = [restored]  # in a list, so that it is not a submodule twice
+        self._peers = peers
 
     @property
     def tokenizer(self) -> None:
@@ -65,7 +67,8 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over all answer tokens."""
-        self.log(VALIDATION_LOSS, self._sums[0] / self._sums[1])
+        loss, tokens = map(self._peers.total, self._sums)
+        self.log(VALIDATION_LOSS, loss / tokens)
 
 
 def restore(path: Path, threads: int, seed: int) -> HFCausalLM:
@@ -79,7 +82,11 @@ def restore(path: Path, threads: int, seed: int) -> HFCausalLM:
 
 
 def tune(
-    base: HFCausalLM, stream: Sequence[Example], validation: Sequence[Example], options: argparse.Namespace
+    base: HFCausalLM,
+    stream: Sequence[Example],
+    validation: Sequence[Example],
+    options: argparse.Namespace,
+    peers: Peers,
 ) -> Tuned:
     """Train on the stream, one pass, and return the weights of the best validation. `options` are tune_adapter's."""
     gpu = torch.cuda.is_available()
@@ -89,11 +96,13 @@ def tune(
         attn_implementation=ATTENTION,
         use_linear_ce_loss=False,
     )
-    accumulate = options.global_batch_size // options.micro_batch_size
+    accumulate = options.global_batch_size // options.micro_batch_size // peers.count
     tokenizer = base.tokenizer
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    recorder = Recorder(options.max_steps)
+    recorder = Recorder(options.max_steps, peers)
     callbacks: list[pl.Callback] = [recorder]
+    if peers.count > 1:
+        callbacks.append(AverageGradients(peers))
     if options.patience:
         callbacks.append(EarlyStopping(VALIDATION_LOSS, patience=options.patience, mode="min", min_delta=0.0))
     with tempfile.TemporaryDirectory() as scratch:
@@ -117,7 +126,7 @@ def tune(
             logger=False,
         )
         trainer.callbacks += callbacks
-        model.adopt(base.model)
+        model.adopt(base.model, peers)
         llm.api.finetune(
             model=model,
             data=Prompts(
@@ -126,6 +135,8 @@ def tune(
                 options.micro_batch_size,
                 options.global_batch_size,
                 pad,
+                peers.rank,
+                peers.count,
             ),
             trainer=trainer,
             optim=fiddle.build(llm.adam.pytorch_adam_with_flat_lr(lr=options.learning_rate)),

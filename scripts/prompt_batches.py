@@ -10,16 +10,26 @@ from answer_tokens import Example, collate, real_tokens
 
 
 class Prompts(pl.LightningDataModule):
-    """Examples in micro-batches, in the order given; within a global batch the short ones come first (less padding)."""
+    """Examples in micro-batches, in the order given; within a global batch the short ones come first (less padding).
+
+    Of `ranks` nodes that tune together each has every so-manieth micro-batch, beginning with its own `rank`.
+    """
 
     def __init__(
-        self, stream: Sequence[Example], validation: Sequence[Example], micro: int, whole: int, pad: int
+        self,
+        stream: Sequence[Example],
+        validation: Sequence[Example],
+        micro: int,
+        whole: int,
+        pad: int,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         super().__init__()
         batches = [sorted(stream[at : at + whole], key=_length) for at in range(0, len(stream), whole)]
-        self._train = [example for batch in batches for example in batch]
-        self._validation = sorted(validation, key=_length)
-        self.micro_batch_size, self.global_batch_size = micro, whole  # finetune checks them
+        self._train = [example for batch in batches for at, example in enumerate(batch) if at // micro % ranks == rank]
+        self._validation = sorted(validation, key=_length)[rank::ranks]
+        self.micro_batch_size, self.global_batch_size = micro, whole // ranks  # finetune checks them
         self._pad = pad
 
     def train_dataloader(self) -> DataLoader:

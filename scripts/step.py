@@ -85,6 +85,7 @@ def action_of(arguments: argparse.Namespace) -> Action:
         params={name: values for name, *values in arguments.param if values},  # one without a value is unset
         threads=arguments.threads,
         devices=arguments.devices,
+        nodes=arguments.nodes,
         network=arguments.network,
         on_host=arguments.on_host,
         secrets=tuple(arguments.secret),
@@ -103,6 +104,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runtime", choices=sorted(RUNNERS), default=os.environ.get("STEP_RUNTIME", "host"))
     parser.add_argument("--threads", type=int, default=1, help="threads of the numeric libraries")
     parser.add_argument("--devices", type=int, default=0, help="how many GPUs the step may see")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes of its Slurm job that the script is started on")
     parser.add_argument("--memory", type=int, help="MiB that its container may use")
     parser.add_argument("--shared-memory", type=int, help="MiB of /dev/shm in its container")
     parser.add_argument("--ulimit", action="append", default=[], metavar="NAME=VALUE", help="of its container")

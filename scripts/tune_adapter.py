@@ -27,10 +27,10 @@ FORMAT = "hf-lora"
 def main() -> None:
     """Read the options, check them, train, write checkpoint and metrics."""
     options = arguments().parse_args()
-    if options.global_batch_size % options.micro_batch_size:
+    if options.global_batch_size % (options.micro_batch_size * options.nodes):
         raise BadInput(
             f"adapters.<name>.global_batch_size is {options.global_batch_size}: it must be a multiple of "
-            f"micro_batch_size ({options.micro_batch_size})"
+            f"micro_batch_size ({options.micro_batch_size}) times nodes ({options.nodes})"
         )
     read_config(options.base, "hf")
     rows = {
@@ -43,9 +43,15 @@ def main() -> None:
         raise BadInput(
             f"{options.validation}: no records to validate on: give more raw records (data.path) or change split.seed"
         )
+    if len(rows["validation"]) < options.nodes:
+        raise BadInput(
+            f"{options.validation}: {len(rows['validation'])} records for {options.nodes} nodes: lower nodes"
+        )
     with large_import():
         import nemo_tuning  # 10 s
+        from peers import join
 
+    peers = join(options.nodes)
     base = nemo_tuning.restore(options.base, options.threads, options.seed)
     examples = {
         name: [encode(base.tokenizer, row, options.sequence_length, getattr(options, name)) for row in rows[name]]
@@ -56,7 +62,9 @@ def main() -> None:
         print(f"{getattr(options, name)}: {len(found)} records, {cut} cut to {options.sequence_length} tokens")
     order = record_order(len(examples["train"]), options.max_steps * options.global_batch_size, options.seed)
     stream = [examples["train"][index] for index in order]
-    result = nemo_tuning.tune(base, stream, examples["validation"], options)
+    result = nemo_tuning.tune(base, stream, examples["validation"], options, peers)
+    if peers.rank:  # the first node writes
+        return
     write_jsonl(options.metrics, result.metrics)
     config = describe(options, result.step, result.validation_loss)
     write_archive(options.checkpoint, {CONFIG: config, WEIGHTS: result.weights})
@@ -73,6 +81,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--target-modules", nargs="+", required=True, help="linear layers that get an adapter")
     for name in ("rank", "max-steps", "micro-batch-size", "global-batch-size", "sequence-length", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--nodes", type=int, default=1, help="nodes of a Slurm job that tune it together")
     for name in ("alpha", "dropout", "learning-rate"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--validation-interval", type=int, required=True, help="0: at the end only")

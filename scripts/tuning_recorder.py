@@ -12,6 +12,7 @@ from nemo.lightning.io.hf import HFAdapterKeyRenamer
 from safetensors.torch import save
 
 from faults import BadInput
+from peers import Peers
 from progress import Progress
 
 VALIDATION_LOSS = "validation_loss"
@@ -20,10 +21,10 @@ VALIDATION_LOSS = "validation_loss"
 class Recorder(pl.Callback):
     """Keep the metrics and the best weights, draw the progress, stop on a loss that is no number."""
 
-    def __init__(self, max_steps: int) -> None:
+    def __init__(self, max_steps: int, peers: Peers) -> None:
         self.metrics: list[dict[str, Any]] = []
         self.best: tuple[float, int, bytes] | None = None
-        self._max_steps = max_steps
+        self._max_steps, self._peers = max_steps, peers
         self._tokens = self._seen = self._done = 0
         self._seconds, self._since = 0.0, 0.0  # spent training, validation left out
         self._bar = Progress("tune", total=max_steps, unit="step")
@@ -45,13 +46,14 @@ class Recorder(pl.Callback):
         step = trainer.global_step
         if step == self._done:
             return
-        loss = trainer.callback_metrics["reduced_train_loss"].item()
+        loss = self._peers.mean(trainer.callback_metrics["reduced_train_loss"].item())
+        tokens = int(self._peers.total(self._tokens))
         if not math.isfinite(loss):
             raise BadInput(f"step {step}: the training loss is {loss}: lower adapters.<name>.learning_rate")
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"step": step, "train_loss": loss, "learning_rate": rate, "tokens": self._tokens}
+        row = {"step": step, "train_loss": loss, "learning_rate": rate, "tokens": tokens}
         self.metrics.append(row)
-        self._seen, self._done, self._tokens = self._seen + self._tokens, step, 0
+        self._seen, self._done, self._tokens = self._seen + tokens, step, 0
         self._seconds, self._since = self._seconds + time.monotonic() - self._since, time.monotonic()
         self._bar.update(1, loss=f"{loss:.3f}", tokens_per_s=f"{self._seen / self._seconds:.0f}")
         if step == self._max_steps:

@@ -20,6 +20,7 @@ class Action:
     """One declared run of one script.
 
     `inputs` and `outputs` map an option of the script to its files, `params` to its values; all keep their order.
+    `nodes`: how many nodes of its Slurm job each run the script, which makes of them what it will.
     `on_host`: it starts containers itself, and so runs in none and in no sandbox.
     """
 
@@ -30,6 +31,7 @@ class Action:
     params: dict[str, list[str]]
     threads: int = 1
     devices: int = 0
+    nodes: int = 1
     network: bool = False
     on_host: bool = False
     secrets: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from hermetic.docker import PATH, PYTHON
 from hermetic.execution import Execution, Ran, child
 from hermetic.images import Image, image_of
 from hermetic.limits import Limits
+from hermetic.nodes import on_nodes
 from hermetic.sandbox import WORK, environment, mounts
 from hermetic.sandbox import command as script_command
 
@@ -24,8 +25,9 @@ def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Executi
     # Apptainer hands these over and keeps them from the command line.
     handed = {f"APPTAINERENV_{name}": value for name, value in environment(action, place, PATH).items()}
     network = "the machine's network" if action.network else "no network"
-    ran = Ran("apptainer", f"apptainer --containall, {network}", image.reference, image.image_id)
-    with child(command(action, place, image), {"PATH": PATH, **handed}, ran) as execution:
+    words, seen, nodes = on_nodes(action, command(action, place, image), {"PATH": PATH, **handed})
+    ran = Ran("apptainer", f"apptainer --containall, {network}{nodes}", image.reference, image.image_id)
+    with child(words, seen, ran) as execution:
         yield execution
 
 

@@ -28,6 +28,8 @@ ISOLATION = "container: read-only root, no capabilities, no new privileges, own 
 @contextlib.contextmanager
 def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Execution]:
     """Start the script in a container; stop and remove the container on leaving, and on TERM or INT."""
+    if action.nodes > 1:
+        raise BadInput(f"it wants {action.nodes} nodes, which runtime docker has not: set runtime: host or apptainer")
     image = image_of(action.environment)
     with ended_by_signals(), engine() as client:
         reap(client)

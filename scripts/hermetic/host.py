@@ -9,6 +9,7 @@ from hermetic.attempt import Attempt
 from hermetic.environments import interpreter
 from hermetic.execution import Execution, Ran, child
 from hermetic.limits import Limits
+from hermetic.nodes import on_nodes
 from hermetic.sandbox import environment
 from hermetic.variables import variables
 
@@ -24,5 +25,6 @@ def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Executi
     else:
         isolation, words = "none", [str(python), str(action.script), *action.arguments(place.out)]
         seen = variables(action, path, place.scratch, place.scratch, place.secrets)
-    with child(words, seen, Ran("host", isolation)) as execution:
+    words, seen, nodes = on_nodes(action, words, seen)
+    with child(words, seen, Ran("host", isolation + nodes)) as execution:
         yield execution

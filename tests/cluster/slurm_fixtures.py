@@ -80,7 +80,10 @@ class Slurm:
                 f"--log-file={self.folder}/munged.log", f"--seed-file={self.folder}/munged.seed",
             ],
             "slurmctld": ["slurmctld", "-D"],
-        }.get(name, ["slurmd", "-D", "-N", name])  # fmt: skip
+        }.get(name)  # fmt: skip
+        # A node's jobs find the others by name, in a file that only they see in the place of the machine's own.
+        hosts = 'mount --bind "$0/hosts" /etc/hosts && exec slurmd -D -N "$1"'
+        command = command or ["unshare", "--mount", "sh", "-c", hosts, self.folder, name]
         command = ["setpriv", "--pdeathsig", "KILL", *command]  # none outlives the tests, however those end
         with open(self.folder / f"{name}.out", "ab") as out:
             self.daemons[name] = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
@@ -192,12 +195,21 @@ def _write_settings(folder: Path) -> None:
     (folder / "slurm.conf").write_text(
         SETTINGS.format(host=host, folder=folder, controller=controller, nodes="\n".join(nodes))
     )
+    (folder / "hosts").write_text(f"127.0.0.1 localhost\n{_address()} {host} {' '.join(NODES)}\n")
     (folder / "gres.conf").write_text("NodeName=n3 Name=gpu File=/dev/null\n")
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o600)
     folder.chmod(0o755)
     for name in ("state", *(f"spool-{node}" for node in NODES)):
         (folder / name).mkdir()
+
+
+def _address() -> str:
+    """Return this machine's address as Ray finds it, which takes no other for a node's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 1))  # nothing is sent
+        return probe.getsockname()[0]
+    return "127.0.0.1"
 
 
 def _free_ports(count: int) -> list[int]:

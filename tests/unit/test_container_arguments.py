@@ -11,6 +11,7 @@ from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.images import Image
 from hermetic.limits import Limits
+from hermetic.nodes import on_nodes
 
 ROOT = Path(__file__).parents[2]
 IMAGE = Image("tune", "registry.example/adapter/tune", digest=f"sha256:{'a' * 64}")
@@ -92,3 +93,29 @@ def test_apptainers_command_line(place):
     ]  # fmt: skip
     with_gpu = apptainer.command(action(devices=1, network=True), place, IMAGE)
     assert "--nv" in with_gpu and "--net" not in with_gpu
+
+
+def test_docker_runs_a_step_on_one_node(place):
+    with (
+        pytest.raises(BadInput, match="it wants 2 nodes, which runtime docker has not"),
+        docker.running(action(nodes=2), place, Limits()),
+    ):
+        pass
+
+
+def test_several_nodes_are_srun_s(place, monkeypatch, tmp_path):
+    """Of the job that the runner is in; outside of one it says what gives one."""
+    seen = {"PATH": "/usr/bin"}
+    assert on_nodes(action(), ["true"], seen) == (["true"], seen, "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "srun").write_text("")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(BadInput, match="it wants 2 nodes, which only a Slurm job has"):
+        on_nodes(action(nodes=2), ["true"], seen)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_CONF", "/opt/slurm.conf")
+    words, variables, said = on_nodes(action(nodes=2), ["true"], seen)
+    assert words[0] == str(tmp_path / "srun") and words[-1] == "true" and said == ", on 2 nodes"
+    assert {"--jobid=7", "--nodes=2", "--ntasks=2", "--overlap"} < set(words)
+    assert variables == {**seen, "SLURM_CONF": "/opt/slurm.conf"}

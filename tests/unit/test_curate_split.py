@@ -253,6 +253,21 @@ def test_neither_partitions_nor_a_slurm_array_change_a_byte(tmp_path):
 
 
 @pytest.mark.slow
+def test_ray_makes_the_same_bytes(curate, run_script, tmp_path):
+    """Of three partitions, which it may finish in any order."""
+    records = tmp_path / "train.jsonl"
+    curate([row(number, question="short") if number % 3 else row(number) for number in range(2500)])
+    whole = [(tmp_path / name).read_bytes() for name in ("law-qa-train.jsonl", "train.parquet")]
+    made = {"curated": tmp_path / "ray.jsonl", "ledger": tmp_path / "ray.parquet"}
+    bounds = {"filters": "on", "min_words": 50, "max_words": 500, "min_score": 0, "null_score": "keep"}
+    done = run_script(
+        "curate", "curate_split", split="train", records=records, executor="ray", threads=2, **bounds, **made
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.read_bytes() for path in made.values()] == whole
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [2, 5])
 def test_parts_put_together_are_the_whole(curate, run_script, tmp_path, shards):
     """Also where a part has no record, or none that stays."""

@@ -141,6 +141,11 @@ def test_prompt_without_an_answer_is_refused(tiny: Chain, tmp_path: Path) -> Non
 
 def test_global_batch_that_is_no_multiple_is_refused(tiny: Chain, tmp_path: Path) -> None:
     refused(tiny.tune(tmp_path / "out", global_batch_size=3), "global_batch_size is 3", "micro_batch_size (2)")
+    refused(tiny.tune(tmp_path / "out", nodes=3), "global_batch_size is 4", "times nodes (3)")
+
+
+def test_more_nodes_than_validation_records_are_refused(tiny: Chain, tmp_path: Path) -> None:
+    refused(tiny.tune(tmp_path / "out", nodes=2, validation_limit=1), "1 records for 2 nodes", "lower nodes")
 
 
 def test_foreign_base_is_refused(tiny: Chain, tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""A step on several nodes of its Slurm job: its command, which srun starts once on each."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+
+from faults import BadInput
+from hermetic.action import Action
+
+
+def on_nodes(action: Action, words: Sequence[str], seen: Mapping[str, str]) -> tuple[list[str], dict[str, str], str]:
+    """Return the command, its variables, and in words how many nodes it runs on, where that is more than this one.
+
+    Every node sees the attempt's folder: it lies in the checkout, which they share. Raises `BadInput` outside of a job.
+    """
+    if action.nodes == 1:
+        return [*words], {**seen}, ""
+    srun, job = shutil.which("srun"), os.environ.get("SLURM_JOB_ID")
+    if not srun or not job:
+        raise BadInput(
+            f"it wants {action.nodes} nodes, which only a Slurm job has: --workflow-profile profiles/slurm, or set 1"
+        )
+    start = [
+        srun, f"--jobid={job}", "--overlap", f"--nodes={action.nodes}", f"--ntasks={action.nodes}",
+        "--ntasks-per-node=1", f"--cpus-per-task={action.threads}", "--kill-on-bad-exit=1", "--quiet",
+    ]  # fmt: skip
+    settings = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    return [*start, *words], {**seen, **settings}, f", on {action.nodes} nodes"
