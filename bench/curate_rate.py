@@ -51,7 +51,8 @@ def _rows(posts: Path, folder: Path) -> list[dict]:
     _run("acquire_raw", "--kind", "file", "--source", str(posts), "--schema", "schemas/raw-record.schema.json",
          "--records", str(folder / "raw"))  # fmt: skip
     _run("split_records", "--records", str(folder / "raw"), "--method", "hash", "--seed", "42", *splits)
-    return [json.loads(line) for line in (folder / "train").read_text(encoding="utf-8").splitlines()]
+    with open(folder / "train", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
 def _curate(rows: list[dict], count: int, folder: Path) -> tuple[float, float, int]:

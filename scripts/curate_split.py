@@ -28,7 +28,8 @@ def main() -> None:
     arguments = _parse()
     with _executors(arguments) as make, tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         scratch = Path(folder)
-        partitions = _partition(_rows(arguments), scratch / "in")
+        arguments.records = _records(arguments, scratch)
+        partitions = _partition(read_jsonl(arguments.records), scratch / "in")
         entries: list[dict[str, Any]] = []
         write_jsonl(arguments.curated, _kept(_curate(partitions, scratch / "out", arguments, make), entries, arguments))
     from ledger import write_ledger
@@ -41,7 +42,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--split", choices=["train", "val", "test"], required=True, help="which split it is")
     parser.add_argument("--records", type=Path, required=True, help="the split, JSON Lines")
     parser.add_argument("--shard", type=int, default=0, help="with --shards: which part, from 0")
-    parser.add_argument("--shards", type=int, default=1, help="curate one of so many equal parts of the split")
+    parser.add_argument(
+        "--shards", type=int, default=1, help="curate one of so many parts of the split, equal in bytes"
+    )
     parser.add_argument("--executor", choices=["in_process", "ray"], default="in_process", help="what runs the stages")
     parser.add_argument("--threads", type=int, default=1, help="with ray: processors of each node")
     parser.add_argument("--nodes", type=int, default=1, help="with ray: nodes of the Slurm job that run this script")
@@ -61,13 +64,20 @@ def _parse() -> argparse.Namespace:
     return arguments
 
 
-def _rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the records of the split, or of the part that is asked for, in order."""
+def _records(arguments: argparse.Namespace, scratch: Path) -> Path:
+    """Return the file of what is to be curated: the split, or, of a shard, the lines that begin in its part of it."""
     if arguments.shards == 1:
-        return read_jsonl(arguments.records)
-    total = sum(1 for _ in read_jsonl(arguments.records))
-    first, end = (total * shard // arguments.shards for shard in (arguments.shard, arguments.shard + 1))
-    return itertools.islice(read_jsonl(arguments.records), first, end)
+        return arguments.records
+    size = arguments.records.stat().st_size
+    first, end = (size * shard // arguments.shards for shard in (arguments.shard, arguments.shard + 1))
+    part = scratch / "part.jsonl"
+    with open(arguments.records, "rb") as whole, open(part, "wb") as lines:
+        if first:
+            whole.seek(first - 1)
+            whole.readline()  # the end of a line that is another shard's
+        while whole.tell() < end and (line := whole.readline()):
+            lines.write(line)
+    return part
 
 
 @contextlib.contextmanager
@@ -119,7 +129,7 @@ def _curate(
     # Ray finishes partitions in any order, and the writer names its files by a hash of their path.
     tasks.sort(key=lambda task: task._metadata["partition_index"])
     curated = itertools.chain.from_iterable(read_jsonl(path) for task in tasks for path in task.data)
-    for row, found in zip(_rows(arguments), curated, strict=True):
+    for row, found in zip(read_jsonl(arguments.records), curated, strict=True):
         if row["id"] != found["id"]:
             raise RuntimeError(f"NeMo Curator returned record {found['id']} in the place of {row['id']}")
         # Only the texts are Curator's: its tables would turn an integer beside a null into a float.

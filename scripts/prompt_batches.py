@@ -12,7 +12,7 @@ from answer_tokens import Example, collate, real_tokens
 class Prompts(pl.LightningDataModule):
     """Examples in micro-batches, in the order given; within a global batch the short ones come first (less padding).
 
-    Of `ranks` nodes that tune together each has every so-manieth micro-batch, beginning with its own `rank`.
+    Of `ranks` nodes that tune together each has every `ranks`-th micro-batch, beginning with its own `rank`-th.
     """
 
     def __init__(

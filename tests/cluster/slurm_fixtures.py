@@ -145,12 +145,12 @@ def slurm() -> Iterator[Slurm]:
         pytest.skip(f"{CONFIGURATION}: this machine has a Slurm of its own: run it on one that has none")
     with open("/var/tmp/slurm-tests.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until other tests on this machine have ended
-        with _running() as started:
+        with running() as started:
             yield started
 
 
 @contextlib.contextmanager
-def _running() -> Iterator[Slurm]:
+def running() -> Iterator[Slurm]:
     started = Slurm(Path(tempfile.mkdtemp(prefix="slurm-", dir="/var/tmp")))
     os.environ[MARK] = str(started.folder)  # daemons and jobs inherit it
     try:
