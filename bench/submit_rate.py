@@ -32,10 +32,14 @@ HERE = [
 ]  # fmt: skip
 STEP = """
 import pathlib, sys
-words = sys.argv[1:]
-for at, word in enumerate(words):
-    if word == "--output":
-        path = pathlib.Path(words[at + 2])
+option = ""
+for word in sys.argv[1:]:
+    if word.startswith("--"):
+        option, named = word, False
+    elif option == "--output" and not named:
+        named = True
+    elif option == "--output":
+        path = pathlib.Path(word)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 """
