@@ -4,6 +4,7 @@
 # make serve    a server that stays up, with the built adapters
 #               CONFIG=configs/llama-3.1-8b-nim.yaml, for this and for make: an overlay of config.yaml
 # make ask Q='May my landlord keep my deposit?' | Q=@question.txt   its title, by base and adapter, from that server
+# make watch    beside make serve: check it again and again, and keep logs/deployment.json, a readiness file for others
 # make doctor   what a build and its server will need and lack: driver, memory, disk, keys, images, base, port
 # make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | 'diff RESULTS RESULTS' | …   what a build
 #               was made of, and whether it still is
@@ -27,7 +28,7 @@ OVERLAY := $(if $(CONFIG),--config config.yaml $(CONFIG))
 SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build environment images test test-fast check serve doctor ask audit why gc lock pin bench clean
+.PHONY: build environment images test test-fast check serve watch doctor ask audit why gc lock pin bench clean
 
 build: environment
 	@$(QUIETLY) --cores $(CORES) $(SNAKEMAKE) || $(SAY_WHY)
@@ -55,6 +56,9 @@ serve: environment
 
 ask: environment
 	@$(RUN)/python scripts/ask.py $(OVERLAY) $(if $(PORT),--url http://127.0.0.1:$(PORT)) -- "$$Q"
+
+watch: environment
+	@$(RUN)/python scripts/watch_deployment.py $(OVERLAY) $(if $(PORT),--url http://127.0.0.1:$(PORT)) $(if $(INTERVAL),--interval $(INTERVAL))
 
 doctor: environment
 	@$(RUN)/python scripts/doctor.py $(OVERLAY)

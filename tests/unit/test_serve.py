@@ -242,6 +242,49 @@ def test_adapter_with_nan_fails(serving: Serving) -> None:
         check(serving.url, "tiny", rows, specials(serving))
 
 
+@pytest.mark.parametrize("wrong", ["", "answer", "server"])
+def test_a_watch_keeps_a_status(serving: Serving, tmp_path: Path, wrong: str) -> None:
+    """As the sentinel says, or why not; none is left when it ends."""
+    results, status = tmp_path / "results", tmp_path / "logs" / "status.json"
+    rows = golden(serving.url, "law", "tax")
+    for folder in ("evaluation", "deploy"):
+        (results / folder).mkdir(parents=True)
+    (results / "base").symlink_to(serving.results / "base")
+    adapters = []
+    for name, row in rows.items():
+        (results / "evaluation" / f"{name}.predictions.jsonl").write_text(json.dumps(row) + "\n")
+        adapters.append({"name": name, "prompt_id": "1", "answer": "another" if wrong == "answer" else row["adapter"]})
+    (results / "deploy" / "ready.json").write_text(json.dumps({"base": {"name": "tiny"}, "adapters": adapters}))
+    watch = subprocess.Popen(
+        [ROOT / ".venvs/workflow/bin/python", "scripts/watch_deployment.py", "--results", results, "--status", status,
+         "--interval", "0.2", "--url", "http://127.0.0.1:9" if wrong == "server" else serving.url],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert watch.stdout
+    said = watch.stdout.readline()
+    while not status.exists():
+        time.sleep(0.05)
+    seen = json.loads(status.read_text())
+    assert seen["ready"] is not bool(wrong) and seen["checked_at"] < seen["good_until"]
+    because = {"": "ready", "answer": "not 'another' as the sentinel says", "server": "no answer"}[wrong]
+    assert because in said and (because in (seen["reason"] or "ready"))
+    watch.send_signal(signal.SIGTERM)
+    assert watch.communicate(timeout=30)[0] == "stopped\n" and watch.returncode == 0
+    assert not list(status.parent.iterdir())
+
+
+def test_a_watch_refuses_what_it_cannot_use(tmp_path: Path, run_script: Any) -> None:
+    (tmp_path / "results").mkdir()
+    inside = run_script(
+        "workflow", "watch_deployment", results=tmp_path / "results", status=tmp_path / "results/x.json"
+    )
+    assert inside.returncode == 2 and "holds artifacts alone" in inside.stderr
+    nothing = run_script("workflow", "watch_deployment", results=tmp_path / "results", status=tmp_path / "x.json")
+    assert nothing.returncode == 2 and "no sentinel there: run `make` first" in nothing.stderr
+    never = run_script("workflow", "watch_deployment", interval=0)
+    assert never.returncode == 2 and "more than 0 seconds" in never.stderr
+
+
 def test_nothing_built_fails(tmp_path: Path, run_script: Any) -> None:
     began = time.monotonic()
     process = run_script("workflow", "serve", results=tmp_path)
