@@ -18,7 +18,8 @@ def on_nodes(action: Action, words: Sequence[str], seen: Mapping[str, str]) -> t
     srun, job = shutil.which("srun"), os.environ.get("SLURM_JOB_ID")
     if not srun or not job:
         raise BadInput(
-            f"it wants {action.nodes} nodes, which only a Slurm job has: --workflow-profile profiles/slurm, or set 1"
+            f"it wants {action.nodes} nodes, which only a Slurm job has: build with --workflow-profile profiles/slurm, "
+            "or set nodes and curate.nodes to 1"
         )
     start = [
         srun, f"--jobid={job}", "--overlap", f"--nodes={action.nodes}", f"--ntasks={action.nodes}",
