@@ -260,16 +260,21 @@ def test_a_watch_keeps_a_status(serving: Serving, tmp_path: Path, wrong: str) ->
          "--interval", "0.2", "--url", "http://127.0.0.1:9" if wrong == "server" else serving.url],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert watch.stdout
-    said = watch.stdout.readline()
-    while not status.exists():
-        time.sleep(0.05)
-    seen = json.loads(status.read_text())
-    assert seen["ready"] is not bool(wrong) and seen["checked_at"] < seen["good_until"]
-    because = {"": "ready", "answer": "not 'another' as the sentinel says", "server": "no answer"}[wrong]
-    assert because in said and (because in (seen["reason"] or "ready"))
-    watch.send_signal(signal.SIGTERM)
-    assert watch.communicate(timeout=30)[0] == "stopped\n" and watch.returncode == 0
+    try:
+        assert watch.stdout
+        said = watch.stdout.readline()
+        while not status.exists():
+            assert watch.poll() is None
+            time.sleep(0.05)
+        seen = json.loads(status.read_text())
+        assert seen["ready"] is not bool(wrong) and seen["checked_at"] < seen["good_until"]
+        because = {"": "ready", "answer": "not 'another' as the sentinel says", "server": "no answer"}[wrong]
+        assert because in said and (because in (seen["reason"] or "ready"))
+        watch.send_signal(signal.SIGTERM)
+        assert watch.communicate(timeout=30)[0] == "stopped\n" and watch.returncode == 0
+    finally:
+        watch.kill()
+        watch.wait()
     assert not list(status.parent.iterdir())
 
 
