@@ -201,47 +201,6 @@ def test_check_passes_with_two_adapters(serving: Serving) -> None:
     assert [found["equals_evaluation"] for found in again.values()] == [True, False]
 
 
-def test_adapter_that_is_its_base_fails(serving: Serving) -> None:
-    with pytest.raises(BadInput, match="adapter nothing: answers prompt 1 as its base does"):
-        check(serving.url, "tiny", golden(serving.url, "nothing"), specials(serving))
-
-
-def test_adapter_that_is_not_served_fails(serving: Serving) -> None:
-    rows = {"absent": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
-    with pytest.raises(BadInput, match="lists adapter absent not at all"):
-        check(serving.url, "tiny", rows, specials(serving))
-    rows = {"tiny": rows["absent"]}
-    with pytest.raises(BadInput, match="lists adapter tiny under None"):
-        check(serving.url, "tiny", rows, specials(serving))
-
-
-def test_base_that_is_not_served_fails(serving: Serving) -> None:
-    with pytest.raises(BadInput, match="does not list base absent"):
-        check(serving.url, "absent", golden(serving.url, "law"), specials(serving))
-
-
-def test_answer_that_runs_past_the_end_token_fails(serving: Serving) -> None:
-    """A token that the answer holds is declared special: as if the end token taught were not the one that stops."""
-    rows = golden(serving.url, "law")
-    token = complete(serving.url, "law", PROMPT).tokens[3]
-    with pytest.raises(BadInput, match=r"adapter law: its answer to prompt 1 runs on past <end>"):
-        check(serving.url, "tiny", rows, {**specials(serving), "<end>": token})
-
-
-def test_prompt_too_long_fails(serving: Serving) -> None:
-    rows = golden(serving.url, "law")
-    rows["law"]["input"] *= 20
-    with pytest.raises(BadInput, match="tiny: the server answered 400"):
-        check(serving.url, "tiny", rows, specials(serving))
-
-
-def test_adapter_with_nan_fails(serving: Serving) -> None:
-    """Last: whatever is asked after it may get nothing."""
-    rows = {**golden(serving.url, "law"), "poison": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
-    with pytest.raises(BadInput, match=r"adapter poison: .*may hold NaN"):
-        check(serving.url, "tiny", rows, specials(serving))
-
-
 @pytest.mark.parametrize("wrong", ["", "answer", "server"])
 def test_a_watch_keeps_a_status(serving: Serving, tmp_path: Path, wrong: str) -> None:
     """As the sentinel says, or why not; none is left when it ends."""
@@ -288,6 +247,47 @@ def test_a_watch_refuses_what_it_cannot_use(tmp_path: Path, run_script: Any) -> 
     assert nothing.returncode == 2 and "no sentinel there: run `make` first" in nothing.stderr
     never = run_script("workflow", "watch_deployment", interval=0)
     assert never.returncode == 2 and "more than 0 seconds" in never.stderr
+
+
+def test_adapter_that_is_its_base_fails(serving: Serving) -> None:
+    with pytest.raises(BadInput, match="adapter nothing: answers prompt 1 as its base does"):
+        check(serving.url, "tiny", golden(serving.url, "nothing"), specials(serving))
+
+
+def test_adapter_that_is_not_served_fails(serving: Serving) -> None:
+    rows = {"absent": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
+    with pytest.raises(BadInput, match="lists adapter absent not at all"):
+        check(serving.url, "tiny", rows, specials(serving))
+    rows = {"tiny": rows["absent"]}
+    with pytest.raises(BadInput, match="lists adapter tiny under None"):
+        check(serving.url, "tiny", rows, specials(serving))
+
+
+def test_base_that_is_not_served_fails(serving: Serving) -> None:
+    with pytest.raises(BadInput, match="does not list base absent"):
+        check(serving.url, "absent", golden(serving.url, "law"), specials(serving))
+
+
+def test_answer_that_runs_past_the_end_token_fails(serving: Serving) -> None:
+    """A token that the answer holds is declared special: as if the end token taught were not the one that stops."""
+    rows = golden(serving.url, "law")
+    token = complete(serving.url, "law", PROMPT).tokens[3]
+    with pytest.raises(BadInput, match=r"adapter law: its answer to prompt 1 runs on past <end>"):
+        check(serving.url, "tiny", rows, {**specials(serving), "<end>": token})
+
+
+def test_prompt_too_long_fails(serving: Serving) -> None:
+    rows = golden(serving.url, "law")
+    rows["law"]["input"] *= 20
+    with pytest.raises(BadInput, match="tiny: the server answered 400"):
+        check(serving.url, "tiny", rows, specials(serving))
+
+
+def test_adapter_with_nan_fails(serving: Serving) -> None:
+    """Last: whatever is asked after it may get nothing."""
+    rows = {**golden(serving.url, "law"), "poison": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
+    with pytest.raises(BadInput, match=r"adapter poison: .*may hold NaN"):
+        check(serving.url, "tiny", rows, specials(serving))
 
 
 def test_nothing_built_fails(tmp_path: Path, run_script: Any) -> None:
