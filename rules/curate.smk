@@ -1,5 +1,6 @@
 # Curate: NeMo Curator cleans every split and filters the training split; the ledger says where each record went.
 
+from hermetic.nodes import asked_of_slurm, step_options
 
 # On Ray several processors curate a split, of several nodes too, which then need the network between them.
 ON_RAY = config["curate"]["executor"] == "ray"
@@ -14,12 +15,8 @@ CURATION = {
     "executor": "ray" if ON_RAY else [],
     "processors": PROCESSORS if ON_RAY else [],
     "nodes": CURATORS if ON_RAY else [],
-    "runs_on": [
-        *(["--threads", PROCESSORS] if ON_RAY else []),
-        *(["--nodes", CURATORS, "--network"] if CURATORS > 1 else []),
-    ],
+    "runs_on": [*(["--threads", PROCESSORS] if ON_RAY else []), *step_options(CURATORS)],
 }
-ASKED_OF_SLURM = {"nodes": CURATORS, "tasks": CURATORS} if CURATORS > 1 else {}
 
 if config["curate"]["shards"] == 1:
 
@@ -37,7 +34,7 @@ if config["curate"]["shards"] == 1:
             "benchmarks/curate_split/{split}.tsv"
         threads: PROCESSORS
         resources:
-            **ASKED_OF_SLURM,
+            **asked_of_slurm(CURATORS),
             mem_mb=growing(1500 * PROCESSORS),
             runtime=growing(30),
         params:
@@ -69,7 +66,7 @@ else:
             "benchmarks/curate_shard/{split}/{shard}.tsv"
         threads: PROCESSORS
         resources:
-            **ASKED_OF_SLURM,
+            **asked_of_slurm(CURATORS),
             mem_mb=growing(1500 * PROCESSORS),
             runtime=growing(30),
         params:

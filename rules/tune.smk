@@ -1,5 +1,6 @@
 # Tune: nemo_toolkit trains the adapter on the .nemo base; what it leaves is exported as Hugging Face PEFT files.
 
+from hermetic.nodes import asked_of_slurm, step_options
 
 # A GPU step's container gets what NeMo's containers ask for; no other step does.
 ON_GPUS = (
@@ -7,10 +8,6 @@ ON_GPUS = (
 )
 # What a scheduler is asked for; on Kubernetes a GPU has a maker.
 GPUS = {"gpu": config["devices"], "gpu_manufacturer": "nvidia"} if config["devices"] else {}
-# Nodes of one Slurm job, which exchange their gradients.
-TUNERS = config["nodes"]
-ON_NODES = ["--nodes", TUNERS, "--network"] if TUNERS > 1 else []
-ASKED = {"nodes": TUNERS, "tasks": TUNERS} if TUNERS > 1 else {}
 
 
 rule tune_adapter:
@@ -30,7 +27,7 @@ rule tune_adapter:
     threads: config["threads"]
     resources:
         **GPUS,
-        **ASKED,
+        **asked_of_slurm(config["nodes"]),
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
@@ -49,7 +46,7 @@ rule tune_adapter:
         patience=lookup("adapters/{adapter}/patience", within=config),
         seed=lookup("adapters/{adapter}/seed", within=config),
         devices=ON_GPUS,
-        spread=ON_NODES,
+        spread=step_options(config["nodes"]),
         nodes=lookup("nodes", within=config),
         threads=lookup("threads", within=config),
     shell:

@@ -1,4 +1,4 @@
-"""A step on several nodes of its Slurm job: its command, which srun starts once on each."""
+"""A step on several nodes of its Slurm job: what its rule asks for, and its command, which srun starts once on each."""
 
 import os
 import shutil
@@ -6,6 +6,16 @@ from collections.abc import Mapping, Sequence
 
 from faults import BadInput
 from hermetic.action import Action
+
+
+def asked_of_slurm(nodes: int) -> dict[str, int]:
+    """Return the resources of a job on so many nodes, one task on each."""
+    return {"nodes": nodes, "tasks": nodes} if nodes > 1 else {}
+
+
+def step_options(nodes: int) -> list[str | int]:
+    """Return what the step runner is told: the nodes, which speak with each other."""
+    return ["--nodes", nodes, "--network"] if nodes > 1 else []
 
 
 def on_nodes(action: Action, words: Sequence[str], seen: Mapping[str, str]) -> tuple[list[str], dict[str, str], str]:
@@ -25,5 +35,5 @@ def on_nodes(action: Action, words: Sequence[str], seen: Mapping[str, str]) -> t
         srun, f"--jobid={job}", "--overlap", f"--nodes={action.nodes}", f"--ntasks={action.nodes}",
         "--ntasks-per-node=1", f"--cpus-per-task={action.threads}", "--kill-on-bad-exit=1", "--quiet",
     ]  # fmt: skip
-    settings = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    settings = {"SLURM_CONF": os.environ["SLURM_CONF"]} if "SLURM_CONF" in os.environ else {}
     return [*start, *words], {**seen, **settings}, f", on {action.nodes} nodes"
