@@ -40,15 +40,14 @@ def main() -> None:
     golden = _golden(sentinel, options.results / "evaluation")
     specials = special_tokens(base_files(options.results / "base" / sentinel["base"]["name"]))
     url = options.url or f"http://127.0.0.1:{read_config(*options.config)['deploy']['port']}"
-    options.status.parent.mkdir(parents=True, exist_ok=True)
-    last = None
+    last: str | None = "not asked yet"
     try:
         with ended_by_signals():
             while True:
                 reason = _reason(url, sentinel, golden, specials)
-                if last is None or reason != last[0]:
+                if reason != last:
                     print(f"{url}: {reason or 'ready'}", flush=True)
-                last = (reason,)
+                last = reason
                 _keep(options.status, reason, options.interval)
                 time.sleep(options.interval)
     except SystemExit:  # what TERM and Ctrl-C become
