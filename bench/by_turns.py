@@ -16,9 +16,9 @@ def by_turns(
     for _ in range(RUNS):
         for label, work in works.items():
             prepare()
-            before, began = _cpu(), time.monotonic()
+            before, began = cpu_seconds(), time.monotonic()
             work()
-            taken[label].append((time.monotonic() - began, _cpu() - before))
+            taken[label].append((time.monotonic() - began, cpu_seconds() - before))
     return {label: tuple(map(statistics.median, zip(*runs, strict=True))) for label, runs in taken.items()}
 
 
@@ -35,6 +35,7 @@ def rates(size: int, taken: Mapping[str, tuple[float, float]]) -> list[str]:
     ]
 
 
-def _cpu() -> float:
+def cpu_seconds() -> float:
+    """Return what this process and its ended children have used."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)

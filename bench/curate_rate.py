@@ -8,13 +8,14 @@ there are processors. Writes bench/curate_rate.md.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from by_turns import cpu_seconds
 
 ROOT = Path(__file__).parents[1]
 CURATE = ROOT / ".venvs/curate/bin/python"
@@ -69,22 +70,17 @@ def _curate(rows: list[dict], count: int, folder: Path) -> tuple[float, float, i
         _run("curate_split", "--split", "train", "--records", str(records), *BOUNDS, "--shard", str(shard),
              "--shards", str(shards), "--curated", parts[shard], "--ledger", ledgers[shard])  # fmt: skip
 
-    before, began = _cpu(), time.monotonic()
+    before, began = cpu_seconds(), time.monotonic()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(curate, range(shards)))
     _run("join_shards", "--split", "train", "--parts", *parts, "--ledgers", *ledgers,
          "--curated", str(folder / "curated"), "--ledger", str(folder / "ledger"))  # fmt: skip
-    return time.monotonic() - began, _cpu() - before, shards
+    return time.monotonic() - began, cpu_seconds() - before, shards
 
 
 def _run(script: str, *options: str) -> None:
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     subprocess.run([CURATE, f"scripts/{script}.py", *options], cwd=ROOT, env={**os.environ, **one}, check=True)
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
