@@ -3,6 +3,7 @@
 import argparse
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from nemo.collections import llm
 
 from answer_tokens import IGNORED, Example
 from hf_causal_lm import ATTENTION, HFCausalLM
+from packed_attention import NAME as PACKED
+from packed_loss import PackedModel
 from peers import AverageGradients, Peers
-from prompt_batches import Prompts
+from prompt_batches import Packs, Prompts
 from tuning_recorder import VALIDATION_LOSS, Recorder
 
 CLIP = 1.0  # greatest norm of the gradient: the tutorial's gradient_clip_val
@@ -41,10 +44,10 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
     Its constructor is NeMo's: NeMo copies the arguments, so the weights come by `adopt`.
     """
 
-    def adopt(self, restored: torch.nn.Module, peers: Peers) -> None:
-        """Train this model, together with the peers."""
+    def adopt(self, restored: torch.nn.Module, peers: Peers, options: argparse.Namespace) -> None:
+        """Train this model, together with the peers, in the way that the options ask for."""
         self._restored = [restored]  # in a list, so that it is not a submodule twice
-        self._peers = peers
+        self._peers, self._options = peers, options
 
     @property
     def tokenizer(self) -> None:
@@ -54,14 +57,35 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
     def _configure_model(self, attn_implementation: str) -> torch.nn.Module:
         return self._restored.pop().to(self.default_dtype)
 
+    def on_fit_start(self) -> None:
+        """Lay out the model for packs, once LoRA is in it and it is where it is computed."""
+        if self._options.pack_length:
+            self.model.config._attn_implementation = PACKED
+            self._packed = PackedModel(
+                self.model, self._options.kernels == "fused", self._options.activations == "recompute"
+            )
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int | None = None) -> torch.Tensor:
+        """Return a micro-batch's or a pack's loss; a pack's without waiting for the GPU, as NeMo's own step does."""
+        if not self._options.pack_length:
+            return super().training_step(batch, batch_idx)
+        loss = self._packed.loss(batch)
+        self.timestamp = self.timestamp or time.perf_counter()
+        self.loss_buffer.append(loss.detach())
+        self.n_tok += len(batch["tokens"])
+        return loss
+
     def on_validation_epoch_start(self) -> None:
         """Begin the sum over the validation records: NeMo's own validation step logs nothing."""
         self._sums = [0.0, 0]
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Add a micro-batch's loss, weighted by its answer tokens."""
+        """Add a micro-batch's loss, weighted by its answer tokens, or a pack's, which is their sum."""
         tokens = int((batch["labels"] != IGNORED).sum())
-        loss = super().validation_step(batch, batch_idx)
+        if self._options.pack_length:
+            loss = self._packed.loss(batch) / tokens
+        else:
+            loss = super().validation_step(batch, batch_idx)
         self._sums = [self._sums[0] + loss.item() * tokens, self._sums[1] + tokens]
         return loss
 
@@ -96,9 +120,16 @@ def tune(
         attn_implementation=ATTENTION,
         use_linear_ce_loss=False,
     )
-    accumulate = options.global_batch_size // options.micro_batch_size // peers.count
     tokenizer = base.tokenizer
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    whole, place = options.global_batch_size, (peers.rank, peers.count)
+    if options.pack_length:
+        data = Packs(stream, validation, options.pack_length, whole, *place)
+        accumulate = data.count // peers.count
+        print(f"{data.count} packs for each step, of {options.pack_length} tokens at the most")
+    else:
+        data = Prompts(stream, validation, options.micro_batch_size, whole, pad, *place)
+        accumulate = whole // options.micro_batch_size // peers.count
     recorder = Recorder(options.max_steps, peers)
     callbacks: list[pl.Callback] = [recorder]
     if peers.count > 1:
@@ -126,18 +157,10 @@ def tune(
             logger=False,
         )
         trainer.callbacks += callbacks
-        model.adopt(base.model, peers)
+        model.adopt(base.model, peers, options)
         llm.api.finetune(
             model=model,
-            data=Prompts(
-                stream,
-                validation,
-                options.micro_batch_size,
-                options.global_batch_size,
-                pad,
-                peers.rank,
-                peers.count,
-            ),
+            data=data,
             trainer=trainer,
             optim=fiddle.build(llm.adam.pytorch_adam_with_flat_lr(lr=options.learning_rate)),
             log=nl.NeMoLogger(name="tune", log_dir=scratch, use_datetime_version=False, ckpt=None),

@@ -1,12 +1,15 @@
-"""What tuning reads: examples in micro-batches, as Lightning asks for them."""
+"""What tuning reads: examples in micro-batches or in packs, as Lightning asks for them."""
 
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
 from answer_tokens import Example, collate, real_tokens
+from packing import pack_count, packs
 
 
 class Prompts(pl.LightningDataModule):
@@ -50,3 +53,65 @@ class Prompts(pl.LightningDataModule):
 
 def _length(example: Example) -> int:
     return len(example.tokens)
+
+
+class Packs(pl.LightningDataModule):
+    """Examples in packs of `most` tokens: every global batch in as many as the fullest one needs, of alike size.
+
+    A token's weight is such that the mean over a step's packs is the mean over its records of the mean over their
+    answer tokens, which is the loss of micro-batches of one record. In validation each token weighs one.
+    """
+
+    def __init__(
+        self,
+        stream: Sequence[Example],
+        validation: Sequence[Example],
+        most: int,
+        whole: int,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        super().__init__()
+        batches = [stream[at : at + whole] for at in range(0, len(stream), whole)]
+        lengths = [[_length(example) for example in batch] for batch in batches]
+        self.count = pack_count(lengths, most, ranks)  # packs of a step, on all nodes together
+        self._train = [
+            _pack([batch[number] for number in pack], self.count / whole)
+            for batch, sizes in zip(batches, lengths, strict=True)
+            for pack in packs(sizes, self.count)[rank::ranks]
+        ]
+        mine = validation[rank::ranks]
+        sizes = [_length(example) for example in mine]
+        self._validation = [
+            _pack([mine[number] for number in pack], None) for pack in packs(sizes, pack_count([sizes], most))
+        ]
+        self.micro_batch_size = self.global_batch_size = 1  # finetune asks for both
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the training packs."""
+        return DataLoader(self._train, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the validation packs."""
+        return DataLoader(self._validation, batch_size=None)
+
+
+def _pack(examples: Sequence[Example], weight: float | None) -> dict[str, Any]:
+    """Return a pack; each record's answer tokens weigh `weight` together, or one each. A last token predicts nothing."""
+    bounds = [0, *accumulate(_length(example) - 1 for example in examples)]
+    begins = list(zip(bounds, examples, strict=False))
+    keep, labels, weights = [], [], []
+    for begin, example in begins:
+        answer = example.tokens[example.prompt :]
+        keep += range(begin + example.prompt - 1, begin + len(example.tokens) - 1)
+        labels += answer
+        weights += [1.0 if weight is None else weight / len(answer)] * len(answer)
+    return {
+        "tokens": torch.tensor([token for example in examples for token in example.tokens[:-1]]),
+        "places": torch.tensor([place for example in examples for place in range(_length(example) - 1)]),
+        "starts": torch.tensor(bounds, dtype=torch.int32),
+        "bounds": bounds,
+        "keep": torch.tensor(keep),
+        "labels": torch.tensor(labels),
+        "weights": torch.tensor(weights),
+    }

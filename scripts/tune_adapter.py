@@ -32,6 +32,7 @@ def main() -> None:
             f"adapters.<name>.global_batch_size is {options.global_batch_size}: it must be a multiple of "
             f"micro_batch_size ({options.micro_batch_size}) times nodes ({options.nodes})"
         )
+    check_packing(options)
     read_config(options.base, "hf")
     rows = {
         "train": read_prompts(options.train),
@@ -88,7 +89,26 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--validation-limit", type=int, required=True, help="validation records at the most; 0: all")
     parser.add_argument("--patience", type=int, required=True, help="0: never stop early")
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--pack-length", type=int, default=0, help="tokens computed together; 0: micro-batches")
+    parser.add_argument("--kernels", choices=("plain", "fused"), default="plain")
+    parser.add_argument("--activations", choices=("keep", "recompute"), default="keep")
     return parser
+
+
+def check_packing(options: argparse.Namespace) -> None:
+    """Raise `BadInput` for settings that do not go with packs, or without."""
+    if not options.pack_length:
+        if (options.kernels, options.activations) != ("plain", "keep"):
+            raise BadInput("adapters.<name>.kernels and activations are for packs: set adapters.<name>.pack_length")
+    elif options.micro_batch_size != 1:
+        raise BadInput("adapters.<name>.pack_length keeps the loss of micro-batches of one: set micro_batch_size to 1")
+    elif options.pack_length < options.sequence_length:
+        raise BadInput(
+            f"adapters.<name>.pack_length is {options.pack_length}, less than one record's {options.sequence_length} "
+            "tokens: raise it or lower adapters.<name>.sequence_length"
+        )
+    elif options.kernels == "fused" and options.dropout:
+        raise BadInput("adapters.<name>.kernels fused have no dropout: set adapters.<name>.dropout to 0")
 
 
 def describe(options: argparse.Namespace, step: int, validation_loss: float) -> bytes:

@@ -1,0 +1,57 @@
+"""The loss of a pack: documents one after another in one row, each for itself, logits for the answers' tokens alone."""
+
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+
+from llama_layer import FusedLayer
+from packed_attention import Documents
+
+ROWS = 1024  # tokens whose logits are in memory at once
+
+
+class PackedModel:
+    """A transformers Llama whose linear layers have NeMo's LoRA.
+
+    `fused` computes each layer as one function; `recompute` keeps of each layer its input alone, and computes it
+    again for its gradients: less memory, a third more time.
+    """
+
+    def __init__(self, model: Any, fused: bool, recompute: bool) -> None:
+        self._model, self._recompute = model, recompute
+        self._layers = [FusedLayer(layer) if fused else _plain(layer) for layer in model.model.layers]
+
+    def loss(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the sum over a pack's answer tokens of their cross entropy times their weight.
+
+        `tokens` and `places` are (tokens), `starts` the documents' bounds, `keep` the answer tokens' places in the
+        pack, `labels` and `weights` one for each of these.
+        """
+        inner = self._model.model
+        documents = Documents(batch["starts"], batch["bounds"])
+        x = inner.embed_tokens(batch["tokens"])
+        cos, sin = (part.squeeze(0) for part in inner.rotary_emb(x[None], batch["places"][None]))
+        for layer in self._layers:
+            if self._recompute and torch.is_grad_enabled():
+                x = checkpoint(layer, x, documents, cos, sin, use_reentrant=False)
+            else:
+                x = layer(x, documents, cos, sin)
+        x = inner.norm(x[batch["keep"]])
+        parts = zip(x.split(ROWS), batch["labels"].split(ROWS), batch["weights"].split(ROWS), strict=True)
+        if len(x) <= ROWS or not torch.is_grad_enabled():
+            return sum(self._part(*part) for part in parts)
+        return sum(checkpoint(self._part, *part, use_reentrant=False) for part in parts)
+
+    def _part(self, x: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        logits = self._model.lm_head(x)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return (cross_entropy(logits, labels, reduction="none") * weights).sum()
+
+
+def _plain(layer: Any) -> Any:
+    def compute(x: torch.Tensor, documents: Documents, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        return layer(x[None], position_embeddings=(cos[None], sin[None]), documents=documents)[0][0]
+
+    return compute
