@@ -52,7 +52,7 @@ def swiglu_backward(dh: Tensor, gate_up: Tensor) -> Tensor:
 
 
 @triton.jit
-def _norm(x, weight, out, scale, size, stride, epsilon, WIDTH: tl.constexpr, ROOM: tl.constexpr):
+def _norm(x, weight, out, scale, size, stride, epsilon, WIDTH: tl.constexpr, ROOM: tl.constexpr) -> None:
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, WIDTH)
     inside = at < size
@@ -66,7 +66,7 @@ def _norm(x, weight, out, scale, size, stride, epsilon, WIDTH: tl.constexpr, ROO
 
 
 @triton.jit
-def _norm_backward(dy, x, weight, scale, residual, dx, size, stride, WIDTH: tl.constexpr):
+def _norm_backward(dy, x, weight, scale, residual, dx, size, stride, WIDTH: tl.constexpr) -> None:
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, WIDTH)
     inside = at < size
@@ -79,7 +79,7 @@ def _norm_backward(dy, x, weight, scale, residual, dx, size, stride, WIDTH: tl.c
 
 
 @triton.jit
-def _rotate(x, cos, sin, heads, stride, turn, HALF: tl.constexpr, HEADS: tl.constexpr):
+def _rotate(x, cos, sin, heads, stride, turn, HALF: tl.constexpr, HEADS: tl.constexpr) -> None:
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, HALF)[None, :]
     head = tl.arange(0, HEADS)[:, None]
@@ -94,7 +94,7 @@ def _rotate(x, cos, sin, heads, stride, turn, HALF: tl.constexpr, HEADS: tl.cons
 
 
 @triton.jit
-def _swiglu(gate_up, h, size, BLOCK: tl.constexpr):
+def _swiglu(gate_up, h, size, BLOCK: tl.constexpr) -> None:
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = at < size
@@ -104,7 +104,7 @@ def _swiglu(gate_up, h, size, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _swiglu_backward(dh, gate_up, h, size, BLOCK: tl.constexpr):
+def _swiglu_backward(dh, gate_up, h, size, BLOCK: tl.constexpr) -> None:
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = at < size

@@ -27,7 +27,7 @@ class Documents:
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, documents: Documents, scale: float) -> torch.Tensor:
-    """Return the attention's output (tokens, heads, size) of q (the same shape) and k, v (tokens, fewer heads, size)."""
+    """Return the output (tokens, heads, size) for q of that shape and k, v of fewer heads."""
     spans = documents.spans()
     if q.is_cuda and len(spans) > 1:
         longest = documents.longest

@@ -97,7 +97,7 @@ class Packs(pl.LightningDataModule):
 
 
 def _pack(examples: Sequence[Example], weight: float | None) -> dict[str, Any]:
-    """Return a pack; each record's answer tokens weigh `weight` together, or one each. A last token predicts nothing."""
+    """Return a pack; each record's answer tokens weigh `weight` together, or one each. The last predicts nothing."""
     bounds = [0, *accumulate(_length(example) - 1 for example in examples)]
     begins = list(zip(bounds, examples, strict=False))
     keep, labels, weights = [], [], []

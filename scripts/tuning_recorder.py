@@ -27,6 +27,7 @@ class Recorder(pl.Callback):
         self._max_steps, self._peers = max_steps, peers
         self._tokens = self._seen = self._done = 0
         self._seconds, self._since = 0.0, 0.0  # spent training, validation left out
+        self._first = (0, 0.0)  # tokens and seconds of the first of several steps
         self._bar = Progress("tune", total=max_steps, unit="step")
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
@@ -35,10 +36,11 @@ class Recorder(pl.Callback):
         self._since = time.monotonic()
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Say in the log how fast it went."""
-        print(
-            f"{self._seen} tokens in {self._done} steps, {self._seen / self._seconds:.0f} tokens per second", flush=True
-        )
+        """Say in the log how fast it went; the first step, which loads kernels, counts only if it is the only one."""
+        tokens, seconds = self._seen - self._first[0], self._seconds - self._first[1]
+        print(f"{self._seen} tokens in {self._done} steps, {tokens / seconds:.0f} tokens per second", flush=True)
+        if torch.cuda.is_available():
+            print(f"{torch.cuda.max_memory_allocated() / 2**20:.0f} MiB of the GPU's memory at the most", flush=True)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After a micro-batch that ended a step: one row."""
@@ -55,6 +57,8 @@ class Recorder(pl.Callback):
         self.metrics.append(row)
         self._seen, self._done, self._tokens = self._seen + tokens, step, 0
         self._seconds, self._since = self._seconds + time.monotonic() - self._since, time.monotonic()
+        if step == 1 < self._max_steps:
+            self._first = (self._seen, self._seconds)
         self._bar.update(1, loss=f"{loss:.3f}", tokens_per_s=f"{self._seen / self._seconds:.0f}")
         if step == self._max_steps:
             trainer.should_stop = True  # Lightning validates before it stops, whatever the interval
