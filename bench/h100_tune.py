@@ -19,16 +19,20 @@ COMMON = {
     "rank": 16, "alpha": 32, "dropout": 0, "learning_rate": 1e-4, "validation-interval": 0, "validation-limit": 8,
     "patience": 0, "seed": 1, "threads": 8, "micro-batch-size": 1,
 }  # fmt: skip
-PACKED = {"kernels": "fused", "pack-length": 4096, "global-batch-size": 48, "max-steps": 6, "sequence-length": 1024}
+PACKED = {"kernels": "graphed", "pack-length": 4096, "global-batch-size": 48, "max-steps": 6, "sequence-length": 1024}
 FULL = {"sequence-length": 4096, "global-batch-size": 4, "max-steps": 6, "pack-length": 4096}
 WAYS = {
     "records one by one": {"sequence-length": 1024, "global-batch-size": 32, "max-steps": 3},
     "packs of 4,096, plain layers": {**PACKED, "kernels": "plain"},
-    "packs of 4,096, fused layers": PACKED,
-    "packs of 8,192, fused layers": {**PACKED, "pack-length": 8192},
-    "packs of 8,192, fused, recomputed": {**PACKED, "pack-length": 8192, "activations": "recompute"},
+    "packs of 4,096, fused layers": {**PACKED, "kernels": "fused"},
+    "packs of 4,096": PACKED,
+    "packs of 8,192": {**PACKED, "pack-length": 8192},
+    "packs of 8,192, recomputed": {**PACKED, "pack-length": 8192, "activations": "recompute"},
+    "packs of 4,096, FP8": {**PACKED, "products": "fp8"},
+    "packs of 8,192, FP8": {**PACKED, "pack-length": 8192, "products": "fp8"},
     "one record of 4,096, plain layers": {**FULL, "kernels": "plain"},
-    "one record of 4,096, fused layers": {**FULL, "kernels": "fused"},
+    "one record of 4,096": {**FULL, "kernels": "graphed"},
+    "one record of 4,096, FP8": {**FULL, "kernels": "graphed", "products": "fp8"},
 }
 
 
@@ -45,7 +49,7 @@ def main() -> None:
 
 def _run(nemo: str, prompts: Path, settings: dict, folder: Path) -> list[str]:
     """Return tokens per second, the peak of the GPU's memory, the packs of a step and the seconds of the whole."""
-    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     files = ["--checkpoint", folder / "adapter.nemo", "--metrics", folder / "metrics", "--target-modules", *MODULES]
     began = time.monotonic()
     done = subprocess.run(

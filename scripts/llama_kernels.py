@@ -6,6 +6,8 @@ Each works on tokens as rows. Sums run in float32 (in float64 if the tokens are)
 import torch
 
 Tensor = torch.Tensor
+FP8 = torch.float8_e4m3fn
+GREATEST = torch.finfo(FP8).max
 
 
 def norm(x: Tensor, weight: Tensor, epsilon: float, room: int) -> tuple[Tensor, Tensor]:
@@ -71,6 +73,24 @@ def swiglu_backward(dh: Tensor, gate_up: Tensor) -> Tensor:
     h = (gate * bent * up).to(dh.dtype)
     gate_up.copy_(torch.cat((wide * up * bent * (1 + gate * (1 - bent)), wide * gate * bent), -1))
     return h
+
+
+def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x in FP8, each row divided by a scale of its own, and the scales (rows, 1), in float32."""
+    if x.is_cuda:
+        import llama_triton
+
+        return llama_triton.quantize(x)
+    scale = x.abs().amax(1, keepdim=True).float().clamp_min(torch.finfo(torch.float32).tiny) / GREATEST
+    return (x.float() / scale).to(FP8), scale
+
+
+def product8(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """Return x times a quantized weight (outputs, inputs), transposed, in x's own type; x is quantized first."""
+    rounded, own = quantize(x)
+    if x.is_cuda:
+        return torch._scaled_mm(rounded, weight.T, own, scale.T, out_dtype=x.dtype, use_fast_accum=True)
+    return ((rounded.float() * own) @ (weight.float() * scale).T).to(x.dtype)
 
 
 def _wide(x: Tensor) -> Tensor:

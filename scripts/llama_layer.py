@@ -18,54 +18,86 @@ Tensor = torch.Tensor
 COLUMNS = 64  # LoRA's columns beside a frozen weight are a multiple of this: the products' tiles stay whole
 
 
+class Frozen:
+    """A frozen weight (outputs, inputs)."""
+
+    def __init__(self, whole: Tensor) -> None:
+        self.whole, self.outputs = whole, len(whole)
+
+    def product(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Return x times the weight, transposed, plus the residual."""
+        return x @ self.whole.T if residual is None else torch.addmm(residual, x, self.whole.T)
+
+    def gradient(self, dy: Tensor) -> Tensor:
+        """Return the gradient of x."""
+        return dy @ self.whole
+
+
+class Frozen8:
+    """A frozen weight in FP8 (e4m3), once by rows and once by columns; what it is multiplied with is rounded by rows.
+
+    Each row has a scale of its own, by which its greatest value becomes FP8's greatest.
+    """
+
+    def __init__(self, whole: Tensor) -> None:
+        self.outputs = len(whole)
+        self._rows, self._columns = llama_kernels.quantize(whole), llama_kernels.quantize(whole.T.contiguous())
+
+    def product(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Return x times the weight, transposed, plus the residual."""
+        y = llama_kernels.product8(x, *self._rows)
+        return y if residual is None else y.add_(residual)
+
+    def gradient(self, dy: Tensor) -> Tensor:
+        """Return the gradient of x."""
+        return llama_kernels.product8(dy, *self._columns)
+
+
 class Projection:
     """Linear layers that read the same tokens, as one.
 
-    `beside` puts B beside the frozen weight; `room` is then the columns that the input must have free.
+    `beside` puts B beside the frozen weight; `room` is then the columns that the input must have free. In FP8 the
+    frozen weight alone is rounded, and what it is multiplied with; B has a product of its own.
     """
 
-    def __init__(self, linears: Sequence[torch.nn.Linear], beside: bool) -> None:
+    def __init__(self, linears: Sequence[torch.nn.Linear], beside: bool, fp8: bool) -> None:
         self.inputs = linears[0].in_features
         self.adapted = [linear for linear in linears if hasattr(linear, "lora_a")]
         self.rank = sum(linear.dim for linear in self.adapted)
-        self.room = -(-self.rank // COLUMNS) * COLUMNS if beside else 0
+        self.room = -(-self.rank // COLUMNS) * COLUMNS if beside and not fp8 else 0
         frozen = [linear.weight.detach() for linear in linears]
-        self.weight = frozen[0].new_zeros(sum(len(weight) for weight in frozen), self.inputs + self.room)
+        whole = frozen[0].new_zeros(sum(len(weight) for weight in frozen), self.inputs + self.room)
         self.outputs: list[slice] = []
         begin = 0
         for linear, weight in zip(linears, frozen, strict=True):
-            rows = self.weight[begin : begin + len(weight), : self.inputs]
+            rows = whole[begin : begin + len(weight), : self.inputs]
             rows.copy_(weight)
-            linear.weight.data = rows  # in memory once
+            linear.weight.data = rows.new_empty(0) if fp8 else rows  # in memory once
             if linear in self.adapted:
                 self.outputs.append(slice(begin, begin + len(weight)))
             begin += len(weight)
-        self._versions: list[int] = []
+        self.weight = Frozen8(whole) if fp8 else Frozen(whole)
+        self.a = whole.new_zeros(self.rank, self.inputs)
+        beside_frozen = whole[:, self.inputs : self.inputs + self.rank]
+        self.b = beside_frozen if self.room else whole.new_zeros(len(whole), self.rank)
 
     def parameters(self) -> list[Tensor]:
         """Return A and B of each adapted linear layer, in turn."""
         return [weight for linear in self.adapted for weight in (linear.lora_a.weight, linear.lora_b.weight)]
 
     def refresh(self) -> None:
-        """Take up A and B as they are now, if an optimizer has changed them."""
-        versions = [weight._version for weight in self.parameters()]
-        if versions == self._versions:
-            return
-        self._versions = versions
-        kind = self.weight.dtype
-        self.a = torch.cat([linear.lora_a.weight.detach() for linear in self.adapted]).to(kind)
-        room = self.weight[:, self.inputs : self.inputs + self.rank]
-        self.b = room if self.room else self.weight.new_zeros(len(self.weight), self.rank)
+        """Take up A and B as they are now."""
         for linear, rows, columns in self._places():
-            self.b[rows, columns] = (linear.lora_b.weight.detach() * linear.scale).to(kind)
+            self.a[columns] = linear.lora_a.weight.detach().to(self.a.dtype)
+            self.b[rows, columns] = (linear.lora_b.weight.detach() * linear.scale).to(self.b.dtype)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the layers' outputs (plus the residual) side by side, and A's product."""
         if self.room:
             z = x[:, self.inputs : self.inputs + self.rank]
             z.copy_(x[:, : self.inputs] @ self.a.T)
-            return x @ self.weight.T, z
-        y = x @ self.weight.T if residual is None else torch.addmm(residual, x, self.weight.T)
+            return self.weight.product(x), z
+        y = self.weight.product(x, residual)
         if not self.rank:
             return y, x[:, :0]
         z = x @ self.a.T
@@ -73,7 +105,7 @@ class Projection:
 
     def backward(self, dy: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradients of the input (with its free columns) and of A's product."""
-        dx = dy @ self.weight
+        dx = self.weight.gradient(dy)
         if not self.rank:
             return dx, dy[:, :0]
         dz = dx[:, self.inputs : self.inputs + self.rank] if self.room else dy @ self.b
@@ -101,24 +133,29 @@ class Projection:
 class FusedLayer:
     """One decoder layer of transformers' Llama, with NeMo's LoRA in its linear layers."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, fp8: bool = False) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.norms = [layer.input_layernorm, layer.post_attention_layernorm]
         self.head, self.scale = attention.head_dim, attention.scaling
-        self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj], beside=True)
-        self.o = Projection([attention.o_proj], beside=False)
-        self.gate_up = Projection([mlp.gate_proj, mlp.up_proj], beside=True)
-        self.down = Projection([mlp.down_proj], beside=False)
+        self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj], beside=True, fp8=fp8)
+        self.o = Projection([attention.o_proj], beside=False, fp8=fp8)
+        self.gate_up = Projection([mlp.gate_proj, mlp.up_proj], beside=True, fp8=fp8)
+        self.down = Projection([mlp.down_proj], beside=False, fp8=fp8)
         self.widths = [linear.out_features for linear in (attention.q_proj, attention.k_proj, attention.v_proj)]
         self.turned = sum(self.widths[:2]) // self.head  # heads of q and k
 
     def __call__(self, x: Tensor, documents: Documents, cos: Tensor, sin: Tensor) -> Tensor:
         """Return the layer's output for a pack's tokens (tokens, size); cos and sin are (tokens, head's size)."""
-        parameters = []
-        for projection in (self.qkv, self.o, self.gate_up, self.down):
-            projection.refresh()
-            parameters += projection.parameters()
+        parameters = [weight for projection in self._projections() for weight in projection.parameters()]
         return _Layer.apply(self, documents, cos, sin, x, *parameters)
+
+    def refresh(self) -> None:
+        """Take up the adapter's weights as they are now: after an optimizer's step, and before the first."""
+        for projection in self._projections():
+            projection.refresh()
+
+    def _projections(self) -> tuple[Projection, ...]:
+        return self.qkv, self.o, self.gate_up, self.down
 
     def norm(self, number: int, x: Tensor, room: int) -> tuple[Tensor, Tensor]:
         """Return the layer's first or second norm of x."""

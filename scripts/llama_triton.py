@@ -51,6 +51,16 @@ def swiglu_backward(dh: Tensor, gate_up: Tensor) -> Tensor:
     return h
 
 
+def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x in FP8 and its rows' scales."""
+    rows, size = x.shape
+    out = torch.empty(rows, size, dtype=torch.float8_e4m3fn, device=x.device)
+    scale = torch.empty(rows, 1, dtype=torch.float32, device=x.device)
+    width = triton.next_power_of_2(size)
+    _quantize[(rows,)](x, out, scale, size, x.stride(0), width, num_warps=16 if width > 8192 else WARPS)
+    return out, scale
+
+
 @triton.jit
 def _norm(x, weight, out, scale, size, stride, epsilon, WIDTH: tl.constexpr, ROOM: tl.constexpr) -> None:
     row = tl.program_id(0).to(tl.int64)
@@ -117,3 +127,14 @@ def _swiglu_backward(dh, gate_up, h, size, BLOCK: tl.constexpr) -> None:
     tl.store(h + row * size + at, ((gate * bent).to(kind) * up.to(kind)), inside)
     tl.store(place, (change * up * bent * (1 + gate * (1 - bent))).to(kind), inside)
     tl.store(place + size, (change * gate * bent).to(kind), inside)
+
+
+@triton.jit
+def _quantize(x, out, scale, size, stride, WIDTH: tl.constexpr) -> None:
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.arange(0, WIDTH)
+    inside = at < size
+    values = tl.load(x + row * stride + at, inside, 0.0).to(tl.float32)
+    found = tl.maximum(tl.max(tl.abs(values)), 1e-30) / 448.0
+    tl.store(scale + row, found)
+    tl.store(out + row * size + at, (values / found).to(tl.float8e4nv), inside)

@@ -18,6 +18,7 @@ from nemo import lightning as nl
 from nemo.collections import llm
 
 from answer_tokens import IGNORED, Example
+from graphed_loss import GraphedLoss
 from hf_causal_lm import ATTENTION, HFCausalLM
 from packed_attention import NAME as PACKED
 from packed_loss import PackedModel
@@ -62,14 +63,20 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
         if self._options.pack_length:
             self.model.config._attn_implementation = PACKED
             self._packed = PackedModel(
-                self.model, self._options.kernels == "fused", self._options.activations == "recompute"
+                self.model,
+                fused=self._options.kernels != "plain",
+                recompute=self._options.activations == "recompute",
+                fp8=self._options.products == "fp8",
             )
+        if self._options.kernels == "graphed":
+            trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+            self._graphed = GraphedLoss(self._packed, trained, *self.trainer.datamodule.greatest)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int | None = None) -> torch.Tensor:
         """Return a micro-batch's or a pack's loss; a pack's without waiting for the GPU, as NeMo's own step does."""
         if not self._options.pack_length:
             return super().training_step(batch, batch_idx)
-        loss = self._packed.loss(batch)
+        loss = (self._graphed if self._options.kernels == "graphed" else self._packed).loss(batch)
         self.timestamp = self.timestamp or time.perf_counter()
         self.loss_buffer.append(loss.detach())
         self.n_tok += len(batch["tokens"])
@@ -101,6 +108,7 @@ def restore(path: Path, threads: int, seed: int) -> HFCausalLM:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products on a GPU need
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
     pl.seed_everything(seed, workers=True)
     return HFCausalLM.restore(path)
 

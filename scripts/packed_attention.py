@@ -1,6 +1,8 @@
 """Causal attention within each document of a pack, never from one to another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -11,25 +13,24 @@ NAME = "packed"
 
 @dataclass(frozen=True)
 class Documents:
-    """Where each document of a pack begins, and where the last one ends: as a tensor (int32), and as numbers."""
+    """Where each document of a pack begins, and where the last one ends: as a tensor (int32), and as numbers.
+
+    `longest` is a bound of their tokens. A GPU looks at the tensor alone, where it tells more than one document.
+    """
 
     starts: torch.Tensor
-    bounds: list[int]
+    bounds: Sequence[int]
+    longest: int
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest document."""
-        return max(end - begin for begin, end in self.spans())
-
-    def spans(self) -> list[tuple[int, int]]:
-        """Return each document's first token and the one after its last."""
-        return list(zip(self.bounds, self.bounds[1:], strict=False))
+    @classmethod
+    def of(cls, starts: torch.Tensor, bounds: Sequence[int]) -> "Documents":
+        """Return those of a pack."""
+        return cls(starts, bounds, max(end - begin for begin, end in pairwise(bounds)))
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, documents: Documents, scale: float) -> torch.Tensor:
     """Return the output (tokens, heads, size) for q of that shape and k, v of fewer heads."""
-    spans = documents.spans()
-    if q.is_cuda and len(spans) > 1:
+    if q.is_cuda and q.dtype != torch.float32 and len(documents.starts) > 2:
         longest = documents.longest
         # What torch.nn.attention.varlen calls; that one takes grouped heads only from PyTorch 2.12 on.
         return torch.ops.aten._flash_attention_forward(
@@ -40,7 +41,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, documents: Documen
         scaled_dot_product_attention(
             q[:, :, begin:end], k[:, :, begin:end], v[:, :, begin:end], is_causal=True, scale=scale, enable_gqa=True
         )
-        for begin, end in spans
+        for begin, end in pairwise(documents.bounds)
     ]
     return torch.cat(parts, 2).squeeze(0).transpose(0, 1)
 

@@ -16,12 +16,19 @@ class PackedModel:
     """A transformers Llama whose linear layers have NeMo's LoRA.
 
     `fused` computes each layer as one function; `recompute` keeps of each layer its input alone, and computes it
-    again for its gradients: less memory, a third more time.
+    again for its gradients: less memory, a third more time. `fp8` rounds the frozen weights of fused layers, and
+    the tokens that they are multiplied with.
     """
 
-    def __init__(self, model: Any, fused: bool, recompute: bool) -> None:
+    def __init__(self, model: Any, fused: bool, recompute: bool, fp8: bool = False) -> None:
         self._model, self._recompute = model, recompute
-        self._layers = [FusedLayer(layer) if fused else _plain(layer) for layer in model.model.layers]
+        self._fused = [FusedLayer(layer, fp8) for layer in model.model.layers] if fused else []
+        self._layers = self._fused or [_plain(layer) for layer in model.model.layers]
+
+    def refresh(self) -> None:
+        """Take up the adapter's weights as they are now, where a layer keeps them in a form of its own."""
+        for layer in self._fused:
+            layer.refresh()
 
     def loss(self, batch: dict[str, Any]) -> torch.Tensor:
         """Return the sum over a pack's answer tokens of their cross entropy times their weight.
@@ -29,20 +36,24 @@ class PackedModel:
         `tokens` and `places` are (tokens), `starts` the documents' bounds, `keep` the answer tokens' places in the
         pack, `labels` and `weights` one for each of these.
         """
+        self.refresh()
+        return self.loss_of(batch, Documents.of(batch["starts"], batch["bounds"]))
+
+    def loss_of(self, batch: dict[str, Any], documents: Documents) -> torch.Tensor:
+        """Return `loss`, of weights that were refreshed."""
         inner = self._model.model
-        documents = Documents(batch["starts"], batch["bounds"])
         x = inner.embed_tokens(batch["tokens"])
         cos, sin = (part.squeeze(0) for part in inner.rotary_emb(x[None], batch["places"][None]))
         for layer in self._layers:
             if self._recompute and torch.is_grad_enabled():
-                x = checkpoint(layer, x, documents, cos, sin, use_reentrant=False)
+                x = checkpoint(layer, x, documents, cos, sin, use_reentrant=False, preserve_rng_state=not self._fused)
             else:
                 x = layer(x, documents, cos, sin)
         x = inner.norm(x[batch["keep"]])
         parts = zip(x.split(ROWS), batch["labels"].split(ROWS), batch["weights"].split(ROWS), strict=True)
         if len(x) <= ROWS or not torch.is_grad_enabled():
             return sum(self._part(*part) for part in parts)
-        return sum(checkpoint(self._part, *part, use_reentrant=False) for part in parts)
+        return sum(checkpoint(self._part, *part, use_reentrant=False, preserve_rng_state=False) for part in parts)
 
     def _part(self, x: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         logits = self._model.lm_head(x)

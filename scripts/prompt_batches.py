@@ -80,6 +80,12 @@ class Packs(pl.LightningDataModule):
             for batch, sizes in zip(batches, lengths, strict=True)
             for pack in packs(sizes, self.count)[rank::ranks]
         ]
+        # Records, answer tokens and tokens of a record, at the most in any pack of training.
+        self.greatest = (
+            max(len(pack["bounds"]) - 1 for pack in self._train),
+            max(len(pack["keep"]) for pack in self._train),
+            max(map(_length, stream)),
+        )
         mine = validation[rank::ranks]
         sizes = [_length(example) for example in mine]
         self._validation = [

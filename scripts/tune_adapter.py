@@ -49,8 +49,12 @@ def main() -> None:
             f"{options.validation}: {len(rows['validation'])} records for {options.nodes} nodes: lower nodes"
         )
     with large_import():
+        import torch
+
         import nemo_tuning  # 10 s
         from peers import join
+    if options.kernels == "graphed" and not torch.cuda.is_available():
+        raise BadInput("adapters.<name>.kernels graphed are for a GPU, and none is here: set it to fused")
 
     peers = join(options.nodes)
     base = nemo_tuning.restore(options.base, options.threads, options.seed)
@@ -90,16 +94,19 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--patience", type=int, required=True, help="0: never stop early")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--pack-length", type=int, default=0, help="tokens computed together; 0: micro-batches")
-    parser.add_argument("--kernels", choices=("plain", "fused"), default="plain")
+    parser.add_argument("--kernels", choices=("plain", "fused", "graphed"), default="plain")
     parser.add_argument("--activations", choices=("keep", "recompute"), default="keep")
+    parser.add_argument("--products", choices=("full", "fp8"), default="full", help="the frozen weights' products")
     return parser
 
 
 def check_packing(options: argparse.Namespace) -> None:
     """Raise `BadInput` for settings that do not go with packs, or without."""
     if not options.pack_length:
-        if (options.kernels, options.activations) != ("plain", "keep"):
-            raise BadInput("adapters.<name>.kernels and activations are for packs: set adapters.<name>.pack_length")
+        if (options.kernels, options.activations, options.products) != ("plain", "keep", "full"):
+            raise BadInput(
+                "adapters.<name>.kernels, activations and products are for packs: set adapters.<name>.pack_length"
+            )
     elif options.micro_batch_size != 1:
         raise BadInput("adapters.<name>.pack_length keeps the loss of micro-batches of one: set micro_batch_size to 1")
     elif options.pack_length < options.sequence_length:
@@ -107,8 +114,10 @@ def check_packing(options: argparse.Namespace) -> None:
             f"adapters.<name>.pack_length is {options.pack_length}, less than one record's {options.sequence_length} "
             "tokens: raise it or lower adapters.<name>.sequence_length"
         )
-    elif options.kernels == "fused" and options.dropout:
-        raise BadInput("adapters.<name>.kernels fused have no dropout: set adapters.<name>.dropout to 0")
+    elif options.products == "fp8" and options.kernels == "plain":
+        raise BadInput("adapters.<name>.products fp8 are those of fused layers: set adapters.<name>.kernels to fused")
+    elif options.kernels != "plain" and options.dropout:
+        raise BadInput(f"adapters.<name>.kernels {options.kernels} have no dropout: set adapters.<name>.dropout to 0")
 
 
 def describe(options: argparse.Namespace, step: int, validation_loss: float) -> bytes:
