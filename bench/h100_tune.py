@@ -19,7 +19,7 @@ COMMON = {
     "rank": 16, "alpha": 32, "dropout": 0, "learning_rate": 1e-4, "validation-interval": 0, "validation-limit": 8,
     "patience": 0, "seed": 1, "threads": 8, "micro-batch-size": 1,
 }  # fmt: skip
-PACKED = {"kernels": "graphed", "pack-length": 4096, "global-batch-size": 48, "max-steps": 6, "sequence-length": 1024}
+PACKED = {"kernels": "graphed", "pack-length": 4096, "global-batch-size": 48, "max-steps": 14, "sequence-length": 1024}
 FULL = {"sequence-length": 4096, "global-batch-size": 4, "max-steps": 6, "pack-length": 4096}
 WAYS = {
     "records one by one": {"sequence-length": 1024, "global-batch-size": 32, "max-steps": 3},

@@ -1,7 +1,7 @@
 """A packed model's loss and gradients as CUDA graphs: the GPU never waits for Python to start its next kernel.
 
-A graph has one size: packs are filled up to a multiple of STEP tokens with a document that nothing is asked of. Each
-size is recorded when it is first met.
+A graph has one size: packs are filled up to a multiple of STEP tokens with documents that nothing is asked of. Those
+of a run's sizes are recorded at its start.
 """
 
 from collections.abc import Sequence
@@ -11,27 +11,36 @@ import torch
 
 from packed_attention import Documents
 from packed_loss import PackedModel
+from prompt_batches import PackSizes
 
 STEP = 256  # tokens
-WARM = 2  # passes before recording: libraries choose their kernels and take their memory in the first
+WARM = 2  # passes before the first recording: libraries choose their kernels and take their memory
 
 
 class GraphedLoss:
-    """Losses of packs of `records` records, `answers` answer tokens and `longest` tokens a record at the most.
+    """Losses of packs of `sizes`; `trained` are the weights that get gradients."""
 
-    `trained` are the weights that get gradients.
-    """
-
-    def __init__(
-        self, packed: PackedModel, trained: Sequence[torch.Tensor], records: int, answers: int, longest: int
-    ) -> None:
-        self._packed, self.trained = packed, list(trained)
-        self._records, self._answers, self._longest = records, answers, longest
-        self._graphs: dict[int, _Graph] = {}
+    def __init__(self, packed: PackedModel, trained: Sequence[torch.Tensor], sizes: PackSizes) -> None:
+        self.trained = list(trained)
+        self._longest = sizes.longest
         self._versions: list[int] = []
-        # Makes autograd run the backward. A trained weight would too, and bind itself to a stream that no graph may use.
+        # Makes autograd run the backward. A trained weight would too, but bind itself to a stream no graph may use.
         self._asks = torch.zeros((), requires_grad=True)
-        self._refresh: torch.cuda.CUDAGraph | None = None
+        packed.refresh()
+        self._refresh = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._refresh):
+            packed.refresh()
+        pool = torch.cuda.graph_pool_handle()  # of all: one runs at a time, and its results are taken at once
+        self._graphs: dict[int, _Graph] = {}
+        for size in sorted({_filled(tokens) for tokens in sizes.tokens}, reverse=True):
+            # One record alone is of no variable length: a faster kernel attends to it.
+            documents = 1 if sizes.records == 1 else sizes.records + -(-size // sizes.longest)
+            lengths = {"tokens": size, "places": size, "starts": documents + 1}
+            lengths |= dict.fromkeys(("keep", "labels", "weights"), sizes.answers)
+            batch = {name: torch.zeros(length, dtype=KINDS[name], device="cuda") for name, length in lengths.items()}
+            self._starts(batch, [0])
+            warm = 0 if self._graphs else WARM
+            self._graphs[size] = _Graph(packed, self.trained, batch, sizes.longest, pool, warm)
 
     def loss(self, batch: dict[str, Any]) -> torch.Tensor:
         """Return the loss of a pack; its backward adds the gradients, which are known already, to `trained`."""
@@ -41,47 +50,45 @@ class GraphedLoss:
         """Return a pack's loss and gradients; they hold until the next pack's."""
         versions = [weight._version for weight in self.trained]
         if versions != self._versions:
-            if self._refresh is None:
-                self._packed.refresh()
-                self._refresh = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self._refresh):
-                    self._packed.refresh()
             self._refresh.replay()
             self._versions = versions
-        size = -(-len(batch["tokens"]) // STEP) * STEP
-        if size not in self._graphs:
-            self._graphs[size] = _Graph(self._packed, self.trained, self._static(size, batch), self._longest)
-        graph = self._graphs[size]
-        self._fill(graph.batch, batch, size)
+        graph = self._graphs[_filled(len(batch["tokens"]))]
+        graph.batch["weights"].zero_()
+        for name in ("tokens", "places", "keep", "labels", "weights"):
+            graph.batch[name][: len(batch[name])].copy_(batch[name], non_blocking=True)
+        self._starts(graph.batch, batch["bounds"])
         graph.graph.replay()
         return graph.loss, graph.gradients
 
-    def _static(self, size: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """Return the tensors of a graph."""
-        # One record alone is no variable length: another kernel, and a faster one, attends to it.
-        documents = 1 if self._records == 1 else self._records + -(-size // self._longest)
-        sizes = {"tokens": size, "places": size, "starts": documents + 1}
-        sizes |= dict.fromkeys(("keep", "labels", "weights"), self._answers)
-        made = {name: batch[name].new_zeros(length) for name, length in sizes.items()}
-        self._fill(made, batch, size)
-        return made
+    def _starts(self, batch: dict[str, torch.Tensor], bounds: Sequence[int]) -> None:
+        """Set where documents begin; what is left of the pack becomes documents that are not too long either."""
+        size, count = len(batch["tokens"]), len(batch["starts"])
+        whole = [0, size] if count == 2 else list(bounds)
+        while whole[-1] < size:
+            whole.append(min(whole[-1] + self._longest, size))
+        whole += [size] * (count - len(whole))
+        batch["starts"].copy_(torch.tensor(whole, dtype=torch.int32), non_blocking=True)
 
-    def _fill(self, made: dict[str, torch.Tensor], batch: dict[str, Any], size: int) -> None:
-        made["weights"].zero_()
-        for name in ("tokens", "places", "keep", "labels", "weights"):
-            made[name][: len(batch[name])].copy_(batch[name], non_blocking=True)
-        bounds = list(batch["bounds"])
-        if len(made["starts"]) == 2:
-            bounds = [0, size]
-        while bounds[-1] < size:
-            bounds.append(min(bounds[-1] + self._longest, size))
-        bounds += [size] * (len(made["starts"]) - len(bounds))
-        made["starts"].copy_(torch.tensor(bounds, dtype=torch.int32), non_blocking=True)
+
+KINDS = dict.fromkeys(("tokens", "places", "keep", "labels"), torch.int64) | {
+    "starts": torch.int32,
+    "weights": torch.float32,
+}
+
+
+def _filled(tokens: int) -> int:
+    return -(-tokens // STEP) * STEP
 
 
 class _Graph:
     def __init__(
-        self, packed: PackedModel, trained: list[torch.Tensor], batch: dict[str, torch.Tensor], longest: int
+        self,
+        packed: PackedModel,
+        trained: list[torch.Tensor],
+        batch: dict[str, torch.Tensor],
+        longest: int,
+        pool: tuple[int, int],
+        warm: int,
     ) -> None:
         self.batch = batch
         documents = Documents(batch["starts"], [0, len(batch["tokens"])], longest)
@@ -94,11 +101,11 @@ class _Graph:
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
-                for _ in range(WARM):
+                for _ in range(warm):
                     both()
             torch.cuda.current_stream().wait_stream(aside)
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
+            with torch.cuda.graph(self.graph, pool=pool):
                 self.loss, self.gradients = both()
 
 
@@ -112,8 +119,8 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dloss: torch.Tensor) -> tuple[None, ...]:
         gradients = torch._foreach_mul(ctx.gradients, dloss)
-        missing = [weight for weight in ctx.trained if weight.grad is None]
-        for weight in missing:
-            weight.grad = torch.zeros_like(weight)
+        for weight in ctx.trained:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
         torch._foreach_add_([weight.grad for weight in ctx.trained], gradients)
         return None, None, None

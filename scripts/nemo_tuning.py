@@ -70,7 +70,7 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
             )
         if self._options.kernels == "graphed":
             trained = [weight for weight in self.model.parameters() if weight.requires_grad]
-            self._graphed = GraphedLoss(self._packed, trained, *self.trainer.datamodule.greatest)
+            self._graphed = GraphedLoss(self._packed, trained, self.trainer.datamodule.sizes)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int | None = None) -> torch.Tensor:
         """Return a micro-batch's or a pack's loss; a pack's without waiting for the GPU, as NeMo's own step does."""

@@ -1,6 +1,7 @@
 """What tuning reads: examples in micro-batches or in packs, as Lightning asks for them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -55,6 +56,16 @@ def _length(example: Example) -> int:
     return len(example.tokens)
 
 
+@dataclass(frozen=True)
+class PackSizes:
+    """The packs of a run: their tokens, and the most records, answer tokens, and tokens of one record in any."""
+
+    tokens: list[int]
+    records: int
+    answers: int
+    longest: int
+
+
 class Packs(pl.LightningDataModule):
     """Examples in packs of `most` tokens: every global batch in as many as the fullest one needs, of alike size.
 
@@ -80,8 +91,8 @@ class Packs(pl.LightningDataModule):
             for batch, sizes in zip(batches, lengths, strict=True)
             for pack in packs(sizes, self.count)[rank::ranks]
         ]
-        # Records, answer tokens and tokens of a record, at the most in any pack of training.
-        self.greatest = (
+        self.sizes = PackSizes(
+            sorted({len(pack["tokens"]) for pack in self._train}),
             max(len(pack["bounds"]) - 1 for pack in self._train),
             max(len(pack["keep"]) for pack in self._train),
             max(map(_length, stream)),
