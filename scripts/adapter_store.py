@@ -1,0 +1,141 @@
+"""A model store that others change while a server runs: what came, changed and went, checked as in staging, copied.
+
+Nobody is asked to hold still. A folder counts when it is the same in two looks; the copy is checked, and the copy is
+served: what was checked is what is loaded, whatever becomes of the folder.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from adapter_bundle import read_bundle
+from adapter_checks import check_config, check_weights, llama_modules
+from faults import BadInput
+from hermetic.artifacts import BUNDLE
+from hermetic.digests import file_digest
+from stage_adapter import check_name
+
+SERVED = ("adapter_config.json", "adapter_model.safetensors")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+Stamp = tuple[tuple[str, int, int, int, int], ...]  # per file: name, inode, size, times of content and of inode in ns
+
+
+class Change(NamedTuple):
+    """An adapter that is not as before: its `copy` is to be served, or nothing under its name; or why it is refused."""
+
+    name: str
+    copy: Path | None = None
+    refused: str = ""
+
+
+class AdapterStore:
+    """The model store `folder`, for a server of `base`: true name `model`, config.json `config`, ranks to `max_rank`.
+
+    `copies` is a folder for the copies, each of which belongs to whoever is given it.
+    """
+
+    def __init__(self, folder: Path, copies: Path, base: str, model: str, config: Path, max_rank: int) -> None:
+        self._folder = folder.resolve()
+        self._copies = copies
+        self._base, self._model, self._max_rank = base, model, max_rank
+        self._modules, self._layers = llama_modules(config)
+        self._seen: dict[str, Stamp] = {}  # in the last look
+        self._judged: dict[str, Stamp] = {}  # served or refused as it was then
+        self._served: dict[str, dict[str, str]] = {}  # file → sha256
+
+    def look(self, settled: bool = True) -> Iterator[Change]:
+        """Yield what is not as before. What is refused is so once, and leaves what was served under its name.
+
+        `settled` False: do not wait for a second look, as before a server starts.
+        """
+        before, self._seen = self._seen, self._stamps()
+        for name in sorted({*self._seen, *self._judged}):
+            stamp = self._seen.get(name, ())
+            if stamp == self._judged.get(name, ()) or (settled and stamp != before.get(name, ())):
+                continue
+            self._judged[name] = stamp
+            if not stamp:
+                del self._judged[name]
+                if self._served.pop(name, None):
+                    yield Change(name)
+                continue
+            try:
+                copy = self._taken(name, stamp)
+            except BadInput as fault:
+                kept = "; what was served under this name still is" if name in self._served else ""
+                yield Change(name, refused=f"{fault}{kept}")
+            else:
+                if copy:
+                    yield Change(name, copy)
+
+    def _stamps(self) -> dict[str, Stamp]:
+        """Return what can be seen of every adapter without reading it; folders that hold none are left out."""
+        found = {}
+        for folder in self._folder.glob("[!.]*"):
+            try:
+                stamp = tuple(
+                    (path.name, entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns)
+                    for path in sorted(folder.iterdir())
+                    if path.name in (*SERVED, BUNDLE) or path.suffix in PICKLES
+                    for entry in [path.stat() if path.exists() else path.lstat()]
+                )
+            except OSError:  # no folder, or it goes this very moment
+                continue
+            if stamp:
+                found[folder.name] = stamp
+        return found
+
+    def _taken(self, name: str, stamp: Stamp) -> Path | None:
+        """Return a checked copy; None if the bytes are those served, or the folder changes. Raises `BadInput`."""
+        check_name(name, self._base)
+        folder = self._folder / name
+        copy = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._copies))
+        try:
+            for file, *_ in stamp:
+                if Path(file).suffix in PICKLES:
+                    raise BadInput(f"{folder / file}: a pickle runs code when read: stage the adapter without it")
+            for file in SERVED:
+                self._copy(folder / file, copy / file)
+            if self._stamps().get(name) != stamp:
+                del self._judged[name]  # looked at again
+                shutil.rmtree(copy)
+                return None
+            digests = {file: file_digest(copy / file) for file in SERVED}
+            if digests == self._served.get(name):
+                shutil.rmtree(copy)
+                return None
+            _check_bundle(folder / BUNDLE, digests)
+            config = check_config(copy / SERVED[0], self._model, self._modules, self._max_rank, name)
+            check_weights(copy / SERVED[1], config, self._modules, self._layers, name)
+        except BadInput as fault:
+            shutil.rmtree(copy)
+            raise BadInput(str(fault).replace(str(copy), str(folder))) from None
+        self._served[name] = digests
+        return copy
+
+    def _copy(self, source: Path, target: Path) -> None:
+        try:
+            file = source.resolve(strict=True)
+            if not file.is_relative_to(self._folder):
+                raise BadInput(f"{source}: a link out of the model store: stage the files themselves")
+            if not file.is_file():  # a pipe would be waited for
+                raise BadInput(f"{source}: not a file: stage the adapter again")
+            shutil.copyfile(file, target)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            raise BadInput(f"{source}: {getattr(error, 'strerror', error)}: stage the adapter again") from None
+
+
+def _check_bundle(bundle: Path, digests: dict[str, str]) -> None:
+    """Refuse files that are not those that the adapter's attestation names, where it has one beside it."""
+    if not bundle.exists():
+        return
+    try:
+        *_, last = read_bundle(bundle).values()
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{bundle}: cannot be read ({error}): stage the adapter again") from None
+    made = {Path(path).name: digest for path, digest in last.made.items()}
+    for file, digest in digests.items():
+        if made.get(file) != digest:
+            raise BadInput(f"{bundle.with_name(file)}: not the bytes that were staged: build the adapter again (make)")
