@@ -184,6 +184,17 @@ def overlapping(header: dict[str, Any]) -> None:
     header[FIRST_B]["data_offsets"] = header[tensor_name(1, "k_proj", "B")]["data_offsets"]
 
 
+def test_flipped_bit_fails(tmp_path: Path, stage: Callable[..., Any]) -> None:
+    """The highest bit of an exponent, in the last weight of the file."""
+    for sound, part in ((1.5, "NaN or Inf"), (0.75, "a weight of size")):
+        tensors = {name: np.full_like(value, sound) for name, value in adapter_tensors().items()}
+        write_adapter(tmp_path / "law", tensors=tensors)
+        weights = tmp_path / "law" / WEIGHTS
+        whole = weights.read_bytes()
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 0x40]))
+        refused(stage(tmp_path / "law"), tmp_path, str(weights), "lora_B", part)
+
+
 FILE_FAULTS = {
     "empty": lambda folder: rewritten(folder, lambda whole: b""),
     "cut in its header": lambda folder: rewritten(folder, lambda whole: whole[:300]),
@@ -207,6 +218,34 @@ def test_pickled_weights_fail(tmp_path: Path, stage: Callable[..., Any]) -> None
     pickled = (tmp_path / "law" / WEIGHTS).rename(tmp_path / "law" / "adapter_model.bin")
     files = [pickled if name == WEIGHTS else tmp_path / "law" / name for name in FILES]
     refused(stage(tmp_path / "law", adapter_files=files), tmp_path, str(pickled), "pickle")
+
+
+def test_a_pickle_beside_the_weights_fails(tmp_path: Path, stage: Callable[..., Any]) -> None:
+    files = write_adapter(tmp_path / "law")
+    pickled = tmp_path / "law" / "adapter_model.bin"
+    pickled.write_bytes(pickle.dumps({"a": 1}))
+    refused(stage(tmp_path / "law", adapter_files=[*files, pickled]), tmp_path, str(pickled), "pickle")
+
+
+def test_a_link_to_nothing_or_into_a_circle_fails(tmp_path: Path, stage: Callable[..., Any]) -> None:
+    write_adapter(tmp_path / "law")
+    weights = tmp_path / "law" / WEIGHTS
+    for target in (tmp_path / "none", weights):
+        weights.unlink()
+        weights.symlink_to(target)
+        refused(stage(tmp_path / "law"), tmp_path, str(weights))
+
+
+def test_what_is_staged_is_no_link(tmp_path: Path, stage: Callable[..., Any]) -> None:
+    """A link, here out of the adapter's folder, is staged as the checked bytes that it leads to."""
+    write_adapter(tmp_path / "law")
+    weights = tmp_path / "law" / WEIGHTS
+    whole = weights.read_bytes()
+    weights.rename(tmp_path / "elsewhere")
+    weights.symlink_to(tmp_path / "elsewhere")
+    assert stage(tmp_path / "law").returncode == 0
+    staged = tmp_path / "staged" / WEIGHTS
+    assert not staged.is_symlink() and staged.read_bytes() == whole
 
 
 def test_missing_file_fails(tmp_path: Path, stage: Callable[..., Any]) -> None:
