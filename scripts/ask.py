@@ -16,6 +16,7 @@ from configuration import read_config
 from faults import BadInput, run
 from format_prompts import compiled
 from inference_client import MAX_TOKENS
+from serve_key import api_key
 
 SECONDS_TO_ANSWER = 300
 
@@ -34,7 +35,7 @@ def main() -> None:
         raise BadInput(f"--adapter {unknown[0]}: config has {', '.join(config['adapters'])}")
     text = question(options.question)
     url = options.url or f"http://127.0.0.1:{config['deploy']['port']}"
-    client = OpenAI(base_url=f"{url}/v1", api_key="none", timeout=SECONDS_TO_ANSWER, max_retries=0)
+    client = OpenAI(base_url=f"{url}/v1", api_key=api_key() or "none", timeout=SECONDS_TO_ANSWER, max_retries=0)
     names = options.adapter or sorted(config["adapters"])
     base = config["base"]["name"]
     width = max(map(len, [base, *names])) + 2

@@ -5,8 +5,10 @@ scratch folder and nothing leaves the machine.
 """
 
 import contextlib
+import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,15 +16,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from child_group import end_group, ended_by_signals
+from engine_adapters import CHANNEL
 from engine_command import command, environment
 from faults import BadInput
-from free_port import HOST, free_port
+from free_port import EVERYWHERE, HOST, free_port
 from inference_client import get
 from progress import Progress
 
 SECONDS_TO_TELL = 5  # whether it is ready
+SECONDS_TO_LOAD = 300  # an adapter, while it answers others
 LOG_LINES = 20
 # An exception in vLLM's log, after the name of the process and, where it was logged, level, time and place.
 CAUSE = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?([\w.]+(?:Error|Exception): .+)$", re.MULTILINE)
@@ -35,10 +40,27 @@ class Server:
     url: str
     version: str
     process: subprocess.Popen[bytes]
+    channel: BinaryIO
 
-    def wait(self) -> None:
-        """Return never: a signal ends the wait, and a server that ends by itself raises `BadInput`."""
-        raise BadInput(f"the embedded engine ended by itself with exit code {self.process.wait()}: start it again")
+    def serve(self, name: str, folder: Path | None) -> str | None:
+        """Serve the adapter in `folder` under `name` from now on, or, for None, none; return why it is not taken.
+
+        The folder is the engine's from here on: it is deleted when the adapter is served no more. Raises `BadInput`
+        where the engine does not answer.
+        """
+        told = {"name": name, "folder": str(folder) if folder else None}
+        try:
+            self.channel.write(json.dumps(told).encode() + b"\n")
+            self.channel.flush()
+            return json.loads(self.channel.readline())["error"]
+        except (OSError, ValueError):
+            raise BadInput("the embedded engine takes no adapters any more: see its log, start it again") from None
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait, for ever without `seconds`. A server that ends by itself raises `BadInput`, a signal ends the wait."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(seconds)
+            raise BadInput(f"the embedded engine ended by itself with exit code {code}: start it again")
 
 
 @contextlib.contextmanager
@@ -52,32 +74,39 @@ def serving(
     timeout: float,
     log: Path | None = None,
     python: str | Path = sys.executable,
+    host: str = HOST,
+    max_rank: int | None = None,
 ) -> Iterator[Server]:
     """Serve base model `base` (its HF `files`) and `adapters` (name → staged folder).
 
-    `port` 0 takes a free one; `python` has vLLM. Raises `BadInput` if the port is taken, the engine ends early or is
-    not ready within `timeout` seconds; the last lines of its log then stand on stderr. TERM and INT end it and this
-    process.
+    With `max_rank` there is room for others, up to that rank, which `Server.serve` takes. `port` 0 takes a free one of
+    the address `host`; `python` has vLLM. Raises `BadInput` if the port is taken, the engine ends early or is not ready
+    within `timeout` seconds; the last lines of its log then stand on stderr. TERM and INT end it and this process.
     """
-    port = free_port(port)
+    port = free_port(port, host)
+    url = f"http://{HOST if host == EVERYWHERE else host}:{port}"
     with ended_by_signals(), contextlib.ExitStack() as cleanup:
         scratch = Path(tempfile.mkdtemp(prefix="engine-")).resolve()
         cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
         lines = cleanup.enter_context(open(log or scratch / "engine.log", "w+b"))
+        ours, theirs = map(cleanup.enter_context, socket.socketpair())
+        ours.settimeout(SECONDS_TO_LOAD)
         process = subprocess.Popen(
-            command(base, _assemble(scratch, files), adapters, port, python),
+            command(base, _assemble(scratch, files), adapters, host, port, python, max_rank),
             cwd=scratch,
-            env=environment(scratch, threads),
+            env={**environment(scratch, threads), CHANNEL: str(theirs.fileno())},
+            pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=lines,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         cleanup.callback(end_group, process)
+        theirs.close()
+        channel = cleanup.enter_context(ours.makefile("rwb"))
         try:
-            _wait_until_ready(process, port, timeout, Path(lines.name))
-            url = f"http://{HOST}:{port}"
-            yield Server(url, get(url, "/v1/metadata")[1]["version"], process)
+            _wait_until_ready(process, url, timeout, Path(lines.name))
+            yield Server(url, get(url, "/v1/metadata")[1]["version"], process, channel)
         except BadInput:
             print(_tail(Path(lines.name)), file=sys.stderr)
             raise
@@ -94,10 +123,10 @@ def _assemble(scratch: Path, files: Sequence[Path]) -> Path:
     return folder
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, timeout: float, log: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, timeout: float, log: Path) -> None:
     began = time.monotonic()
     with Progress("waiting for the engine", total=None, unit="s") as bar:
-        while not _ready(process, port):
+        while not _ready(process, url):
             waited = time.monotonic() - began
             if process.poll() is not None:
                 cause = _cause(log)
@@ -109,9 +138,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, timeout: floa
             bar.update(round(time.monotonic() - began) - round(waited))
 
 
-def _ready(process: subprocess.Popen[bytes], port: int) -> bool:
+def _ready(process: subprocess.Popen[bytes], url: str) -> bool:
     """Whether ready is 200 and the server that says so is the one started here, not another on the same port."""
-    url = f"http://{HOST}:{port}"
     try:
         if get(url, "/v1/health/ready", SECONDS_TO_TELL)[0] != 200:
             return False

@@ -7,18 +7,30 @@ from pathlib import Path
 
 from faults import BadInput
 from free_port import HOST
+from request_bounds import MAX_TOKENS
+from serve_key import KEY, api_key
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those vLLM can be told to make room for
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer: the tutorial's prompts of 500 words, with room
 SEQUENCES = 8  # served at once; each has room for MAX_MODEL_LEN tokens
+ADAPTERS_IN_MEMORY = 64  # of a server that takes any: those asked least lately are read again when they are asked
 FLOAT32_BYTES = 4
 PASSED = ("PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # what belongs to the machine
 
 
-def command(base: str, folder: Path, adapters: Mapping[str, Path], port: int, python: str | Path) -> list[str]:
+def command(
+    base: str,
+    folder: Path,
+    adapters: Mapping[str, Path],
+    host: str,
+    port: int,
+    python: str | Path,
+    max_rank: int | None,
+) -> list[str]:
     """Return the arguments that serve the model in `folder` under the name `base`, and `adapters` (name → folder).
 
-    The sizes follow from the base's config.json. Raises `BadInput` for a rank that vLLM does not take.
+    With `max_rank` there is room for adapters that come later. The sizes follow from the base's config.json. Raises
+    `BadInput` for a rank that vLLM does not take.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     length = min(MAX_MODEL_LEN, config["max_position_embeddings"])
@@ -35,9 +47,13 @@ def command(base: str, folder: Path, adapters: Mapping[str, Path], port: int, py
         str(python), "-u", str(Path(__file__).with_name("vllm_server.py").resolve()),
         "--model", str(folder),
         "--served-model-name", base,
-        "--host", HOST,
+        "--host", host,
         "--port", str(port),
+        # From the inside to the outside.
         "--middleware", "nim_paths.NimPaths",
+        "--middleware", "engine_adapters.EngineAdapters",
+        "--middleware", "request_bounds.RequestBounds",
+        "--allowed-origins", "[]",  # no page in a browser may ask
         "--dtype", "float32",  # bfloat16 is emulated, and slow, on a CPU with AVX2 only
         "--load-format", "safetensors",
         "--max-model-len", str(length),
@@ -47,16 +63,16 @@ def command(base: str, folder: Path, adapters: Mapping[str, Path], port: int, py
         "--no-enable-prefix-caching",  # an answer must not depend on what was asked before
         "--seed", "0",
         "--enable-lora",
-        "--max-lora-rank", str(_room(adapters)),
-        "--max-loras", str(min(len(adapters), SEQUENCES)),
-        "--max-cpu-loras", str(len(adapters)),
-        "--lora-modules", *modules,
+        *(_room(max_rank) if max_rank else _fitted(adapters)),
+        *(["--lora-modules", *modules] if modules else []),
     ]  # fmt: skip
 
 
 def environment(scratch: Path, threads: int) -> dict[str, str]:
     """Return the engine's whole environment: offline, silent about its use, writing to `scratch` only."""
+    key = api_key()
     return {
+        **({KEY: key} if key else {}),
         **{name: os.environ[name] for name in PASSED if name in os.environ},
         **dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "VLLM_CACHE_ROOT"), str(scratch)),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
@@ -73,10 +89,25 @@ def environment(scratch: Path, threads: int) -> dict[str, str]:
     }
 
 
-def _room(adapters: Mapping[str, Path]) -> int:
+def _fitted(adapters: Mapping[str, Path]) -> list[str]:
+    """Return the options that make room for these adapters, and no more."""
     ranks = [json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"] for path in adapters.values()]
-    if max(ranks) > RANKS[-1]:
-        raise BadInput(
-            f"rank {max(ranks)} is above {RANKS[-1]}, the largest that vLLM serves: lower the adapter's rank"
-        )
-    return next(room for room in RANKS if room >= max(ranks))
+    count = len(adapters)
+    return _lora(_rank(max(ranks), "lower the adapter's rank"), min(count, SEQUENCES), count)
+
+
+def _room(max_rank: int) -> list[str]:
+    """Return the options that make room for any adapters up to a rank, each sequence served at once having its own."""
+    bound = json.dumps({"max_new_tokens": MAX_TOKENS})  # of an answer whose request gives none
+    room = _lora(_rank(max_rank, "lower deploy.max_rank"), SEQUENCES, ADAPTERS_IN_MEMORY)
+    return [*room, "--override-generation-config", bound]
+
+
+def _lora(rank: int, at_once: int, in_memory: int) -> list[str]:
+    return ["--max-lora-rank", str(rank), "--max-loras", str(at_once), "--max-cpu-loras", str(in_memory)]
+
+
+def _rank(rank: int, mend: str) -> int:
+    if rank > RANKS[-1]:
+        raise BadInput(f"rank {rank} is above {RANKS[-1]}, the largest that vLLM serves: {mend}")
+    return next(room for room in RANKS if room >= rank)

@@ -1,4 +1,7 @@
-"""What is asked of a server behind NIM's contract: health, models, completions. Plain HTTP, embedded engine or NIM."""
+"""What is asked of a server behind NIM's contract: health, models, completions. Plain HTTP, embedded engine or NIM.
+
+Each request shows the key (serve_key.py) where there is one.
+"""
 
 import json
 import urllib.error
@@ -8,6 +11,7 @@ from http.client import HTTPException
 from typing import Any
 
 from faults import BadInput
+from serve_key import authorization
 
 SECONDS_TO_ANSWER = 300  # 25 tokens take seconds on an idle CPU; a build may share it with others
 MAX_TOKENS = 25  # the tutorial's length of a title, and what evaluation measures
@@ -48,6 +52,8 @@ def _post(url: str, body: dict[str, Any]) -> tuple[int, Any]:
 
 
 def _ask(request: urllib.request.Request, seconds: float) -> tuple[int, Any]:
+    for name, value in authorization().items():
+        request.add_unredirected_header(name, value)  # to nobody that the server may point to
     try:
         with _opener.open(request, timeout=seconds) as answer:
             return answer.status, json.load(answer)

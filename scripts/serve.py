@@ -1,12 +1,19 @@
-"""Serve every staged adapter beside its base until Ctrl-C, on this machine only, and print a request that works."""
+"""Serve every staged adapter beside its base until Ctrl-C, and print a request that works.
+
+The embedded engine follows the model store: what is staged, changed or removed there is so on the server, too. It is
+reached from this machine alone unless deploy.embedded.host and a key say otherwise.
+"""
 
 import argparse
 import json
 import shlex
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import embedded_engine
 import nim_engine
+import refreshed_engine
 from base_model import HUGGING_FACE_FILES, base_model
 from configuration import check, overlaid
 from faults import BadInput, run
@@ -14,11 +21,12 @@ from hermetic.environments import interpreter
 from inference_client import MAX_TOKENS
 from jsonl import read_jsonl
 from nim_settings import nim_settings
+from serve_key import KEY, api_key
 
 
 def main() -> None:
     """Start the engine, say how to ask it, wait for a signal, stop it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", default=Path("results"), type=Path, help="what the build made (default: results)")
     parser.add_argument(
         "--base", default="", help="a folder of results/base (default: the base of the last checked build)"
@@ -26,7 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--config", default=[Path("config.yaml")], nargs="+", type=Path, help="config.yaml, then overlays: for deploy.*"
     )
-    parser.add_argument("--port", type=int, help="TCP port on loopback; 0: any free one (default: deploy.port)")
+    parser.add_argument("--port", type=int, help="TCP port; 0: any free one (default: deploy.port)")
     parser.add_argument("--log", default=Path("logs/serve.log"), type=Path, help="the engine's log")
     arguments = parser.parse_args()
 
@@ -36,7 +44,8 @@ def main() -> None:
     base = arguments.base or checked_base(arguments.results / "deploy" / "ready.json")
     nim = deploy["engine"] == "nim"
     files = [] if nim else base_files(arguments.results / "base" / base)
-    adapters = staged_adapters(arguments.results / "loras")
+    loras = arguments.results / "loras"
+    adapters = staged_adapters(loras) if nim else {}
     how = {
         "port": deploy["port"] if arguments.port is None else arguments.port,
         "timeout": deploy["timeout"],
@@ -49,16 +58,27 @@ def main() -> None:
         )
     else:
         engine = "the embedded engine (vLLM on this CPU)"
-        python = interpreter("serve")
-        starting = embedded_engine.serving(base, files, adapters, threads=config["threads"], python=python, **how)
+        starting = refreshed_engine.serving(
+            base,
+            true_name(base, config, lock),
+            files,
+            loras,
+            host=deploy["embedded"]["host"],
+            interval=deploy["embedded"]["refresh_interval"],
+            max_rank=deploy["max_rank"],
+            say=partial(print, flush=True),
+            threads=config["threads"],
+            python=interpreter("serve"),
+            **how,
+        )
     arguments.log.parent.mkdir(parents=True, exist_ok=True)
     print(f"starting {engine}, log in {arguments.log} …", flush=True)
     try:
         with starting as server:
-            adapter = next(iter(adapters))
-            predictions = arguments.results / "evaluation" / f"{adapter}.predictions.jsonl"
-            print(f"serving {base} and {', '.join(adapters)} on {server.url}; Ctrl-C stops it. Try:\n")
-            print(curl(server.url, adapter, prompt(predictions)) + "\n", flush=True)
+            served = sorted(adapters if nim else server.adapters)
+            adapter, text = prompt(arguments.results / "evaluation", served)
+            print(f"serving {base} and {', '.join(served)} on {server.url}; Ctrl-C stops it. Try:\n")
+            print(curl(server.url, adapter, text) + "\n", flush=True)
             server.wait()
     except SystemExit:  # what TERM and Ctrl-C become: the asked-for end of a server
         print("stopped", flush=True)
@@ -70,6 +90,14 @@ def checked_base(sentinel: Path) -> str:
         return json.loads(sentinel.read_text(encoding="utf-8"))["base"]["name"]
     except (OSError, ValueError, KeyError, TypeError):
         raise BadInput(f"{sentinel}: no checked build there: run `make` first, or name the base with --base") from None
+
+
+def true_name(base: str, config: dict[str, Any], lock: dict[str, Any]) -> str:
+    """Return the name that adapters made for `base` carry. Raises `BadInput` for a base that nothing tells of."""
+    own = config["base"] if config["base"]["name"] == base else {"name": base, "path": "", "model": ""}
+    if not own["path"] and base not in lock["bases"]:
+        raise BadInput(f"base {base}: neither config's base.name nor in data.lock.yaml: name the config of its build")
+    return base_model(own, lock).model
 
 
 def base_files(folder: Path) -> list[Path]:
@@ -90,17 +118,21 @@ def staged_adapters(folder: Path) -> dict[str, Path]:
     return adapters
 
 
-def prompt(predictions: Path) -> str:
-    """Return the shortest prompt that the adapter was evaluated on: it reads as the adapter was trained."""
-    if not predictions.is_file():
-        raise BadInput(f"{predictions}: no such file: run `make` first")
-    return min((row["input"] for row in read_jsonl(predictions)), key=lambda text: (len(text), text))
+def prompt(evaluation: Path, adapters: Sequence[str]) -> tuple[str, str]:
+    """Return the first adapter that was evaluated, and its shortest prompt: it reads as the adapter was trained."""
+    for adapter in adapters:
+        predictions = evaluation / f"{adapter}.predictions.jsonl"
+        if predictions.is_file():
+            return adapter, min((row["input"] for row in read_jsonl(predictions)), key=lambda text: (len(text), text))
+    raise BadInput(f"{evaluation}: no predictions of {', '.join(adapters)}: run `make` first")
 
 
 def curl(url: str, model: str, text: str) -> str:
     """Return a command line that asks `model` to complete `text`."""
     body = {"model": model, "prompt": text, "max_tokens": MAX_TOKENS, "temperature": 0}
-    return f"curl -s {url}/v1/completions -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"
+    key = f' -H @<(echo "authorization: Bearer ${KEY}")' if api_key() else ""  # on no command line that ps shows
+    kind = " -H 'content-type: application/json'"
+    return f"curl -s {url}/v1/completions{kind}{key} -d {shlex.quote(json.dumps(body))}"
 
 
 if __name__ == "__main__":

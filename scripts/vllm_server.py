@@ -31,7 +31,10 @@ if __name__ == "__main__":
     from vllm.entrypoints.launchers.api_server.entry import main
     from vllm.model_executor.models import registry
 
-    import nim_paths  # noqa: F401 - what --middleware names
+    # What --middleware names.
+    import engine_adapters  # noqa: F401
+    import nim_paths  # noqa: F401
+    import request_bounds  # noqa: F401
 
     # vLLM looks at the model's class in another process so that CUDA is not touched: 6 s of imports, and no CUDA here.
     registry._run_in_subprocess = lambda function: function()

@@ -40,6 +40,13 @@ def adapter_tensors(seed: int = 1, rank: int = 4, scale: float = 1.0) -> Tensors
     return tensors
 
 
+def poisoned() -> Tensors:
+    """Return weights that hold a NaN: one request to them, and vLLM answers nobody any more."""
+    tensors = adapter_tensors(seed=3)
+    tensors[tensor_name(0, "v_proj", "B")][:] = np.nan
+    return tensors
+
+
 def write_adapter(folder: Path, config: dict[str, Any] | None = None, tensors: Tensors | None = None) -> list[Path]:
     """Write an adapter's three files into `folder` and return them."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,138 +1,68 @@
-"""serve.py with a real vLLM on a two-layer base: clients get answers; each check of a deployment finds its fault."""
+"""serve.py with a real vLLM on a two-layer base: clients get answers, and whoever watches it sees what it says."""
 
 import json
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jq
-import numpy as np
 import pytest
-from adapter_samples import adapter_tensors, tensor_name, write_adapter, write_base
+from adapter_samples import MODEL, adapter_tensors, poisoned, write_adapter, write_base
 from openai import OpenAI
+from running_server import PROMPT, ROOT, Serving, golden, running, served
 
-from deployment_checks import check, special_tokens
 from faults import BadInput
+from free_port import free_port
 from inference_client import complete, get
-
-ROOT = Path(__file__).parents[2]
-PROMPT = 'QUESTION: May my landlord\'s agent keep "my" deposit?\n\nTITLE:'
-
-
-@dataclass
-class Serving:
-    """A running serve.py: what it printed, where it serves, and what it was given."""
-
-    process: subprocess.Popen[str]
-    printed: str
-    results: Path
-    scratch: Path
-
-    @property
-    def url(self) -> str:
-        """The server's URL, from the curl line."""
-        return self.printed.split("curl -s ")[1].split("/v1/")[0]
-
-
-def adapters() -> dict[str, Any]:
-    """Return adapters that vLLM serves without a word: two sound ones, one that is its base, one that poisons it."""
-    poison = adapter_tensors(seed=3)
-    poison[tensor_name(0, "v_proj", "B")][:] = np.nan
-    return {
-        "law": adapter_tensors(seed=1),
-        "nothing": adapter_tensors(scale=0.0),
-        "poison": poison,
-        "tax": adapter_tensors(seed=2),
-    }
+from serve_key import KEY
 
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """Start serve.py on a built `results` folder; end it with Ctrl-C and see that nothing is left."""
-    root = tmp_path_factory.mktemp("serve")
-    results, scratch = root / "results", root / "scratch"
-    write_base(results / "base" / "tiny")
-    for name, tensors in adapters().items():
-        write_adapter(results / "loras" / name, tensors=tensors)
-    (results / "evaluation").mkdir()
-    rows = [{"id": str(n), "input": PROMPT + " more" * n, "reference": "", "base": "", "adapter": ""} for n in (1, 0)]
-    (results / "evaluation" / "law.predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (results / "deploy").mkdir()
-    (results / "deploy" / "ready.json").write_text('{"base": {"name": "tiny"}}')
-    scratch.mkdir()
-    process = subprocess.Popen(
-        [ROOT / ".venvs/workflow/bin/python", ROOT / "scripts/serve.py", "--results", results,
-         "--port", "0", "--log", root / "logs" / "serve.log"],
-        cwd=ROOT, env={**os.environ, "TMPDIR": str(scratch)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        printed = ""
-        assert process.stdout
-        while "curl" not in printed and (line := process.stdout.readline()):
-            printed += line
-        assert "curl" in printed, printed + (root / "logs" / "serve.log").read_text()
-        yield Serving(process, printed, results, scratch)
-    finally:
-        process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=30)
-    assert (process.returncode, rest.strip()) == (0, "stopped")
-    assert list(scratch.iterdir()) == []
-    assert not running(scratch)
-
-
-def running(scratch: Path) -> list[str]:
-    """Return the processes whose environment names `scratch`: the engine's."""
-    found = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if str(scratch).encode() in environment.read_bytes():
-                found.append((environment.parent / "cmdline").read_text())
-        except OSError:  # it ended meanwhile, or is another user's
-            continue
-    return found
-
-
-def golden(url: str, *names: str) -> dict[str, dict[str, str]]:
-    """Return a row of predictions per adapter that says what the server answers."""
-    base, row = complete(url, "tiny", PROMPT).text, {"id": "1", "input": PROMPT}
-    return {name: {**row, "base": base, "adapter": complete(url, name, PROMPT).text} for name in names}
+    """Start serve.py on two sound adapters and two that vLLM would serve without a word."""
+    adapters = {
+        "law": adapter_tensors(seed=1), "nothing": adapter_tensors(scale=0.0), "poison": poisoned(),
+        "tax": adapter_tensors(seed=2),
+    }  # fmt: skip
+    with served(tmp_path_factory.mktemp("serve"), adapters) as serving:
+        yield serving
 
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
 def test_the_printed_curl_line_works(serving: Serving) -> None:
-    line = next(line for line in serving.printed.splitlines() if line.startswith("curl"))
-    answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout
+    answer = subprocess.run(["bash", "-c", serving.curl], capture_output=True, text=True, check=True).stdout
     choice = json.loads(answer)["choices"][0]
     assert choice["text"].strip() == complete(serving.url, "law", PROMPT).text != ""
 
 
+def test_an_adapter_that_is_not_sound_is_never_served(serving: Serving) -> None:
+    lines = serving.printed.splitlines()
+    for name, part in (("nothing", "product of lora_A and lora_B is zero"), ("poison", "holds NaN or Inf")):
+        [line] = [line for line in lines if line.startswith(f"{name}: refused: ")]
+        assert part in line
+    assert f"serving tiny and law, tax on {serving.url}; Ctrl-C stops it. Try:" in lines
+
+
 def test_the_openai_client_works(serving: Serving) -> None:
     client = OpenAI(base_url=f"{serving.url}/v1", api_key="none")
-    assert [model.id for model in client.models.list()] == ["tiny", *adapters()]
+    assert [model.id for model in client.models.list()] == ["tiny", "law", "tax"]
     for name in ("tiny", "law"):
         answer = client.completions.create(model=name, prompt=PROMPT, max_tokens=25, temperature=0)
         assert answer.choices[0].text.strip() == complete(serving.url, name, PROMPT).text
 
 
 @pytest.fixture
-def ask(serving: Serving, tmp_path: Path) -> Any:
+def ask(serving: Serving) -> Any:
     """Run ask.py against the server, or another one, with words, a file or stdin."""
-    overlay = {
-        "base": {"name": "tiny", "path": str(serving.results / "base" / "tiny")},
-        "adapters": {name: {"prompt": "prompts/law-titlegen.jq"} for name in ("law", "tax")},
-    }
-    (tmp_path / "overlay.yaml").write_text(json.dumps(overlay))
 
     def run(*words: str, stdin: str = "", url: str = serving.url) -> subprocess.CompletedProcess[str]:
         python = ROOT / ".venvs/workflow/bin/python"
-        settings = ["--config", "config.yaml", tmp_path / "overlay.yaml", "--url", url]
+        settings = ["--config", "config.yaml", serving.config, "--url", url]
         command = [python, "scripts/ask.py", *settings, "--adapter", "law", "tax", "--", *words]
         return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False)
 
@@ -179,26 +109,6 @@ def test_nothing_is_written_outside_its_scratch(serving: Serving) -> None:
     assert len(running(serving.scratch)) >= 2
     made = {path.relative_to(serving.results).parts[0] for path in serving.results.rglob("*")}
     assert made == {"base", "deploy", "evaluation", "loras"}
-
-
-def specials(serving: Serving) -> dict[str, int]:
-    """Return the special tokens of the base served."""
-    return special_tokens(sorted((serving.results / "base" / "tiny").iterdir()))
-
-
-def test_check_passes_with_two_adapters(serving: Serving) -> None:
-    rows = golden(serving.url, "law", "tax")
-    checked = check(serving.url, "tiny", rows, specials(serving))
-    assert list(checked) == ["law", "tax"]
-    for name, found in checked.items():
-        assert found == {
-            "prompt_id": "1", "answer": rows[name]["adapter"], "base_answer": rows[name]["base"],
-            "equals_evaluation": True,
-        }  # fmt: skip
-    assert checked["law"]["answer"] != checked["tax"]["answer"]
-    rows["tax"]["adapter"] += "s"
-    again = check(serving.url, "tiny", rows, specials(serving))
-    assert [found["equals_evaluation"] for found in again.values()] == [True, False]
 
 
 @pytest.mark.parametrize("wrong", ["", "answer", "server"])
@@ -249,55 +159,43 @@ def test_a_watch_refuses_what_it_cannot_use(tmp_path: Path, run_script: Any) -> 
     assert never.returncode == 2 and "more than 0 seconds" in never.stderr
 
 
-def test_adapter_that_is_its_base_fails(serving: Serving) -> None:
-    with pytest.raises(BadInput, match="adapter nothing: answers prompt 1 as its base does"):
-        check(serving.url, "tiny", golden(serving.url, "nothing"), specials(serving))
-
-
-def test_adapter_that_is_not_served_fails(serving: Serving) -> None:
-    rows = {"absent": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
-    with pytest.raises(BadInput, match="lists adapter absent not at all"):
-        check(serving.url, "tiny", rows, specials(serving))
-    rows = {"tiny": rows["absent"]}
-    with pytest.raises(BadInput, match="lists adapter tiny under None"):
-        check(serving.url, "tiny", rows, specials(serving))
-
-
-def test_base_that_is_not_served_fails(serving: Serving) -> None:
-    with pytest.raises(BadInput, match="does not list base absent"):
-        check(serving.url, "absent", golden(serving.url, "law"), specials(serving))
-
-
-def test_answer_that_runs_past_the_end_token_fails(serving: Serving) -> None:
-    """A token that the answer holds is declared special: as if the end token taught were not the one that stops."""
-    rows = golden(serving.url, "law")
-    token = complete(serving.url, "law", PROMPT).tokens[3]
-    with pytest.raises(BadInput, match=r"adapter law: its answer to prompt 1 runs on past <end>"):
-        check(serving.url, "tiny", rows, {**specials(serving), "<end>": token})
-
-
-def test_prompt_too_long_fails(serving: Serving) -> None:
-    rows = golden(serving.url, "law")
-    rows["law"]["input"] *= 20
-    with pytest.raises(BadInput, match="tiny: the server answered 400"):
-        check(serving.url, "tiny", rows, specials(serving))
-
-
-def test_adapter_with_nan_fails(serving: Serving) -> None:
-    """Last: whatever is asked after it may get nothing."""
-    rows = {**golden(serving.url, "law"), "poison": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
-    with pytest.raises(BadInput, match=r"adapter poison: .*may hold NaN"):
-        check(serving.url, "tiny", rows, specials(serving))
-
-
 def test_nothing_built_fails(tmp_path: Path, run_script: Any) -> None:
     began = time.monotonic()
     process = run_script("workflow", "serve", results=tmp_path)
     assert process.returncode == 2 and f"error: {tmp_path / 'deploy' / 'ready.json'}" in process.stderr
-    common = {"results": tmp_path, "base": "tiny", "log": tmp_path / "log"}
-    for made, missing in ((lambda: None, "base/tiny"), (lambda: write_base(tmp_path / "base" / "tiny"), "loras")):
+    overlay = tmp_path / "overlay.yaml"
+    base = {"name": "tiny", "path": str(tmp_path / "base" / "tiny"), "model": MODEL}
+    write_base(tmp_path / "own")
+    common = {"results": tmp_path, "base": "tiny", "log": tmp_path / "log", "config": ["config.yaml", overlay]}
+    overlay.write_text(json.dumps({"base": {**base, "path": str(tmp_path / "own")}}))
+    for made, missing, reason in (
+        (lambda: None, "base/tiny", "no base model there"),
+        (lambda: write_base(tmp_path / "base" / "tiny"), "loras", "no staged adapter there"),
+        (lambda: write_adapter(tmp_path / "loras" / "poison", tensors=poisoned()), "loras", "no sound adapter there"),
+    ):
         made()
         process = run_script("workflow", "serve", **common)
-        assert process.returncode == 2
-        assert f"error: {tmp_path / missing}" in process.stderr and "run `make` first" in process.stderr
-    assert time.monotonic() - began < 10
+        assert process.returncode == 2 and process.stderr.count("\n") == 1
+        assert f"error: {tmp_path / missing}: {reason}: run `make` first" in process.stderr
+    overlay.write_text("{}")
+    process = run_script("workflow", "serve", **common)
+    assert process.returncode == 2 and "base tiny: neither config's base.name nor in data.lock.yaml" in process.stderr
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
+def test_other_machines_without_a_key_fails(tmp_path: Path, run_script: Any, host: str) -> None:
+    write_base(tmp_path / "base" / "tiny")
+    write_adapter(tmp_path / "loras" / "law")
+    base = {"name": "tiny", "path": str(tmp_path / "base" / "tiny"), "model": MODEL}
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(json.dumps({"base": base, "deploy": {"port": 0, "embedded": {"host": host}}}))
+    common = {"results": tmp_path, "base": "tiny", "log": tmp_path / "log", "config": ["config.yaml", overlay]}
+    process = run_script("workflow", "serve", **common)
+    assert process.returncode == 2 and process.stderr.count("\n") == 1
+    assert f"error: deploy.embedded.host {host}: " in process.stderr and f"export {KEY}" in process.stderr
+
+
+def test_an_address_of_another_machine_fails() -> None:
+    with pytest.raises(BadInput, match=r"port 0 on 192\.0\.2\.1: .*: set deploy\.embedded\.host to an address of this"):
+        free_port(0, "192.0.2.1")

@@ -1,0 +1,128 @@
+"""serve.py as a person starts it, on a built `results` folder of the two-layer base, and ended with Ctrl-C."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapter_samples import MODEL, Tensors, write_adapter, write_base
+
+from inference_client import complete
+
+ROOT = Path(__file__).parents[2]
+PROMPT = 'QUESTION: May my landlord\'s agent keep "my" deposit?\n\nTITLE:'
+
+
+@dataclass
+class Serving:
+    """A running serve.py: what it was given, and where it writes what it prints and its engine's log."""
+
+    process: subprocess.Popen[bytes]
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        """What was built."""
+        return self.root / "results"
+
+    @property
+    def scratch(self) -> Path:
+        """Its folder for temporary files."""
+        return self.root / "scratch"
+
+    @property
+    def config(self) -> Path:
+        """The overlay of config.yaml that it was started with."""
+        return self.root / "overlay.yaml"
+
+    @property
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return (self.root / "printed").read_text()
+
+    @property
+    def log(self) -> str:
+        """What its engine has logged so far."""
+        return (self.root / "logs" / "serve.log").read_text(errors="replace")
+
+    @property
+    def curl(self) -> str:
+        """The request that it prints."""
+        return next(line for line in self.printed.splitlines() if line.startswith("curl"))
+
+    @property
+    def url(self) -> str:
+        """The server's URL, from the curl line."""
+        return self.curl.split("curl -s ")[1].split("/v1/")[0]
+
+    def says(self, text: str, seconds: float = 30) -> float:
+        """Wait until it has printed `text`, with a whole line; return for how long. Fails if it does not."""
+        began = time.monotonic()
+        while text not in (printed := self.printed) or not printed.endswith("\n"):
+            assert self.process.poll() is None, printed + self.log
+            assert time.monotonic() - began < seconds, f"{text!r} is not in:\n{printed}"
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def served(
+    root: Path, adapters: Mapping[str, Tensors], variables: Mapping[str, str] | None = None, **embedded: Any
+) -> Iterator[Serving]:
+    """Start serve.py with `deploy.embedded` and more variables; end it with Ctrl-C and see that nothing is left."""
+    results, scratch = root / "results", root / "scratch"
+    write_base(results / "base" / "tiny")
+    for name, tensors in adapters.items():
+        write_adapter(results / "loras" / name, tensors=tensors)
+    (results / "evaluation").mkdir()
+    rows = [{"id": str(n), "input": PROMPT + " more" * n, "reference": "", "base": "", "adapter": ""} for n in (1, 0)]
+    (results / "evaluation" / "law.predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (results / "deploy").mkdir()
+    (results / "deploy" / "ready.json").write_text('{"base": {"name": "tiny"}}')
+    scratch.mkdir()
+    overlay = {
+        "base": {"name": "tiny", "path": str(results / "base" / "tiny"), "model": MODEL},
+        "adapters": {name: {"prompt": "prompts/law-titlegen.jq"} for name in adapters},
+        "deploy": {"embedded": embedded},
+    }
+    (root / "overlay.yaml").write_text(json.dumps(overlay))
+    with open(root / "printed", "wb") as printed:
+        process = subprocess.Popen(
+            [ROOT / ".venvs/workflow/bin/python", ROOT / "scripts/serve.py", "--results", results,
+             "--config", "config.yaml", root / "overlay.yaml", "--port", "0", "--log", root / "logs" / "serve.log"],
+            cwd=ROOT, env={**os.environ, "TMPDIR": str(scratch), **(variables or {})}, stdout=printed, stderr=printed,
+        )  # fmt: skip
+    serving = Serving(process, root)
+    try:
+        serving.says("curl", 300)
+        yield serving
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    assert process.returncode == 0 and serving.printed.endswith("\nstopped\n"), serving.printed
+    assert list(scratch.iterdir()) == []
+    assert not running(scratch)
+
+
+def running(scratch: Path) -> list[str]:
+    """Return the processes whose environment names `scratch`: the engine's."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(scratch).encode() in environment.read_bytes():
+                found.append((environment.parent / "cmdline").read_text())
+        except OSError:  # it ended meanwhile, or is another user's
+            continue
+    return found
+
+
+def golden(url: str, *names: str) -> dict[str, dict[str, str]]:
+    """Return a row of predictions per adapter that says what the server answers."""
+    base, row = complete(url, "tiny", PROMPT).text, {"id": "1", "input": PROMPT}
+    return {name: {**row, "base": base, "adapter": complete(url, name, PROMPT).text} for name in names}

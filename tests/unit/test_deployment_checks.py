@@ -1,0 +1,96 @@
+"""Each check of a deployment finds its fault, on a real vLLM that serves what a build checks: every adapter, unseen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from adapter_samples import adapter_tensors, poisoned, write_adapter, write_base
+from running_server import PROMPT, ROOT, golden
+
+import embedded_engine
+from deployment_checks import check, special_tokens
+from faults import BadInput
+from inference_client import complete
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+@dataclass
+class Engine:
+    """A running engine, and the special tokens of its base."""
+
+    url: str
+    specials: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Start the engine on what it serves without a word: sound adapters, one that is its base, one with a NaN."""
+    root = tmp_path_factory.mktemp("engine")
+    files = write_base(root / "base")
+    adapters = {"law": adapter_tensors(seed=1), "nothing": adapter_tensors(scale=0.0), "poison": poisoned(),
+                "tax": adapter_tensors(seed=2)}  # fmt: skip
+    for name, tensors in adapters.items():
+        write_adapter(root / name, tensors=tensors)
+    folders = {name: root / name for name in adapters}
+    python = ROOT / ".venvs/serve/bin/python"
+    with embedded_engine.serving(
+        "tiny", files, folders, port=0, threads=2, timeout=300, log=root / "log", python=python
+    ) as server:
+        yield Engine(server.url, special_tokens(files))
+
+
+def test_check_passes_with_two_adapters(engine: Engine) -> None:
+    rows = golden(engine.url, "law", "tax")
+    checked = check(engine.url, "tiny", rows, engine.specials)
+    assert list(checked) == ["law", "tax"]
+    for name, found in checked.items():
+        assert found == {
+            "prompt_id": "1", "answer": rows[name]["adapter"], "base_answer": rows[name]["base"],
+            "equals_evaluation": True,
+        }  # fmt: skip
+    assert checked["law"]["answer"] != checked["tax"]["answer"]
+    rows["tax"]["adapter"] += "s"
+    again = check(engine.url, "tiny", rows, engine.specials)
+    assert [found["equals_evaluation"] for found in again.values()] == [True, False]
+
+
+def test_adapter_that_is_its_base_fails(engine: Engine) -> None:
+    with pytest.raises(BadInput, match="adapter nothing: answers prompt 1 as its base does"):
+        check(engine.url, "tiny", golden(engine.url, "nothing"), engine.specials)
+
+
+def test_adapter_that_is_not_served_fails(engine: Engine) -> None:
+    rows = {"absent": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
+    with pytest.raises(BadInput, match="lists adapter absent not at all"):
+        check(engine.url, "tiny", rows, engine.specials)
+    rows = {"tiny": rows["absent"]}
+    with pytest.raises(BadInput, match="lists adapter tiny under None"):
+        check(engine.url, "tiny", rows, engine.specials)
+
+
+def test_base_that_is_not_served_fails(engine: Engine) -> None:
+    with pytest.raises(BadInput, match="does not list base absent"):
+        check(engine.url, "absent", golden(engine.url, "law"), engine.specials)
+
+
+def test_answer_that_runs_past_the_end_token_fails(engine: Engine) -> None:
+    """A token that the answer holds is declared special: as if the end token taught were not the one that stops."""
+    rows = golden(engine.url, "law")
+    token = complete(engine.url, "law", PROMPT).tokens[3]
+    with pytest.raises(BadInput, match=r"adapter law: its answer to prompt 1 runs on past <end>"):
+        check(engine.url, "tiny", rows, {**engine.specials, "<end>": token})
+
+
+def test_prompt_too_long_fails(engine: Engine) -> None:
+    rows = golden(engine.url, "law")
+    rows["law"]["input"] *= 20
+    with pytest.raises(BadInput, match="tiny: the server answered 400"):
+        check(engine.url, "tiny", rows, engine.specials)
+
+
+def test_adapter_with_nan_fails(engine: Engine) -> None:
+    """Last: whatever is asked after it may get nothing."""
+    rows = {**golden(engine.url, "law"), "poison": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
+    with pytest.raises(BadInput, match=r"adapter poison: .*may hold NaN"):
+        check(engine.url, "tiny", rows, engine.specials)
