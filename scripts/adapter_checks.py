@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def check_config(path: Path, base_model: str, modules: Mapping[str, Any], max_ra
     """Return what adapter_config.json says. Raises `BadInput` with the first thing that cannot be served as trained."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not readable as JSON ({error}): export the adapter again") from None
     if not isinstance(config, dict):
         raise BadInput(f"{path}: expected a JSON object, found {type(config).__name__}")
@@ -45,7 +46,7 @@ def check_config(path: Path, base_model: str, modules: Mapping[str, Any], max_ra
             f"{path}: r is {rank}, above the server's {max_rank}: lower adapters.{name}.rank or raise deploy.max_rank"
         )
     alpha = config.get("lora_alpha")
-    if type(alpha) not in (int, float) or not math.isfinite(alpha) or alpha <= 0:
+    if type(alpha) not in (int, float) or not 0 < alpha <= sys.float_info.max:
         raise BadInput(f"{path}: lora_alpha is {alpha!r}; it must be above 0: set adapters.{name}.alpha")
     targets = config.get("target_modules")
     if not isinstance(targets, list) or not targets or not all(isinstance(target, str) for target in targets):

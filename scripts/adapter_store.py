@@ -109,9 +109,10 @@ class AdapterStore:
             _check_bundle(folder / BUNDLE, digests)
             config = check_config(copy / SERVED[0], self._model, self._modules, self._max_rank, name)
             check_weights(copy / SERVED[1], config, self._modules, self._layers, name)
-        except BadInput as fault:
+        except Exception as fault:  # whatever a foreign file holds: the server goes on
             shutil.rmtree(copy)
-            raise BadInput(str(fault).replace(str(copy), str(folder))) from None
+            reason = str(fault) if isinstance(fault, BadInput) else f"{folder}: {fault!r}: stage the adapter again"
+            raise BadInput(reason.replace(str(copy), str(folder))) from None
         self._served[name] = digests
         return copy
 

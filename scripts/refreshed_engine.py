@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,14 +30,15 @@ class Refreshed:
     def apply(self, changes: Iterable[Change], started: bool = True) -> None:
         """Serve what changes say; `started` False: what is served from the start needs no line."""
         for name, copy, refused in changes:
-            refused = refused or self._server.serve(name, copy) or ""
+            if not refused and (refused := self._server.serve(name, copy) or "") and copy:
+                shutil.rmtree(copy)
             if refused:
                 self._say(refusal(name, refused))
             elif copy:
                 if started:
                     self._say(f"{name}: {'replaced' if name in self.adapters else 'served'}")
                 self.adapters.add(name)
-            else:
+            elif name in self.adapters:
                 self._say(f"{name}: no longer served")
                 self.adapters.remove(name)
 

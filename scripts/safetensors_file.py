@@ -34,7 +34,7 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
             end = stop
         if end != size - 8 - length:
             raise ValueError(f"{size - 8 - length} bytes of numbers where the header says {end}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = error if isinstance(error, ValueError | OSError) else "its header is not a safetensors header"
         raise BadInput(f"{path}: not a whole safetensors file ({reason}): export the adapter again") from None
     return 8 + length, header

@@ -104,6 +104,8 @@ CONFIG_FAULTS = {
     "rank above the server's": ({"r": 16}, ["r is 16", "adapters.law.rank", "deploy.max_rank"]),
     "no rank": ({"r": 0}, ["r is 0", "adapters.law.rank"]),
     "rank true": ({"r": True}, ["r is True"]),
+    "alpha without end": ({"lora_alpha": float("inf")}, ["lora_alpha is inf"]),
+    "alpha that no float holds": ({"lora_alpha": 10**400}, ["lora_alpha is 1000"]),
     "no alpha": ({"lora_alpha": 0}, ["lora_alpha", "adapters.law.alpha"]),
     "DoRA": ({"use_dora": True}, ["use_dora"]),
     "modules to save": ({"modules_to_save": ["lm_head"]}, ["modules_to_save", "lm_head"]),
@@ -124,7 +126,7 @@ def test_config_fails(tmp_path: Path, stage: Callable[..., Any], fault: str) -> 
     refused(stage(tmp_path / "law"), tmp_path, str(tmp_path / "law" / "adapter_config.json"), *parts)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "\udcff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "\udcff", "[" * 100_000])
 def test_config_that_is_no_json_object_fails(tmp_path: Path, stage: Callable[..., Any], content: str) -> None:
     write_adapter(tmp_path / "law")
     (tmp_path / "law" / FILES[0]).write_bytes(content.encode(errors="surrogateescape"))
@@ -179,6 +181,11 @@ def test_weights_fail(tmp_path: Path, stage: Callable[..., Any], fault: str) -> 
     refused(stage(tmp_path / "law"), tmp_path, str(tmp_path / "law" / WEIGHTS), *parts)
 
 
+def deep(levels: int) -> bytes:
+    """Return a file whose header is lists in lists."""
+    return levels.to_bytes(8, "little") + b"[" * levels
+
+
 def overlapping(header: dict[str, Any]) -> None:
     """Let two tensors lie in the same place."""
     header[FIRST_B]["data_offsets"] = header[tensor_name(1, "k_proj", "B")]["data_offsets"]
@@ -203,6 +210,7 @@ FILE_FAULTS = {
     "a pickle under another name": lambda folder: rewritten(folder, lambda whole: pickle.dumps({"a": 1})),
     "no tensor's place": lambda folder: with_header(folder, lambda header: header[FIRST_B].pop("data_offsets")),
     "a header that is a list": lambda folder: with_header(folder, lambda header: header.update({FIRST_B: [1]})),
+    "a header without end": lambda folder: rewritten(folder, lambda whole: deep(100_000)),
     "tensors that overlap": lambda folder: with_header(folder, overlapping),
 }
 
