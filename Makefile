@@ -1,7 +1,7 @@
 # make          everything: environments, then the adapter, its check on a server, the report
 # make test     every test; make test-fast: the quick ones, under 3 minutes
 # make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
-# make serve    a server that stays up, with the built adapters
+# make serve    a server that stays up, with the built adapters, and those staged later
 #               CONFIG=configs/llama-3.1-8b-nim.yaml, for this and for make: an overlay of config.yaml
 # make ask Q='May my landlord keep my deposit?' | Q=@question.txt   its title, by base and adapter, from that server
 # make watch    beside make serve: check it again and again, and keep logs/deployment.json, a readiness file for others

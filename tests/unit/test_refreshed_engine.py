@@ -66,10 +66,16 @@ def listed(serving: Serving) -> list[str]:
     return [model["id"] for model in models]
 
 
-def pieces(serving: Serving, name: str) -> Iterator[str]:
+def pieces(serving: Serving, name: str, tokens: int = LONG) -> Iterator[str]:
     """Yield a long answer as it comes."""
     client = OpenAI(base_url=f"{serving.url}/v1", api_key=SECRET)
-    asked = {"model": name, "prompt": PROMPT, "max_tokens": LONG, "temperature": 0, "extra_body": {"ignore_eos": True}}
+    asked = {
+        "model": name,
+        "prompt": PROMPT,
+        "max_tokens": tokens,
+        "temperature": 0,
+        "extra_body": {"ignore_eos": True},
+    }
     with client.completions.create(**asked, stream=True) as stream:
         for piece in stream:
             yield piece.choices[0].text
@@ -88,7 +94,7 @@ def test_one_staged_later_is_served_within_the_interval(serving: Serving) -> Non
 
 def test_requests_for_different_adapters_run_together(serving: Serving) -> None:
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(lambda name: "".join(pieces(serving, name)), name) for name in ("law", "tax")]
+        asked = [pool.submit(lambda name: "".join(pieces(serving, name, 100)), name) for name in ("law", "tax")]
         together = False
         while not together and not all(answer.done() for answer in asked):
             together = "law" in (running := _running(serving)) and "tax" in running
