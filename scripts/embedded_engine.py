@@ -5,7 +5,6 @@ scratch folder and nothing leaves the machine.
 """
 
 import contextlib
-import json
 import re
 import shutil
 import socket
@@ -14,53 +13,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from child_group import end_group, ended_by_signals
 from engine_adapters import CHANNEL
 from engine_command import command, environment
+from engine_server import SECONDS_TO_LOAD, Server
 from faults import BadInput
 from free_port import EVERYWHERE, HOST, free_port
 from inference_client import get
 from progress import Progress
 
 SECONDS_TO_TELL = 5  # whether it is ready
-SECONDS_TO_LOAD = 300  # an adapter, while it answers others
 LOG_LINES = 20
 # An exception in vLLM's log, after the name of the process and, where it was logged, level, time and place.
 CAUSE = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?([\w.]+(?:Error|Exception): .+)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that is ready, at `url`; `version` is the engine's."""
-
-    url: str
-    version: str
-    process: subprocess.Popen[bytes]
-    channel: BinaryIO
-
-    def serve(self, name: str, folder: Path | None) -> str | None:
-        """Serve the adapter in `folder` under `name` from now on, or, for None, none; return why it is not taken.
-
-        The folder is the engine's from here on: it is deleted when the adapter is served no more. Raises `BadInput`
-        where the engine does not answer.
-        """
-        told = {"name": name, "folder": str(folder) if folder else None}
-        try:
-            self.channel.write(json.dumps(told).encode() + b"\n")
-            self.channel.flush()
-            return json.loads(self.channel.readline())["error"]
-        except (OSError, ValueError):
-            raise BadInput("the embedded engine takes no adapters any more: see its log, start it again") from None
-
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait, for ever without `seconds`. A server that ends by itself raises `BadInput`, a signal ends the wait."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self.process.wait(seconds)
-            raise BadInput(f"the embedded engine ended by itself with exit code {code}: start it again")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import embedded_engine
 from adapter_store import AdapterStore, Change
 from child_group import ended_by_signals
+from engine_server import Server
 from faults import BadInput
 from serve_key import KEY, api_key
 
@@ -20,9 +21,7 @@ LOOKS = 2  # in an interval: what is the same in two of them is served
 class Refreshed:
     """A server at `url` that serves `adapters` of a store, by name; each change of them is a line to `say`."""
 
-    def __init__(
-        self, server: embedded_engine.Server, store: AdapterStore, interval: float, say: Callable[[str], Any]
-    ) -> None:
+    def __init__(self, server: Server, store: AdapterStore, interval: float, say: Callable[[str], Any]) -> None:
         self.url = server.url
         self.adapters: set[str] = set()
         self._server, self._store, self._interval, self._say = server, store, interval, say
