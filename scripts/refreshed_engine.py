@@ -29,8 +29,10 @@ class Refreshed:
     def apply(self, changes: Iterable[Change], started: bool = True) -> None:
         """Serve what changes say; `started` False: what is served from the start needs no line."""
         for name, copy, refused in changes:
-            if not refused and (refused := self._server.serve(name, copy) or "") and copy:
-                shutil.rmtree(copy)
+            if not refused:
+                refused = self._server.serve(name, copy) or ""
+                if refused and copy:
+                    shutil.rmtree(copy)
             if refused:
                 self._say(refusal(name, refused))
             elif copy:

@@ -90,6 +90,7 @@ def served(
         "base": {"name": "tiny", "path": str(results / "base" / "tiny"), "model": MODEL},
         "adapters": {name: {"prompt": "prompts/law-titlegen.jq"} for name in adapters},
         "deploy": {"embedded": embedded},
+        "threads": 1,  # two would wait for one another wherever others work, too
     }
     (root / "overlay.yaml").write_text(json.dumps(overlay))
     with open(root / "printed", "wb") as printed:

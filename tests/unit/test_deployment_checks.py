@@ -35,7 +35,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folders = {name: root / name for name in adapters}
     python = ROOT / ".venvs/serve/bin/python"
     with embedded_engine.serving(
-        "tiny", files, folders, port=0, threads=2, timeout=300, log=root / "log", python=python
+        "tiny", files, folders, port=0, threads=1, timeout=300, log=root / "log", python=python
     ) as server:
         yield Engine(server.url, special_tokens(files))
 

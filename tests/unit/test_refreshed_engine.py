@@ -24,7 +24,7 @@ from serve_key import KEY
 
 SECRET = "k3y-of-these-tests-alone"
 INTERVAL = 0.2  # seconds
-LONG = 200  # tokens: longer than an interval
+LONG = 300  # tokens: longer than an interval
 WEIGHTS = "adapter_model.safetensors"
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -94,7 +94,7 @@ def test_one_staged_later_is_served_within_the_interval(serving: Serving) -> Non
 
 def test_requests_for_different_adapters_run_together(serving: Serving) -> None:
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(lambda name: "".join(pieces(serving, name, 100)), name) for name in ("law", "tax")]
+        asked = [pool.submit(lambda name: "".join(pieces(serving, name, 200)), name) for name in ("law", "tax")]
         together = False
         while not together and not all(answer.done() for answer in asked):
             together = "law" in (running := _running(serving)) and "tax" in running
