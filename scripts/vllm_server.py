@@ -8,6 +8,8 @@ import ctypes
 import importlib.metadata
 import signal
 
+from lora_rows import keep_base_rows
+
 PR_SET_PDEATHSIG = 1
 _installed_version = importlib.metadata.version
 
@@ -26,6 +28,7 @@ def _version(distribution: str) -> str:
 # Whoever started the server may be killed before it can stop it: the kernel then ends the server, and its engine.
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 importlib.metadata.version = _version
+keep_base_rows()
 
 if __name__ == "__main__":
     from vllm.entrypoints.launchers.api_server.entry import main

@@ -1,0 +1,25 @@
+"""A correction of vLLM on CPU: the rows of a batch that are the base's alone stay as the base made them.
+
+vLLM marks such a row with adapter -1, which its CPU kernels take for the adapter in the last place: a request to the
+base that is served beside one to an adapter is answered with an adapter's weights. Pull requests 48421 and 49656 of
+vllm-project/vllm correct the kernels; neither is in a release.
+"""
+
+from typing import Any
+
+
+def keep_base_rows() -> None:
+    """Correct vLLM in this process, in which its engine is made later."""
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+    add = PunicaWrapperCPU.add_lora_linear
+
+    def add_lora_linear(self: Any, y: Any, *arguments: Any, **options: Any) -> None:
+        """Add the adapters' part to `y`, of shape (…, width), in which each row but the last axis is a token's."""
+        rows = y.view(-1, y.shape[-1])
+        base = self.token_lora_indices < 0
+        kept = rows[base]
+        add(self, y, *arguments, **options)
+        rows[base] = kept  # not by adding nothing: a part of NaN times nothing is NaN
+
+    PunicaWrapperCPU.add_lora_linear = add_lora_linear
