@@ -12,14 +12,26 @@ def by_turns(
     works: Mapping[str, Callable[[], object]], prepare: Callable[[], object] = lambda: None
 ) -> dict[str, tuple[float, float]]:
     """Return label → medians of `RUNS` runs' wall and CPU seconds, children included; `prepare` is not timed."""
+    taken = turns(works, RUNS, prepare)
+    return {label: tuple(map(statistics.median, zip(*runs, strict=True))) for label, runs in taken.items()}
+
+
+def turns(
+    works: Mapping[str, Callable[[], object]],
+    runs: int,
+    prepare: Callable[[], object] = lambda: None,
+    used: Callable[[], float] | None = None,
+) -> dict[str, list[tuple[float, float]]]:
+    """Return label → wall and CPU seconds of each run; `used` tells the CPU seconds so far, by default ours."""
+    used = used or cpu_seconds
     taken: dict[str, list[tuple[float, float]]] = {label: [] for label in works}
-    for _ in range(RUNS):
+    for _ in range(runs):
         for label, work in works.items():
             prepare()
-            before, began = cpu_seconds(), time.monotonic()
+            before, began = used(), time.monotonic()
             work()
-            taken[label].append((time.monotonic() - began, cpu_seconds() - before))
-    return {label: tuple(map(statistics.median, zip(*runs, strict=True))) for label, runs in taken.items()}
+            taken[label].append((time.monotonic() - began, used() - before))
+    return taken
 
 
 def rates(size: int, taken: Mapping[str, tuple[float, float]]) -> list[str]:

@@ -1,0 +1,31 @@
+"""Serve what a build left in a folder, as `make serve` does."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import embedded_engine
+from hermetic.environments import interpreter
+from serve import base_files, checked_base, staged_adapters
+
+THREADS = 2
+SECONDS_TO_START = 600.0
+
+
+def serving(
+    results: Path, adapters: Mapping[str, Path] | None = None, port: int = 0, threads: int = THREADS
+) -> AbstractContextManager[embedded_engine.Server]:
+    """Serve the base of `results` with its staged adapters, or with `adapters` (name → folder); port 0: any free one.
+
+    Raises `BadInput` where nothing was built.
+    """
+    base = checked_base(results / "deploy" / "ready.json")
+    return embedded_engine.serving(
+        base,
+        base_files(results / "base" / base),
+        adapters or staged_adapters(results / "loras"),
+        port=port,
+        threads=threads,
+        timeout=SECONDS_TO_START,
+        python=interpreter("serve"),
+    )
