@@ -76,6 +76,15 @@ class Checkout:
         done = self.snakemake("--quiet", "all", "--", *targets)
         assert done.returncode == 0, done.stderr
 
+    def prompts(self, posts: Path, *splits: str) -> Path:
+        """Fill this checkout, take a file of real posts up to the prompts of `splits`, and return that of the last."""
+        self.fill()
+        targets = [f"results/prompts/law-titlegen/{split}.jsonl" for split in splits]
+        source = ["--configfile", "configs/law-stackexchange.yaml", "--config", f"data={{source: file, path: {posts}}}"]
+        done = self.snakemake("--quiet", "all", *source, "--", *targets, "results/curated/ledger.parquet", tiny=False)
+        assert done.returncode == 0, done.stderr
+        return self.folder / targets[-1]
+
     def pending(self, *arguments: str) -> set[str]:
         """Return the names of the rules of which a job would run now."""
         done = self.snakemake("--dry-run", "--quiet", "progress", *arguments)

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import openai
 import pytest
-from conftest import ROOT, Checkout
+from conftest import ROOT, SLICE, Checkout, needs_slice
+from equal_titles import PROMPTS, by_transformers, count_equal
 from jsonschema import Draft202012Validator
+from serve_build import serving
 
 from hermetic.artifacts import artifacts
+from jsonl import read_jsonl
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
@@ -127,6 +130,31 @@ def test_make_serve_prints_a_curl_line_that_works(job):
     while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.fixture(scope="module")
+def served(job):
+    """The results of the job, and the URL of a server that has them."""
+    results = job[0].folder / "results"
+    with serving(results) as server:
+        yield results, server.url
+
+
+def test_titles_served_are_those_of_transformers(served):
+    """Those that evaluation wrote; taking one model for the other is found."""
+    results, url = served
+    rows = list(read_jsonl(results / "evaluation/law-titlegen.predictions.jsonl"))
+    assert count_equal(url, results, rows, at_once=8) == {"base": len(rows), "adapter": len(rows)}
+    swapped = [{**row, "base": row["adapter"], "adapter": row["base"]} for row in rows[:4]]
+    assert swapped and count_equal(url, results, swapped, at_once=8) == {"base": 0, "adapter": 0}
+
+
+@needs_slice
+def test_titles_of_real_posts_are_those_of_transformers(served, tmp_path):
+    results, url = served
+    rows = by_transformers(results, Checkout(tmp_path / "checkout").prompts(SLICE, "test"), tmp_path)
+    assert len(rows) == PROMPTS
+    assert count_equal(url, results, rows, at_once=8) == {"base": PROMPTS, "adapter": PROMPTS}
 
 
 def _descendants(pid: int) -> list[int]:
