@@ -15,7 +15,7 @@ def keep_base_rows() -> None:
     add = PunicaWrapperCPU.add_lora_linear
 
     def add_lora_linear(self: Any, y: Any, *arguments: Any, **options: Any) -> None:
-        """Add the adapters' part to `y`, of shape (…, width), in which each row but the last axis is a token's."""
+        """Add the adapters' parts to `y`, of shape (tokens, width) once its first axes are one."""
         rows = y.view(-1, y.shape[-1])
         base = self.token_lora_indices < 0
         kept = rows[base]
