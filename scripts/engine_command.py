@@ -76,6 +76,7 @@ def environment(scratch: Path, threads: int) -> dict[str, str]:
         **{name: os.environ[name] for name in PASSED if name in os.environ},
         **dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "VLLM_CACHE_ROOT"), str(scratch)),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
+        "OMP_WAIT_POLICY": "PASSIVE",  # a thread that waits by spinning takes the processor from the one awaited
         "TZ": "UTC",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
