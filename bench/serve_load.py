@@ -37,6 +37,7 @@ ADAPTERS = (16, 4, 1)
 CLIENTS = (1, 8, 32)
 PROMPTS = 2
 INTERVAL = 5.0  # of the watch
+SECONDS_WITH_KILL = 60.0  # long enough for answers before it
 
 
 def main() -> None:
@@ -71,7 +72,7 @@ def main() -> None:
         "",
         "## kill -9 of the engine",
         "",
-        *_killed(name, prompts, seconds),
+        *_killed(name, prompts),
         "",
     ]
     (ROOT / "bench/serve_load.md").write_text("\n".join(lines))
@@ -128,13 +129,14 @@ class _Peak:
             self.mebibytes = max(self.mebibytes, resident_mebibytes(self._group))
 
 
-def _killed(name: str, prompts: Sequence[str], seconds: float) -> list[str]:
-    seen = kill_under_load(RESULTS, [name], prompts, clients=8, most=MAX_TOKENS, seconds=seconds, interval=INTERVAL)
+def _killed(name: str, prompts: Sequence[str]) -> list[str]:
+    how = {"clients": 8, "most": MAX_TOKENS, "seconds": SECONDS_WITH_KILL, "interval": INTERVAL}
+    seen = kill_under_load(RESULTS, [name], prompts, **how)
     good, bad = sum(reply.status == 200 for reply in seen.before), sum(reply.status != 200 for reply in seen.after)
     errors = ", ".join(sorted({reply.error for reply in seen.after if reply.error}))
     return [
-        f"8 clients, the engine killed half-way. Before: {good} of {len(seen.before)} requests answered 200; after:",
-        f"{bad} of {len(seen.after)} ended with an error ({errors}).",
+        f"8 clients for {SECONDS_WITH_KILL:.0f} s, the engine killed half-way. Before: {good} of {len(seen.before)}",
+        f"requests answered 200; after: {bad} of {len(seen.after)} ended with an error ({errors}).",
         f"`watch_deployment.py --interval {INTERVAL:g}` said not ready {seen.seconds_to_tell:.1f} s after the kill"
         f" (`{seen.told['reason']}`),",
         f"and ready {seen.seconds_to_tell_again:.1f} s after the new engine was: "
