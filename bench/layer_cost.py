@@ -1,4 +1,4 @@
-"""What our layer costs: requests of one token to the embedded engine with NIM's paths, and to the same vLLM without.
+"""What our layer costs: requests of one token to the embedded engine, and to the same vLLM without our middleware.
 
 Both serve the tests' two-layer base, so that little but the server's own work is counted, and take the same requests by
 turns. The layer alone is driven too, around an application that does nothing.
@@ -6,6 +6,7 @@ turns. The layer alone is driven too, around an application that does nothing.
 
 import asyncio
 import contextlib
+import json
 import statistics
 import subprocess
 import time
@@ -20,15 +21,18 @@ from load_clients import load
 
 import embedded_engine
 from child_group import end_group
+from engine_adapters import EngineAdapters
 from engine_command import command, environment
 from faults import BadInput
 from free_port import HOST, free_port
 from hermetic.environments import interpreter
 from inference_client import get
 from nim_paths import NimPaths
+from request_bounds import RequestBounds
 
-LAYER = ["--middleware", "nim_paths.NimPaths"]
+LAYER = ("--middleware", "--allowed-origins")  # each with its value
 PROMPT = "QUESTION: May my landlord keep my deposit?\n\nTITLE:"
+BODY = json.dumps({"model": "law", "prompt": PROMPT, "max_tokens": 1}).encode()
 RUNS, REQUESTS, CLIENTS = 12, 400, 4
 CALLS = 200_000
 THREADS = 1  # of an engine
@@ -80,15 +84,15 @@ def _ask(url: str) -> None:
 def _plain(scratch: Path, adapters: dict[str, Path]) -> Iterator[tuple[str, int]]:
     """Run the embedded engine's command without its middleware; yield URL and process group."""
     port = free_port(0)
-    words = command("tiny", scratch / "base", adapters, port, interpreter("serve"))
-    at = words.index(LAYER[0])
-    if words[at : at + 2] != LAYER:
-        raise BadInput(f"engine_command.py: expected {' '.join(LAYER)}")
+    words = command("tiny", scratch / "base", adapters, HOST, port, interpreter("serve"), None)
+    ours = [number for number, word in enumerate(words) if word in LAYER]
+    for number in reversed(ours):
+        del words[number : number + 2]
     home = scratch / "plain"
     home.mkdir()
     with open(home / "log", "wb") as log:
         process = subprocess.Popen(
-            words[:at] + words[at + 2 :], cwd=home, env=environment(home, THREADS), stdout=log, stderr=log,
+            words, cwd=home, env=environment(home, THREADS), stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
     try:
@@ -115,12 +119,15 @@ async def _alone() -> float:
     async def nothing(scope: Any, receive: Any, send: Any) -> None:
         """Be the application."""
 
-    layered = NimPaths(nothing)
-    scope = {"type": "http", "method": "POST", "path": "/v1/completions"}
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": BODY}
+
+    layered = RequestBounds(EngineAdapters(NimPaths(nothing)))
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
     taken = []
     for application in (nothing, layered):
         began = time.process_time()
         for _ in range(CALLS):
-            await application(scope, None, None)
+            await application(scope, receive, None)
         taken.append(time.process_time() - began)
     return (taken[1] - taken[0]) / CALLS

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import embedded_engine
+from engine_server import Server
 from hermetic.environments import interpreter
 from serve import base_files, checked_base, staged_adapters
 
@@ -14,7 +15,7 @@ SECONDS_TO_START = 600.0
 
 def serving(
     results: Path, adapters: Mapping[str, Path] | None = None, port: int = 0, threads: int = THREADS
-) -> AbstractContextManager[embedded_engine.Server]:
+) -> AbstractContextManager[Server]:
     """Serve the base of `results` with its staged adapters, or with `adapters` (name → folder); port 0: any free one.
 
     Raises `BadInput` where nothing was built.

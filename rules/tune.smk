@@ -41,6 +41,10 @@ rule tune_adapter:
         micro_batch_size=lookup("adapters/{adapter}/micro_batch_size", within=config),
         global_batch_size=lookup("adapters/{adapter}/global_batch_size", within=config),
         sequence_length=lookup("adapters/{adapter}/sequence_length", within=config),
+        pack_length=lookup("adapters/{adapter}/pack_length", within=config),
+        kernels=lookup("adapters/{adapter}/kernels", within=config),
+        products=lookup("adapters/{adapter}/products", within=config),
+        activations=lookup("adapters/{adapter}/activations", within=config),
         validation_interval=lookup("adapters/{adapter}/validation_interval", within=config),
         validation_limit=lookup("adapters/{adapter}/validation_limit", within=config),
         patience=lookup("adapters/{adapter}/patience", within=config),
@@ -57,7 +61,9 @@ rule tune_adapter:
         " --param target-modules {params.target_modules:q} --param learning-rate {params.learning_rate:q}"
         " --param max-steps {params.max_steps:q} --param micro-batch-size {params.micro_batch_size:q}"
         " --param global-batch-size {params.global_batch_size:q}"
-        " --param sequence-length {params.sequence_length:q}"
+        " --param sequence-length {params.sequence_length:q} --param pack-length {params.pack_length:q}"
+        " --param kernels {params.kernels:q} --param products {params.products:q}"
+        " --param activations {params.activations:q}"
         " --param validation-interval {params.validation_interval:q}"
         " --param validation-limit {params.validation_limit:q} --param patience {params.patience:q}"
         " --param seed {params.seed:q} --param threads {params.threads:q} --param nodes {params.nodes:q}"

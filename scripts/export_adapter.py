@@ -18,6 +18,9 @@ SETTINGS = (
 )  # fmt: skip
 
 
+PACKED = ("pack_length", "kernels", "products", "activations")
+
+
 def main() -> None:
     """Read the options, then the checkpoint, and write the three files."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,7 +83,8 @@ def card(adapter: str, settings: dict[str, Any], base: dict[str, Any]) -> str:
         },
         sort_keys=True,
     )
-    rows = "\n".join(f"| {name.replace('_', ' ')} | {_shown(settings[name])} |" for name in SETTINGS)
+    names = SETTINGS + PACKED if settings.get("pack_length") else SETTINGS
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {_shown(settings[name])} |" for name in names)
     return f"""---
 {front}---
 

@@ -3,7 +3,6 @@
 import argparse
 import os
 import tempfile
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from nemo import lightning as nl
 from nemo.collections import llm
 
-from answer_tokens import IGNORED, Example
-from graphed_loss import GraphedLoss
+from answer_tokens import Example
 from hf_causal_lm import ATTENTION, HFCausalLM
-from packed_attention import NAME as PACKED
-from packed_loss import PackedModel
+from nemo_model import HFAutoModelFromNemo
 from peers import AverageGradients, Peers
 from prompt_batches import Packs, Prompts
 from tuning_recorder import VALIDATION_LOSS, Recorder
@@ -37,69 +34,6 @@ class Tuned:
     step: int
     validation_loss: float
     metrics: list[dict[str, Any]]
-
-
-class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
-    """NeMo's model for Hugging Face weights, with those of a restored .nemo file (its name must hold `HFAutoModel`).
-
-    Its constructor is NeMo's: NeMo copies the arguments, so the weights come by `adopt`.
-    """
-
-    def adopt(self, restored: torch.nn.Module, peers: Peers, options: argparse.Namespace) -> None:
-        """Train this model, together with the peers, in the way that the options ask for."""
-        self._restored = [restored]  # in a list, so that it is not a submodule twice
-        self._peers, self._options = peers, options
-
-    @property
-    def tokenizer(self) -> None:
-        """None: records arrive as tokens, and NeMo would look for the tokenizer under `model_name`."""
-        return
-
-    def _configure_model(self, attn_implementation: str) -> torch.nn.Module:
-        return self._restored.pop().to(self.default_dtype)
-
-    def on_fit_start(self) -> None:
-        """Lay out the model for packs, once LoRA is in it and it is where it is computed."""
-        if self._options.pack_length:
-            self.model.config._attn_implementation = PACKED
-            self._packed = PackedModel(
-                self.model,
-                fused=self._options.kernels != "plain",
-                recompute=self._options.activations == "recompute",
-                fp8=self._options.products == "fp8",
-            )
-        if self._options.kernels == "graphed":
-            trained = [weight for weight in self.model.parameters() if weight.requires_grad]
-            self._graphed = GraphedLoss(self._packed, trained, self.trainer.datamodule.sizes)
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int | None = None) -> torch.Tensor:
-        """Return a micro-batch's or a pack's loss; a pack's without waiting for the GPU, as NeMo's own step does."""
-        if not self._options.pack_length:
-            return super().training_step(batch, batch_idx)
-        loss = (self._graphed if self._options.kernels == "graphed" else self._packed).loss(batch)
-        self.timestamp = self.timestamp or time.perf_counter()
-        self.loss_buffer.append(loss.detach())
-        self.n_tok += len(batch["tokens"])
-        return loss
-
-    def on_validation_epoch_start(self) -> None:
-        """Begin the sum over the validation records: NeMo's own validation step logs nothing."""
-        self._sums = [0.0, 0]
-
-    def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """Add a micro-batch's loss, weighted by its answer tokens, or a pack's, which is their sum."""
-        tokens = int((batch["labels"] != IGNORED).sum())
-        if self._options.pack_length:
-            loss = self._packed.loss(batch) / tokens
-        else:
-            loss = super().validation_step(batch, batch_idx)
-        self._sums = [self._sums[0] + loss.item() * tokens, self._sums[1] + tokens]
-        return loss
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the mean over all answer tokens."""
-        loss, tokens = map(self._peers.total, self._sums)
-        self.log(VALIDATION_LOSS, loss / tokens)
 
 
 def restore(path: Path, threads: int, seed: int) -> HFCausalLM:
