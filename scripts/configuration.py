@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from faults import BadInput
 from hermetic.keys import OWN
+from packing import unfit
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
 SPLITS = ("train", "val", "test")
@@ -91,6 +92,8 @@ def _check_adapters(config: dict[str, Any]) -> None:
             raise BadInput(f"{where}.rank: {adapter['rank']} is more than deploy.max_rank: lower it or raise that")
         if adapter["global_batch_size"] % (adapter["micro_batch_size"] * config["nodes"]):
             raise BadInput(f"{where}.global_batch_size: must be a multiple of micro_batch_size times nodes")
+        if fault := unfit(adapter):
+            raise BadInput(f"{where}.{fault}")
 
 
 def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:

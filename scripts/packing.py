@@ -1,7 +1,8 @@
 """Which records are computed together: packs of alike size, as few as hold every global batch of a run."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def pack_count(batches: Sequence[Sequence[int]], most: int, multiple: int = 1) -> int:
@@ -28,6 +29,28 @@ def packs(lengths: Sequence[int], count: int) -> list[list[int]]:
         found[number].append(record)
         heapq.heappush(heap, (load + lengths[record], number))
     return [sorted(pack) for pack in found]
+
+
+def unfit(adapter: Mapping[str, Any]) -> str | None:
+    """Return which of an adapter's settings does not go with the others, why, and the mend; None if all do."""
+    packed, kernels, dropout = adapter["pack_length"], adapter["kernels"], adapter["dropout"]
+    if not packed:
+        asked = {"kernels": "plain", "products": "full", "activations": "keep"}
+        set_otherwise = [key for key, plain in asked.items() if adapter[key] != plain]
+        return (
+            f"{set_otherwise[0]}: {adapter[set_otherwise[0]]} is for packs: set pack_length" if set_otherwise else None
+        )
+    if adapter["micro_batch_size"] != 1:
+        return f"micro_batch_size: {adapter['micro_batch_size']}, but packs keep the loss of one: set it to 1"
+    if packed < adapter["sequence_length"]:
+        return (
+            f"pack_length: {packed} is less than sequence_length, one record's {adapter['sequence_length']}: raise it"
+        )
+    if adapter["products"] == "fp8" and kernels == "plain":
+        return "products: fp8 is for fused layers: set kernels to fused or graphed"
+    if kernels != "plain" and dropout:
+        return f"dropout: {dropout:g}, which {kernels} layers do not have: set it to 0, or kernels to plain"
+    return None
 
 
 def _loads(lengths: Sequence[int], count: int) -> list[int]:

@@ -18,6 +18,7 @@ from hermetic.digests import file_digest
 from jsonl import write_jsonl
 from large_import import large_import
 from nemo_archive import CONFIG, read_config, write_archive
+from packing import unfit
 from record_order import record_order
 
 WEIGHTS = "adapter_model.safetensors"
@@ -32,7 +33,8 @@ def main() -> None:
             f"adapters.<name>.global_batch_size is {options.global_batch_size}: it must be a multiple of "
             f"micro_batch_size ({options.micro_batch_size}) times nodes ({options.nodes})"
         )
-    check_packing(options)
+    if fault := unfit(vars(options)):
+        raise BadInput(f"adapters.<name>.{fault}")
     read_config(options.base, "hf")
     rows = {
         "train": read_prompts(options.train),
@@ -98,26 +100,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--activations", choices=("keep", "recompute"), default="keep")
     parser.add_argument("--products", choices=("full", "fp8"), default="full", help="the frozen weights' products")
     return parser
-
-
-def check_packing(options: argparse.Namespace) -> None:
-    """Raise `BadInput` for settings that do not go with packs, or without."""
-    if not options.pack_length:
-        if (options.kernels, options.activations, options.products) != ("plain", "keep", "full"):
-            raise BadInput(
-                "adapters.<name>.kernels, activations and products are for packs: set adapters.<name>.pack_length"
-            )
-    elif options.micro_batch_size != 1:
-        raise BadInput("adapters.<name>.pack_length keeps the loss of micro-batches of one: set micro_batch_size to 1")
-    elif options.pack_length < options.sequence_length:
-        raise BadInput(
-            f"adapters.<name>.pack_length is {options.pack_length}, less than one record's {options.sequence_length} "
-            "tokens: raise it or lower adapters.<name>.sequence_length"
-        )
-    elif options.products == "fp8" and options.kernels == "plain":
-        raise BadInput("adapters.<name>.products fp8 are those of fused layers: set adapters.<name>.kernels to fused")
-    elif options.kernels != "plain" and options.dropout:
-        raise BadInput(f"adapters.<name>.kernels {options.kernels} have no dropout: set adapters.<name>.dropout to 0")
 
 
 def describe(options: argparse.Namespace, step: int, validation_loss: float) -> bytes:

@@ -1,0 +1,116 @@
+"""Four layers of the 8B shape on one GPU: each way's gradients against float32's, and its time, forward and backward.
+
+    python bench/h100_layers.py
+
+Random weights and tokens, LoRA of rank 16 on every linear layer; packs of 4,096 tokens, of eleven documents and of one.
+"""
+
+import copy
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+import torch
+from h100_base import SHAPE
+from nemo.collections.llm.peft.lora import patch_linear_module
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from answer_tokens import Example
+from graphed_loss import GraphedLoss
+from packed_attention import NAME
+from packed_loss import PackedModel
+from prompt_batches import Packs
+
+LAYERS = 4
+PASSES = 12
+DOCUMENTS = {"eleven documents": [(401, 15)] * 10 + [(97, 10)], "one document": [(4097, 15)]}  # tokens, the answer's
+WAYS = ("float32", "plain", "fused", "graphed", "graphed, FP8")
+
+
+def main() -> None:
+    """Print a row for each way and pack."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    base = _model()
+    generator = torch.Generator().manual_seed(1)
+    exact: dict[str, list[torch.Tensor]] = {}
+    print("| pack | layers | loss | gradient's error, median | worst | ms | MiB |\n|---|---|---:|---:|---:|---:|---:|")
+    packs = {}
+    for name, sizes in DOCUMENTS.items():
+        tokens = [torch.randint(3, 100_000, (length,), generator=generator).tolist() for length, _ in sizes]
+        examples = [Example(some, len(some) - answer, 0) for some, (_, answer) in zip(tokens, sizes, strict=True)]
+        packs[name] = Packs(examples, examples, 4200, len(examples))
+    for way in WAYS:
+        model = copy.deepcopy(base).float() if way == "float32" else copy.deepcopy(base)
+        model.config._attn_implementation = NAME
+        packed = PackedModel(model, way.startswith(("fused", "graphed")), recompute=False, fp8="FP8" in way)
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        for name, data in packs.items():
+            batch = {
+                key: value.cuda() if torch.is_tensor(value) else value
+                for key, value in next(iter(data.train_dataloader())).items()
+            }
+            computed = GraphedLoss(packed, trained, data.sizes) if "graphed" in way else packed
+            loss, gradients = _pass(computed, batch, trained, way)
+            if way == "float32":
+                exact[name] = gradients
+                continue
+            errors = sorted(
+                ((ours - right).norm() / right.norm()).item()
+                for ours, right in zip(gradients, exact[name], strict=True)
+            )
+            took, memory = _time(computed, batch, trained, way)
+            print(
+                f"| {name} | {way} | {loss:.4f} | {errors[len(errors) // 2]:.4f} | {errors[-1]:.4f} |"
+                f" {1000 * took:.2f} | {memory} |",
+                flush=True,
+            )
+        del model, packed, trained, computed
+        torch.cuda.empty_cache()
+
+
+def _model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    shape = LlamaConfig(**{**SHAPE, "num_hidden_layers": LAYERS})
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(shape, torch_dtype=torch.bfloat16)
+    model.requires_grad_(False)
+    for name, module in list(model.named_modules()):
+        if name.endswith("_proj"):
+            how = {"lora_dtype": torch.float32, "lora_A_init_method": "uniform"}
+            patch_linear_module(module, dim=16, alpha=32, dropout=0.0, **how)
+            torch.nn.init.normal_(module.lora_b.weight, std=0.01)
+    return model
+
+
+def _pass(
+    computed: PackedModel | GraphedLoss, batch: dict, trained: list[torch.Tensor], way: str
+) -> tuple[float, list[torch.Tensor]]:
+    """Return loss and gradients of one pass."""
+    for weight in trained:
+        weight.grad = None
+    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=way == "plain"):
+        loss = computed.loss(batch)
+    loss.backward()
+    return loss.item(), [weight.grad.clone() for weight in trained]
+
+
+def _time(computed: PackedModel | GraphedLoss, batch: dict, trained: list[torch.Tensor], way: str) -> tuple[float, int]:
+    """Return the seconds of a pass and the peak of memory in MiB."""
+    for _ in range(3):
+        _pass(computed, batch, trained, way)
+    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(PASSES):
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=way == "plain"):
+            loss = computed.loss(batch)
+        loss.backward()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - began) / PASSES, torch.cuda.max_memory_allocated() >> 20
+
+
+if __name__ == "__main__":
+    main()
