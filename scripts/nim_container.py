@@ -13,6 +13,7 @@ from nim_versions import CACHE, PORT, STORE, VERSIONS
 
 USER = 1000  # NIM's own, in 1.x and 2.x
 SHARED_MEMORY = "16g"
+SCRATCH = "rw,exec,nosuid,nodev,mode=1777"  # kernels are compiled there and loaded
 SECONDS_TO_END = 10
 LOG_LIMIT = {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "1"}}
 
@@ -35,6 +36,8 @@ def configuration(
         device_requests=[gpus] if gpus else None,
         network_mode=None if mapped else "host",
         port_bindings={PORT: (HOST, port)} if mapped else None,
+        read_only=settings.read_only,
+        tmpfs={"/tmp": SCRATCH} if settings.read_only else None,
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         init=True,

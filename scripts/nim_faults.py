@@ -29,6 +29,7 @@ STARTS = (
 LOGS = (
     (r"permission denied.*/opt/nim/\.cache|/opt/nim/\.cache.*(permission denied|read-only)", "the cache is not "
      "writable for uid 1000: sudo chown -R 1000 on deploy.nim.cache"),
+    (r"read-only file system", "the image writes outside of its cache and /tmp: set deploy.nim.read_only to false"),
     (r"no space left on device", "the disk of deploy.nim.cache is full: free some space"),
     (r"out of ?memory|no available memory for the cache|low memory", "too little GPU memory: end what else uses the "
      "GPU (nvidia-smi), choose a smaller deploy.nim.profile, or give more deploy.nim.gpus"),

@@ -24,6 +24,7 @@ class NimSettings:
     profile: str
     network: str
     max_rank: int
+    read_only: bool = True
 
     @property
     def digest(self) -> str:
@@ -60,7 +61,9 @@ def nim_settings(config: dict[str, Any], model: str, lock: Path = PUBLISHED) -> 
         raise BadInput(f"config: deploy.nim.version: {nim['version']}, but {nim['image']} is {image.tag}: set it so")
     if deploy["max_rank"] not in RANKS:
         raise BadInput(f"config: deploy.max_rank: NIM's engine takes one of {', '.join(map(str, RANKS))}")
-    kept = {key: nim[key] for key in ("version", "gpus", "cache", "refresh_interval", "profile", "network")}
+    kept = {
+        key: nim[key] for key in ("version", "gpus", "cache", "refresh_interval", "profile", "network", "read_only")
+    }
     return NimSettings(image=image.reference, tag=image.tag or "", max_rank=deploy["max_rank"], **kept)
 
 

@@ -52,9 +52,9 @@ def _archive() -> bytes:
     libraries = {Path(path) for path in re.findall(r"(/\S+\.so\S*) \(0x", said)}
     folder = io.BytesIO()
     with tarfile.open(fileobj=folder, mode="w") as tar:
-        for name in ("tmp", "opt/nim/.cache", "home/nvs/loras"):
+        for name in ("tmp", "opt/engine", "opt/nim/.cache", "home/nvs/loras"):
             entry = tarfile.TarInfo(name)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o777 if name in ("tmp", "opt/engine") else 0o755
             tar.addfile(entry)
         tar.add(PYTHON, str(PYTHON)[1:])
         tar.add(LIBRARY, str(LIBRARY)[1:], filter=lambda entry: None if LEFT_OUT.search(f"/{entry.name}") else entry)

@@ -79,6 +79,11 @@ def what_nim_wants() -> None:
         pass
     else:
         raise AssertionError("the model store is writable")
+    Path("/tmp/compiled").write_text("x")
+    if FAULT == "writes":
+        Path("/opt/engine/file").write_text("x")
+    else:
+        assert os.statvfs("/").f_flag & os.ST_RDONLY, "the container can be written to"
     (CACHE / "weights").mkdir(exist_ok=True)
     (CACHE / "weights" / "file").write_text("x")
 

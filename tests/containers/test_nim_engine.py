@@ -95,6 +95,7 @@ def test_sentinel(check, version):
         ("driver", ["NIM sees no GPU", "deploy.nim.gpus"]),
         ("key", ["403 Forbidden from api.ngc", "NGC refused the key"]),
         ("rank", ["LoRA rank 64", "NIM refused an adapter", "deploy.max_rank"]),
+        ("writes", ["/opt/engine", "the image writes outside of its cache", "deploy.nim.read_only"]),
         ("quiet", ["did not become ready: it ended by itself with exit code 0"]),
         ("slow", ["not ready after 3 s", "deploy.timeout"]),
         ("refused", ["lists adapter law not at all"]),
@@ -106,6 +107,11 @@ def test_a_nim_that_fails(check, fault, parts):
     refused(check, done, *parts)
     if fault == "slow":  # what stands beside the seconds while it is waited for
         assert '"log": "NIM with key <NGC_API_KEY>"' in done.stderr
+
+
+def test_an_image_that_writes_elsewhere_may_be_let(check):
+    done = check(image=check.image("writes"), read_only=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_key(check):
