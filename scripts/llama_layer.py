@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import llama_kernels
+from faults import BadInput
 from packed_attention import Documents, attend
 from projection import Projection
 
@@ -18,10 +19,19 @@ Tensor = torch.Tensor
 
 
 class FusedLayer:
-    """One decoder layer of transformers' Llama, with NeMo's LoRA in its linear layers."""
+    """One decoder layer of transformers' Llama, with NeMo's LoRA in its linear layers.
+
+    Raises `BadInput` for a layer that has more to compute than Llama's.
+    """
 
     def __init__(self, layer: Any, fp8: bool = False) -> None:
         attention, mlp = layer.self_attn, layer.mlp
+        biased = [name for name, _ in layer.named_parameters() if name.endswith(".bias")]
+        if type(layer).__name__ != "LlamaDecoderLayer" or biased or not isinstance(mlp.act_fn, torch.nn.SiLU):
+            raise BadInput(
+                f"{type(layer).__name__}{f' with {biased[0]}' if biased else ''}: adapters.<name>.kernels are for "
+                "Llama's layers, with SiLU and without biases: set it to plain"
+            )
         self.norms = [layer.input_layernorm, layer.post_attention_layernorm]
         self.head, self.scale = attention.head_dim, attention.scaling
         self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj], beside=True, fp8=fp8)

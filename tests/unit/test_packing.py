@@ -95,6 +95,13 @@ for kernels in ("plain", "fused"):
                 (packed.loss(batch)).backward()
                 crossed = gradients()
                 assert max(((crossed[n] - wanted[n]).norm() / wanted[n].norm()).item() for n in trained) > 1e-2
+
+model.config.attention_bias = True
+try:
+    PackedModel(type(model)(model.config), True, False)
+    raise SystemExit("a bias was left out")
+except Exception as fault:
+    assert "LlamaDecoderLayer with self_attn.q_proj.bias" in str(fault) and "set it to plain" in str(fault), fault
 print("ok")
 """
 
