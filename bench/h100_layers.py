@@ -46,14 +46,13 @@ def main() -> None:
         model = copy.deepcopy(base).float() if way == "float32" else copy.deepcopy(base)
         model.config._attn_implementation = NAME
         packed = PackedModel(model, way.startswith(("fused", "graphed")), recompute=False, fp8="FP8" in way)
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
         for name, data in packs.items():
             batch = {
                 key: value.cuda() if torch.is_tensor(value) else value
                 for key, value in next(iter(data.train_dataloader())).items()
             }
-            computed = GraphedLoss(packed, trained, data.sizes) if "graphed" in way else packed
-            loss, gradients = _pass(computed, batch, trained, way)
+            computed = GraphedLoss(packed, data.sizes) if "graphed" in way else packed
+            loss, gradients = _pass(computed, batch, way)
             if way == "float32":
                 exact[name] = gradients
                 continue
@@ -61,13 +60,13 @@ def main() -> None:
                 ((ours - right).norm() / right.norm()).item()
                 for ours, right in zip(gradients, exact[name], strict=True)
             )
-            took, memory = _time(computed, batch, trained, way)
+            took, memory = _time(computed, batch, way)
             print(
                 f"| {name} | {way} | {loss:.4f} | {errors[len(errors) // 2]:.4f} | {errors[-1]:.4f} |"
                 f" {1000 * took:.2f} | {memory} |",
                 flush=True,
             )
-        del model, packed, trained, computed
+        del model, packed, computed
         torch.cuda.empty_cache()
 
 
@@ -85,29 +84,30 @@ def _model() -> torch.nn.Module:
     return model
 
 
-def _pass(
-    computed: PackedModel | GraphedLoss, batch: dict, trained: list[torch.Tensor], way: str
-) -> tuple[float, list[torch.Tensor]]:
+def _pass(computed: PackedModel | GraphedLoss, batch: dict, way: str) -> tuple[float, list[torch.Tensor]]:
     """Return loss and gradients of one pass."""
-    for weight in trained:
+    for weight in computed.trained:
         weight.grad = None
+    loss = _backward(computed, batch, way)
+    return loss.item(), [weight.grad.clone() for weight in computed.trained]
+
+
+def _backward(computed: PackedModel | GraphedLoss, batch: dict, way: str) -> torch.Tensor:
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=way == "plain"):
         loss = computed.loss(batch)
     loss.backward()
-    return loss.item(), [weight.grad.clone() for weight in trained]
+    return loss
 
 
-def _time(computed: PackedModel | GraphedLoss, batch: dict, trained: list[torch.Tensor], way: str) -> tuple[float, int]:
+def _time(computed: PackedModel | GraphedLoss, batch: dict, way: str) -> tuple[float, int]:
     """Return the seconds of a pass and the peak of memory in MiB."""
     for _ in range(3):
-        _pass(computed, batch, trained, way)
+        _pass(computed, batch, way)
     torch.cuda.reset_peak_memory_stats()
     torch.cuda.synchronize()
     began = time.perf_counter()
     for _ in range(PASSES):
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=way == "plain"):
-            loss = computed.loss(batch)
-        loss.backward()
+        _backward(computed, batch, way)
     torch.cuda.synchronize()
     return (time.perf_counter() - began) / PASSES, torch.cuda.max_memory_allocated() >> 20
 

@@ -18,12 +18,11 @@ WARM = 2  # passes before the first recording: libraries choose their kernels an
 
 
 class GraphedLoss:
-    """Losses of packs of `sizes`; `trained` are the weights that get gradients."""
+    """Losses of packs of `sizes`."""
 
-    def __init__(self, packed: PackedModel, trained: Sequence[torch.Tensor], sizes: PackSizes) -> None:
-        self.trained = list(trained)
-        self._longest = sizes.longest
-        self._versions: list[int] = []
+    def __init__(self, packed: PackedModel, sizes: PackSizes) -> None:
+        self.trained = packed.trained
+        self._packed, self._longest = packed, sizes.longest
         # Makes autograd run the backward. A trained weight would too, but bind itself to a stream no graph may use.
         self._asks = torch.zeros((), requires_grad=True)
         packed.refresh()
@@ -35,12 +34,12 @@ class GraphedLoss:
         for size in sorted({_filled(tokens) for tokens in sizes.tokens}, reverse=True):
             # One record alone is of no variable length: a faster kernel attends to it.
             documents = 1 if sizes.records == 1 else sizes.records + -(-size // sizes.longest)
-            lengths = {"tokens": size, "places": size, "starts": documents + 1}
+            lengths = {"input_ids": size, "places": size, "starts": documents + 1}
             lengths |= dict.fromkeys(("keep", "labels", "weights"), sizes.answers)
             batch = {name: torch.zeros(length, dtype=KINDS[name], device="cuda") for name, length in lengths.items()}
             self._starts(batch, [0])
             warm = 0 if self._graphs else WARM
-            self._graphs[size] = _Graph(packed, self.trained, batch, sizes.longest, pool, warm)
+            self._graphs[size] = _Graph(packed, batch, sizes.longest, pool, warm)
 
     def loss(self, batch: dict[str, Any]) -> torch.Tensor:
         """Return the loss of a pack; its backward adds the gradients, which are known already, to `trained`."""
@@ -48,13 +47,11 @@ class GraphedLoss:
 
     def replay(self, batch: dict[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return a pack's loss and gradients; they hold until the next pack's."""
-        versions = [weight._version for weight in self.trained]
-        if versions != self._versions:
+        if self._packed.changed():
             self._refresh.replay()
-            self._versions = versions
-        graph = self._graphs[_filled(len(batch["tokens"]))]
+        graph = self._graphs[_filled(batch["tokens"])]
         graph.batch["weights"].zero_()
-        for name in ("tokens", "places", "keep", "labels", "weights"):
+        for name in ("input_ids", "places", "keep", "labels", "weights"):
             graph.batch[name][: len(batch[name])].copy_(batch[name], non_blocking=True)
         self._starts(graph.batch, batch["bounds"])
         graph.graph.replay()
@@ -62,7 +59,7 @@ class GraphedLoss:
 
     def _starts(self, batch: dict[str, torch.Tensor], bounds: Sequence[int]) -> None:
         """Set where documents begin; what is left of the pack becomes documents that are not too long either."""
-        size, count = len(batch["tokens"]), len(batch["starts"])
+        size, count = len(batch["input_ids"]), len(batch["starts"])
         whole = [0, size] if count == 2 else list(bounds)
         while whole[-1] < size:
             whole.append(min(whole[-1] + self._longest, size))
@@ -70,7 +67,7 @@ class GraphedLoss:
         batch["starts"].copy_(torch.tensor(whole, dtype=torch.int32), non_blocking=True)
 
 
-KINDS = dict.fromkeys(("tokens", "places", "keep", "labels"), torch.int64) | {
+KINDS = dict.fromkeys(("input_ids", "places", "keep", "labels"), torch.int64) | {
     "starts": torch.int32,
     "weights": torch.float32,
 }
@@ -84,18 +81,17 @@ class _Graph:
     def __init__(
         self,
         packed: PackedModel,
-        trained: list[torch.Tensor],
         batch: dict[str, torch.Tensor],
         longest: int,
         pool: tuple[int, int],
         warm: int,
     ) -> None:
         self.batch = batch
-        documents = Documents(batch["starts"], [0, len(batch["tokens"])], longest)
+        documents = Documents(batch["starts"], [0, len(batch["input_ids"])], longest)
 
         def both() -> tuple[torch.Tensor, list[torch.Tensor]]:
             loss = packed.loss_of(batch, documents)
-            return loss.detach(), list(torch.autograd.grad(loss, trained))
+            return loss.detach(), list(torch.autograd.grad(loss, packed.trained))
 
         with torch.enable_grad(), torch.autocast("cuda", enabled=False):
             aside = torch.cuda.Stream()

@@ -45,8 +45,7 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
                 fp8=self._options.products == "fp8",
             )
         if self._options.kernels == "graphed":
-            trained = [weight for weight in self.model.parameters() if weight.requires_grad]
-            self._graphed = GraphedLoss(self._packed, trained, self.trainer.datamodule.sizes)
+            self._graphed = GraphedLoss(self._packed, self.trainer.datamodule.sizes)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int | None = None) -> torch.Tensor:
         """Return a micro-batch's or a pack's loss; a pack's without waiting for the GPU, as NeMo's own step does."""
@@ -55,7 +54,7 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
         loss = (self._graphed if self._options.kernels == "graphed" else self._packed).loss(batch)
         self.timestamp = self.timestamp or time.perf_counter()
         self.loss_buffer.append(loss.detach())
-        self.n_tok += len(batch["tokens"])
+        self.n_tok += batch["tokens"]
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -24,25 +24,33 @@ class PackedModel:
         self._model, self._recompute = model, recompute
         self._fused = [FusedLayer(layer, fp8) for layer in model.model.layers] if fused else []
         self._layers = self._fused or [_plain(layer) for layer in model.model.layers]
+        self.trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self._versions: list[int] = []
 
     def refresh(self) -> None:
         """Take up the adapter's weights as they are now, where a layer keeps them in a form of its own."""
         for layer in self._fused:
             layer.refresh()
 
+    def changed(self) -> bool:
+        """Whether an optimizer has changed the adapter's weights since this was asked last."""
+        before, self._versions = self._versions, [weight._version for weight in self.trained]
+        return before != self._versions
+
     def loss(self, batch: dict[str, Any]) -> torch.Tensor:
         """Return the sum over a pack's answer tokens of their cross entropy times their weight.
 
-        `tokens` and `places` are (tokens), `starts` the documents' bounds, `keep` the answer tokens' places in the
+        `input_ids` and `places` are (tokens), `starts` the documents' bounds, `keep` the answer tokens' places in the
         pack, `labels` and `weights` one for each of these.
         """
-        self.refresh()
+        if self.changed():
+            self.refresh()
         return self.loss_of(batch, Documents.of(batch["starts"], batch["bounds"]))
 
     def loss_of(self, batch: dict[str, Any], documents: Documents) -> torch.Tensor:
         """Return `loss`, of weights that were refreshed."""
         inner = self._model.model
-        x = inner.embed_tokens(batch["tokens"])
+        x = inner.embed_tokens(batch["input_ids"])
         cos, sin = (part.squeeze(0) for part in inner.rotary_emb(x[None], batch["places"][None]))
         for layer in self._layers:
             if self._recompute and torch.is_grad_enabled():

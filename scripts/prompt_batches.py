@@ -92,7 +92,7 @@ class Packs(pl.LightningDataModule):
             for pack in packs(sizes, self.count)[rank::ranks]
         ]
         self.sizes = PackSizes(
-            sorted({len(pack["tokens"]) for pack in self._train}),
+            sorted({pack["tokens"] for pack in self._train}),
             max(len(pack["bounds"]) - 1 for pack in self._train),
             max(len(pack["keep"]) for pack in self._train),
             max(map(_length, stream)),
@@ -124,7 +124,8 @@ def _pack(examples: Sequence[Example], weight: float | None) -> dict[str, Any]:
         labels += answer
         weights += [1.0 if weight is None else weight / len(answer)] * len(answer)
     return {
-        "tokens": torch.tensor([token for example in examples for token in example.tokens[:-1]]),
+        "input_ids": torch.tensor([token for example in examples for token in example.tokens[:-1]]),
+        "tokens": bounds[-1],
         "places": torch.tensor([place for example in examples for place in range(_length(example) - 1)]),
         "starts": torch.tensor(bounds, dtype=torch.int32),
         "bounds": bounds,

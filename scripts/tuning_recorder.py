@@ -44,7 +44,7 @@ class Recorder(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After a micro-batch that ended a step: one row."""
-        self._tokens += int(batch["tokens"]) if batch["tokens"].ndim == 0 else len(batch["tokens"])
+        self._tokens += int(batch["tokens"])
         step = trainer.global_step
         if step == self._done:
             return
