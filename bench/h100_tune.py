@@ -1,76 +1,120 @@
-"""Tune the 8B shape in each way on one GPU, by the project's own script, and print a row for each.
+"""Tune the shape of Llama-3.1-8B in each way on one GPU, by the project's own tune_adapter, and print a row for each.
 
-    python bench/h100_tune.py NEMO PROMPTS [WAY …]
+    python bench/h100_tune.py PROMPTS TOKENIZER [WAY …]
 
-PROMPTS are real ones, {id, input, output} by line. Speed leaves out the first step. A way is a name of WAYS.
+PROMPTS are real ones, {id, input, output} by line, TOKENIZER is a folder with tokenizer.json and what lies beside it.
+One process for all ways: nemo_toolkit takes half a minute to import. The base's weights are drawn anew for each, on
+the GPU; restoring them from a .nemo file is left out. Speed leaves out the first step.
 """
 
+import contextlib
+import gc
+import io
 import json
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+from h100_base import SHAPE
+
+from nemo_archive import CONFIG, write_archive
+
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 COMMON = {
-    "rank": 16, "alpha": 32, "dropout": 0, "learning_rate": 1e-4, "validation-interval": 0, "validation-limit": 8,
+    "rank": 16, "alpha": 32, "dropout": 0, "learning-rate": 1e-4, "validation-interval": 0, "validation-limit": 8,
     "patience": 0, "seed": 1, "threads": 8, "micro-batch-size": 1,
 }  # fmt: skip
-PACKED = {"kernels": "graphed", "pack-length": 4096, "global-batch-size": 48, "max-steps": 14, "sequence-length": 1024}
-FULL = {"sequence-length": 4096, "global-batch-size": 4, "max-steps": 6, "pack-length": 4096}
-WAYS = {
-    "records one by one": {"sequence-length": 1024, "global-batch-size": 32, "max-steps": 3},
-    "packs of 4,096, plain layers": {**PACKED, "kernels": "plain"},
-    "packs of 4,096, fused layers": {**PACKED, "kernels": "fused"},
-    "packs of 4,096": PACKED,
-    "packs of 8,192": {**PACKED, "pack-length": 8192},
-    "packs of 8,192, recomputed": {**PACKED, "pack-length": 8192, "activations": "recompute"},
-    "packs of 4,096, FP8": {**PACKED, "products": "fp8"},
-    "packs of 8,192, FP8": {**PACKED, "pack-length": 8192, "products": "fp8"},
-    "one record of 4,096, plain layers": {**FULL, "kernels": "plain"},
-    "one record of 4,096": {**FULL, "kernels": "graphed"},
-    "one record of 4,096, FP8": {**FULL, "kernels": "graphed", "products": "fp8"},
+REAL = {"kernels": "graphed", "pack-length": 4096, "global-batch-size": 48, "max-steps": 14, "sequence-length": 1024}
+FULL = {**REAL, "global-batch-size": 64, "max-steps": 10, "sequence-length": 256}
+ONE = {**FULL, "global-batch-size": 4, "sequence-length": 4096}
+WAYS: dict[str, dict[str, Any]] = {
+    "real questions, packs of 4,096": REAL,
+    "real questions, packs of 8,192": {**REAL, "pack-length": 8192},
+    "real questions, packs of 8,192, FP8": {**REAL, "pack-length": 8192, "products": "fp8"},
+    "4,096 full": FULL,
+    "4,096 full, FP8": {**FULL, "products": "fp8"},
+    "8,192 full, FP8": {**FULL, "pack-length": 8192, "global-batch-size": 128, "max-steps": 6, "products": "fp8"},
+    "real questions, packs of 8,192, recomputed": {**REAL, "pack-length": 8192, "activations": "recompute"},
+    "real questions, packs of 4,096, recomputed, weights held in FP8": {
+        **REAL,
+        "activations": "recompute",
+        "weights": "fp8",
+    },
+    "one record of 4,096, fastest attention": {**ONE, "attention": "fastest"},
 }
 
 
 def main() -> None:
     """Run the ways."""
-    nemo, prompts, *ways = sys.argv[1:]
+    prompts, tokenizer, *ways = sys.argv[1:]
+    import torch
+
+    from hf_causal_lm import HFCausalLM
+
     with tempfile.TemporaryDirectory() as folder:
         files = {False: Path(prompts), True: _long(Path(prompts), Path(folder) / "long.jsonl")}
+        base = Path(folder) / "base.nemo"
+        write_archive(base, {CONFIG: b"format: hf\n", "config.json": json.dumps(SHAPE).encode()})
+        HFCausalLM.restore = lambda _: _random(tokenizer)
+        print("| | tokens/s | peak memory of the card, MiB | packs of a step |\n|---|---:|---:|---:|")
         for way in ways or WAYS:
-            settings = {**COMMON, **WAYS[way]}
-            file = files[settings["sequence-length"] == 4096]
-            print(f"| {way} | {' | '.join(_run(nemo, file, settings, Path(folder)))} |", flush=True)
+            file = files[WAYS[way]["sequence-length"] in (256, 4096)]
+            torch.cuda.reset_peak_memory_stats()
+            try:
+                found = tune(base, file, file, Path(folder) / "adapter.nemo", **COMMON, **WAYS[way])
+            except Exception as fault:  # one way of many: the others are still worth having
+                found = {"tokens per second": f"failed: {fault}"}
+            print(f"| {way} | {' | '.join(found.values())} |", flush=True)
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
-def _run(nemo: str, prompts: Path, settings: dict, folder: Path) -> list[str]:
-    """Return tokens per second, the peak of the GPU's memory, the packs of a step and the seconds of the whole."""
-    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    files = ["--checkpoint", folder / "adapter.nemo", "--metrics", folder / "metrics", "--target-modules", *MODULES]
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/tune_adapter.py", "--base", nemo, "--train", prompts, "--validation", prompts,
-         *files, *options],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    if done.returncode:
-        return [f"failed: {(done.stderr or done.stdout)[-1500:]}"]
-    found = [re.search(pattern, done.stdout) for pattern in (r"(\d+) tokens per second", r"(\d+) MiB", r"(\d+) packs")]
-    return [*(match[1] if match else "-" for match in found), f"{time.monotonic() - began:.0f} s"]
+def tune(base: Path, train: Path, validation: Path, adapter: Path, **settings: Any) -> dict[str, str]:
+    """Run tune_adapter in this process and return what its log says of speed, memory and packs."""
+    import tune_adapter
+
+    options = [word for name, value in {**COMMON, **settings}.items() for word in (f"--{name}", str(value))]
+    files = {"base": base, "train": train, "validation": validation, "checkpoint": adapter}
+    files["metrics"] = adapter.with_suffix(".metrics.jsonl")
+    sys.argv = ["tune_adapter.py", "--target-modules", *MODULES, *options]
+    sys.argv += [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        tune_adapter.main()
+    patterns = {"tokens per second": r"(\d+) tokens per second", "MiB": r"(\d+) MiB", "packs": r"(\d+) packs"}
+    found = {name: re.search(pattern, said.getvalue()) for name, pattern in patterns.items()}
+    return {name: match[1] if match else "-" for name, match in found.items()}
+
+
+def _random(tokenizer: str) -> Any:
+    """Return a base of SHAPE, as the .nemo file's would be."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+    from hf_causal_lm import ATTENTION
+
+    class Base:
+        pass
+
+    base = Base()
+    base.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        shape = LlamaConfig(**SHAPE)
+        base.model = AutoModelForCausalLM.from_config(shape, torch_dtype=torch.bfloat16, attn_implementation=ATTENTION)
+    return base
 
 
 def _long(prompts: Path, path: Path) -> Path:
     """Write prompts of more than 4,096 tokens, each of twenty real questions, and return the file."""
     rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
     with open(path, "w", encoding="utf-8") as file:
-        for at in range(0, len(rows), 20):
-            some = rows[at : at + 20]
-            text = "\n".join(row["input"] for row in some)
-            file.write(json.dumps({**some[-1], "input": text}) + "\n")
+        for at in range(len(rows)):
+            some = [rows[number % len(rows)] for number in range(at, at + 20)]
+            file.write(json.dumps({**some[0], "input": "\n".join(row["input"] for row in some)}) + "\n")
     return path
 
 

@@ -45,6 +45,8 @@ rule tune_adapter:
         kernels=lookup("adapters/{adapter}/kernels", within=config),
         products=lookup("adapters/{adapter}/products", within=config),
         activations=lookup("adapters/{adapter}/activations", within=config),
+        weights=lookup("adapters/{adapter}/weights", within=config),
+        attention=lookup("adapters/{adapter}/attention", within=config),
         validation_interval=lookup("adapters/{adapter}/validation_interval", within=config),
         validation_limit=lookup("adapters/{adapter}/validation_limit", within=config),
         patience=lookup("adapters/{adapter}/patience", within=config),
@@ -63,7 +65,8 @@ rule tune_adapter:
         " --param global-batch-size {params.global_batch_size:q}"
         " --param sequence-length {params.sequence_length:q} --param pack-length {params.pack_length:q}"
         " --param kernels {params.kernels:q} --param products {params.products:q}"
-        " --param activations {params.activations:q}"
+        " --param activations {params.activations:q} --param weights {params.weights:q}"
+        " --param attention {params.attention:q}"
         " --param validation-interval {params.validation_interval:q}"
         " --param validation-limit {params.validation_limit:q} --param patience {params.patience:q}"
         " --param seed {params.seed:q} --param threads {params.threads:q} --param nodes {params.nodes:q}"

@@ -18,7 +18,7 @@ SETTINGS = (
 )  # fmt: skip
 
 
-PACKED = ("pack_length", "kernels", "products", "activations")
+PACKED = ("pack_length", "kernels", "products", "activations", "weights", "attention")
 
 
 def main() -> None:

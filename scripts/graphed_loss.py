@@ -1,9 +1,10 @@
 """A packed model's loss and gradients as CUDA graphs: the GPU never waits for Python to start its next kernel.
 
-A graph has one size: packs are filled up to a multiple of STEP tokens with documents that nothing is asked of. Those
-of a run's sizes are recorded at its start.
+A graph has one size: packs are filled up to the next one with documents that nothing is asked of. The sizes are chosen
+for all packs of a run, and their graphs recorded at its start.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,11 @@ import torch
 
 from packed_attention import Documents
 from packed_loss import PackedModel
+from packing import graph_sizes
 from prompt_batches import PackSizes
 
-STEP = 256  # tokens
+STEP = 128  # tokens: the rows of a tile of a matrix product
+GRAPHS = 12  # at the most: each is a second of the start, and some MiB
 WARM = 2  # passes before the first recording: libraries choose their kernels and take their memory
 
 
@@ -31,7 +34,8 @@ class GraphedLoss:
             packed.refresh()
         pool = torch.cuda.graph_pool_handle()  # of all: one runs at a time, and its results are taken at once
         self._graphs: dict[int, _Graph] = {}
-        for size in sorted({_filled(tokens) for tokens in sizes.tokens}, reverse=True):
+        self._sizes = graph_sizes(sizes.tokens, STEP, GRAPHS)
+        for size in reversed(self._sizes):
             # One record alone is of no variable length: a faster kernel attends to it.
             documents = 1 if sizes.records == 1 else sizes.records + -(-size // sizes.longest)
             lengths = {"input_ids": size, "places": size, "starts": documents + 1}
@@ -49,7 +53,7 @@ class GraphedLoss:
         """Return a pack's loss and gradients; they hold until the next pack's."""
         if self._packed.changed():
             self._refresh.replay()
-        graph = self._graphs[_filled(batch["tokens"])]
+        graph = self._graphs[self._sizes[bisect_left(self._sizes, batch["tokens"])]]
         graph.batch["weights"].zero_()
         for name in ("input_ids", "places", "keep", "labels", "weights"):
             graph.batch[name][: len(batch[name])].copy_(batch[name], non_blocking=True)
@@ -71,10 +75,6 @@ KINDS = dict.fromkeys(("input_ids", "places", "keep", "labels"), torch.int64) | 
     "starts": torch.int32,
     "weights": torch.float32,
 }
-
-
-def _filled(tokens: int) -> int:
-    return -(-tokens // STEP) * STEP
 
 
 class _Graph:

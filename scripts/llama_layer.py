@@ -12,19 +12,28 @@ import torch
 
 import llama_kernels
 from faults import BadInput
-from packed_attention import Documents, attend
+from frozen_weight import Frozen, Frozen8, Held8
+from packed_attention import Documents, attend, steady
 from projection import Projection
 
 Tensor = torch.Tensor
 
 
+WEIGHTS: dict[tuple[str, str], type[Frozen | Frozen8]] = {
+    ("full", "full"): Frozen,
+    ("full", "fp8"): Held8,
+    ("fp8", "full"): Frozen8,
+}  # by products and weights
+
+
 class FusedLayer:
     """One decoder layer of transformers' Llama, with NeMo's LoRA in its linear layers.
 
-    Raises `BadInput` for a layer that has more to compute than Llama's.
+    `products` and `weights` are a key of WEIGHTS; `fast` lets attention's gradients differ from run to run. Raises
+    `BadInput` for a layer that has more to compute than Llama's.
     """
 
-    def __init__(self, layer: Any, fp8: bool = False) -> None:
+    def __init__(self, layer: Any, products: str = "full", weights: str = "full", fast: bool = False) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         biased = [name for name, _ in layer.named_parameters() if name.endswith(".bias")]
         if type(layer).__name__ != "LlamaDecoderLayer" or biased or not isinstance(mlp.act_fn, torch.nn.SiLU):
@@ -34,10 +43,12 @@ class FusedLayer:
             )
         self.norms = [layer.input_layernorm, layer.post_attention_layernorm]
         self.head, self.scale = attention.head_dim, attention.scaling
-        self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj], beside=True, fp8=fp8)
-        self.o = Projection([attention.o_proj], beside=False, fp8=fp8)
-        self.gate_up = Projection([mlp.gate_proj, mlp.up_proj], beside=True, fp8=fp8)
-        self.down = Projection([mlp.down_proj], beside=False, fp8=fp8)
+        weight = WEIGHTS[products, weights]
+        self.fast, self.fp8 = fast, weight.rounds
+        self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj], weight, beside=True)
+        self.o = Projection([attention.o_proj], weight)
+        self.gate_up = Projection([mlp.gate_proj, mlp.up_proj], weight, beside=True, leaves_b=True)
+        self.down = Projection([mlp.down_proj], weight, beside=True, leaves_a=True)
         self.widths = [linear.out_features for linear in (attention.q_proj, attention.k_proj, attention.v_proj)]
         self.turned = sum(self.widths[:2]) // self.head  # heads of q and k
 
@@ -54,16 +65,28 @@ class FusedLayer:
     def _projections(self) -> tuple[Projection, ...]:
         return self.qkv, self.o, self.gate_up, self.down
 
-    def norm(self, number: int, x: Tensor, room: int) -> tuple[Tensor, Tensor]:
+    def norm(self, number: int, x: Tensor, room: int) -> tuple[Tensor, Tensor, llama_kernels.Rounded | None]:
         """Return the layer's first or second norm of x."""
-        return llama_kernels.norm(x, self.norms[number].weight, self.norms[number].variance_epsilon, room)
+        norm = self.norms[number]
+        return llama_kernels.norm(x, norm.weight, norm.variance_epsilon, room, self.fp8)
+
+    def norm_backward(
+        self, number: int, dy: Tensor, x: Tensor, scale: Tensor, residual: Tensor
+    ) -> tuple[Tensor, llama_kernels.Rounded | None]:
+        """Return the gradient of the first or second norm's x, with the residual's."""
+        return llama_kernels.norm_backward(dy, x, self.norms[number].weight, scale, residual, self.fp8)
 
     def attend(self, qkv: Tensor, documents: Documents) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return q, k and v as leaves of a graph, and the attention's output at its end."""
         parts = qkv.split(self.widths, 1)
         leaves = tuple(part.unflatten(1, (-1, self.head)).detach().requires_grad_() for part in parts)
-        with torch.enable_grad():
+        with torch.enable_grad(), steady(not self.fast):
             return leaves, attend(*leaves, documents, self.scale)
+
+    def attend_backward(self, leaves: tuple[Tensor, ...], seen: Tensor, dflat: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of q, k and v."""
+        with steady(not self.fast):
+            return torch.autograd.grad(seen, leaves, dflat.view_as(seen))
 
 
 class _Layer(torch.autograd.Function):
@@ -72,15 +95,17 @@ class _Layer(torch.autograd.Function):
         ctx: Any, layer: FusedLayer, documents: Documents, cos: Tensor, sin: Tensor, x: Tensor, *_: Tensor
     ) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            first, first_scale = layer.norm(0, x, layer.qkv.room)
-            qkv, z_qkv = layer.qkv.forward(first)
+            first, first_scale, rounded = layer.norm(0, x, layer.qkv.room)
+            qkv, z_qkv = layer.qkv.forward(first, rounded=rounded)
             llama_kernels.rotate(qkv, cos, sin, layer.turned)
             leaves, seen = layer.attend(qkv, documents)
             flat = seen.detach().flatten(1)
             middle, z_o = layer.o.forward(flat, x)
-            second, second_scale = layer.norm(1, middle, layer.gate_up.room)
-            gate_up, z_gate_up = layer.gate_up.forward(second)
-            out, z_down = layer.down.forward(llama_kernels.swiglu(gate_up), middle)
+            second, second_scale, rounded = layer.norm(1, middle, layer.gate_up.room)
+            gate_up, z_gate_up = layer.gate_up.forward(second, rounded=rounded)
+            h = llama_kernels.swiglu(gate_up, layer.down.room, layer.gate_up.left_b(z_gate_up))
+            out, z_down = layer.down.forward(h, middle)
+            z_down = z_down.contiguous()  # of h nothing else is kept
         ctx.layer, ctx.attention = layer, (leaves, seen)
         ctx.save_for_backward(
             x, cos, sin, first, first_scale, z_qkv, flat, z_o, middle, second, second_scale, z_gate_up, gate_up, z_down
@@ -94,20 +119,20 @@ class _Layer(torch.autograd.Function):
             ctx.saved_tensors
         )
         dh, dz = layer.down.backward(dout)
-        h = llama_kernels.swiglu_backward(dh, gate_up)  # which now holds its own gradient
+        h = llama_kernels.swiglu_backward(dh, gate_up, layer.gate_up.left_b(z_gate_up), layer.down.left_a(dz))
         of_down = layer.down.gradients(h, z_down, dout, dz)
-        dsecond, dz = layer.gate_up.backward(gate_up)
+        dsecond, dz = layer.gate_up.backward(gate_up)  # which now holds its own gradient
         of_gate_up = layer.gate_up.gradients(second, z_gate_up, gate_up, dz)
-        dmiddle = llama_kernels.norm_backward(dsecond, middle, layer.norms[1].weight, second_scale, dout)
-        dflat, dz = layer.o.backward(dmiddle)
+        dmiddle, rounded = layer.norm_backward(1, dsecond, middle, second_scale, dout)
+        dflat, dz = layer.o.backward(dmiddle, rounded)
         of_o = layer.o.gradients(flat, z_o, dmiddle, dz)
         leaves, seen = ctx.attention
         ctx.attention = None
-        dqkv = torch.cat([part.flatten(1) for part in torch.autograd.grad(seen, leaves, dflat.view_as(seen))], 1)
-        llama_kernels.rotate(dqkv, cos, -sin, layer.turned)
+        parts = layer.attend_backward(leaves, seen, dflat)
+        dqkv, rounded = llama_kernels.rotate_back(*parts, cos, sin, layer.fp8)
         dx = None
-        dfirst, dz = layer.qkv.backward(dqkv)
+        dfirst, dz = layer.qkv.backward(dqkv, rounded)
         of_qkv = layer.qkv.gradients(first, z_qkv, dqkv, dz)
         if ctx.needs_input_grad[4]:
-            dx = llama_kernels.norm_backward(dfirst, x, layer.norms[0].weight, first_scale, dmiddle)
+            dx = layer.norm_backward(0, dfirst, x, first_scale, dmiddle)[0]
         return None, None, None, None, dx, *of_qkv, *of_o, *of_gate_up, *of_down

@@ -1,7 +1,6 @@
 """NeMo's model for Hugging Face weights, as this project trains it: restored from a .nemo file, by records or packs."""
 
 import argparse
-import time
 from typing import Any
 
 import torch
@@ -42,7 +41,9 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
                 self.model,
                 fused=self._options.kernels != "plain",
                 recompute=self._options.activations == "recompute",
-                fp8=self._options.products == "fp8",
+                products=self._options.products,
+                weights=self._options.weights,
+                fast=self._options.attention == "fastest",
             )
         if self._options.kernels == "graphed":
             self._graphed = GraphedLoss(self._packed, self.trainer.datamodule.sizes)
@@ -52,10 +53,17 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
         if not self._options.pack_length:
             return super().training_step(batch, batch_idx)
         loss = (self._graphed if self._options.kernels == "graphed" else self._packed).loss(batch)
-        self.timestamp = self.timestamp or time.perf_counter()
         self.loss_buffer.append(loss.detach())
-        self.n_tok += batch["tokens"]
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take the mean of a step's losses; of packs without waiting for the GPU, as NeMo's own does three times."""
+        if not self._options.pack_length:
+            super().on_before_optimizer_step(optimizer)
+            self.step_loss = self.trainer.callback_metrics["reduced_train_loss"]
+            return
+        self.step_loss = torch.stack(self.loss_buffer).mean()
+        self.loss_buffer = []
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sum over the validation records: NeMo's own validation step logs nothing."""

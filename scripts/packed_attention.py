@@ -1,14 +1,17 @@
 """Causal attention within each document of a pack, never from one to another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "packed"
+FASTEST = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,20 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, documents: Documen
         for begin, end in pairwise(documents.bounds)
     ]
     return torch.cat(parts, 2).squeeze(0).transpose(0, 1)
+
+
+@contextmanager
+def steady(asked: bool) -> Iterator[None]:
+    """Give attention's gradients the same bytes each time if that is asked, else by the fastest kernels there are."""
+    if asked or not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    torch.use_deterministic_algorithms(False)
+    try:
+        with sdpa_kernel(FASTEST, set_priority=True):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(True)
 
 
 def _attention(

@@ -15,14 +15,13 @@ ROWS = 1024  # tokens whose logits are in memory at once
 class PackedModel:
     """A transformers Llama whose linear layers have NeMo's LoRA.
 
-    `fused` computes each layer as one function; `recompute` keeps of each layer its input alone, and computes it
-    again for its gradients: less memory, a third more time. `fp8` rounds the frozen weights of fused layers, and
-    the tokens that they are multiplied with.
+    `fused` computes each layer as one function, with FusedLayer's further arguments; `recompute` keeps of each layer
+    its input alone, and computes it again for its gradients: less memory, a third more time.
     """
 
-    def __init__(self, model: Any, fused: bool, recompute: bool, fp8: bool = False) -> None:
+    def __init__(self, model: Any, fused: bool, recompute: bool, **settings: Any) -> None:
         self._model, self._recompute = model, recompute
-        self._fused = [FusedLayer(layer, fp8) for layer in model.model.layers] if fused else []
+        self._fused = [FusedLayer(layer, **settings) for layer in model.model.layers] if fused else []
         self._layers = self._fused or [_plain(layer) for layer in model.model.layers]
         self.trained = [weight for weight in model.parameters() if weight.requires_grad]
         self._versions: list[int] = []

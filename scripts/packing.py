@@ -1,7 +1,9 @@
 """Which records are computed together: packs of alike size, as few as hold every global batch of a run."""
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 
@@ -31,11 +33,34 @@ def packs(lengths: Sequence[int], count: int) -> list[list[int]]:
     return [sorted(pack) for pack in found]
 
 
+def graph_sizes(tokens: Sequence[int], step: int, most: int) -> list[int]:
+    """Return the sizes to which packs of `tokens` are filled up: multiples of `step`, `most` of them, no more.
+
+    They add the fewest tokens to all packs together that so many sizes can: found by dynamic programming over the
+    sizes in order, since the packs between two chosen ones are all filled up to the greater.
+    """
+    packs_of = Counter(-(-count // step) * step for count in tokens)
+    sizes = sorted(packs_of)
+    total = [0, *accumulate(packs_of[size] for size in sizes)]
+    # Of the first `end` sizes: tokens when filled up, and where the last chosen one's packs begin.
+    best = [(0, [])] + [(total[end] * sizes[end - 1], [sizes[end - 1]]) for end in range(1, len(sizes) + 1)]
+    for _ in range(most - 1):
+        best = [best[0]] + [
+            min(
+                (best[begin][0] + (total[end] - total[begin]) * sizes[end - 1], [*best[begin][1], sizes[end - 1]])
+                for begin in range(end)
+            )
+            for end in range(1, len(sizes) + 1)
+        ]
+    return best[-1][1]
+
+
 def unfit(adapter: Mapping[str, Any]) -> str | None:
     """Return which of an adapter's settings does not go with the others, why, and the mend; None if all do."""
     packed, kernels, dropout = adapter["pack_length"], adapter["kernels"], adapter["dropout"]
     if not packed:
         asked = {"kernels": "plain", "products": "full", "activations": "keep"}
+        asked |= {"weights": "full", "attention": "repeatable"}
         set_otherwise = [key for key, plain in asked.items() if adapter[key] != plain]
         return (
             f"{set_otherwise[0]}: {adapter[set_otherwise[0]]} is for packs: set pack_length" if set_otherwise else None
@@ -46,8 +71,13 @@ def unfit(adapter: Mapping[str, Any]) -> str | None:
         return (
             f"pack_length: {packed} is less than sequence_length, one record's {adapter['sequence_length']}: raise it"
         )
-    if adapter["products"] == "fp8" and kernels == "plain":
-        return "products: fp8 is for fused layers: set kernels to fused or graphed"
+    for key, value in (("products", "fp8"), ("weights", "fp8"), ("attention", "fastest")):
+        if adapter[key] == value and kernels == "plain":
+            return f"{key}: {value} is for fused layers: set kernels to fused or graphed"
+    if adapter["products"] == adapter["weights"] == "fp8":
+        return (
+            "weights: fp8 gives products in full, and products: fp8 holds weights of its own: set one of them to full"
+        )
     if kernels != "plain" and dropout:
         return f"dropout: {dropout:g}, which {kernels} layers do not have: set it to 0, or kernels to plain"
     return None

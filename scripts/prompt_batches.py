@@ -58,7 +58,7 @@ def _length(example: Example) -> int:
 
 @dataclass(frozen=True)
 class PackSizes:
-    """The packs of a run: their tokens, and the most records, answer tokens, and tokens of one record in any."""
+    """The packs of a run: the tokens of each, and the most records, answer tokens, and tokens of one record in any."""
 
     tokens: list[int]
     records: int
@@ -92,7 +92,7 @@ class Packs(pl.LightningDataModule):
             for pack in packs(sizes, self.count)[rank::ranks]
         ]
         self.sizes = PackSizes(
-            sorted({pack["tokens"] for pack in self._train}),
+            [pack["tokens"] for pack in self._train],
             max(len(pack["bounds"]) - 1 for pack in self._train),
             max(len(pack["keep"]) for pack in self._train),
             max(map(_length, stream)),
@@ -106,11 +106,11 @@ class Packs(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return the training packs."""
-        return DataLoader(self._train, batch_size=None)
+        return DataLoader(self._train, batch_size=None, pin_memory=torch.cuda.is_available())
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation packs."""
-        return DataLoader(self._validation, batch_size=None)
+        return DataLoader(self._validation, batch_size=None, pin_memory=torch.cuda.is_available())
 
 
 def _pack(examples: Sequence[Example], weight: float | None) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--kernels", choices=("plain", "fused", "graphed"), default="plain")
     parser.add_argument("--activations", choices=("keep", "recompute"), default="keep")
     parser.add_argument("--products", choices=("full", "fp8"), default="full", help="the frozen weights' products")
+    parser.add_argument("--weights", choices=("full", "fp8"), default="full", help="how memory holds them")
+    parser.add_argument("--attention", choices=("repeatable", "fastest"), default="repeatable", help="its gradients")
     return parser
 
 

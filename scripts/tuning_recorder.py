@@ -28,6 +28,7 @@ class Recorder(pl.Callback):
         self._tokens = self._seen = self._done = 0
         self._seconds, self._since = 0.0, 0.0  # spent training, validation left out
         self._first = (0, 0.0)  # tokens and seconds of the first of several steps
+        self._open: list[tuple[dict[str, Any], _Coming]] = []  # rows whose loss the GPU may still be computing
         self._bar = Progress("tune", total=max_steps, unit="step")
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
@@ -37,6 +38,7 @@ class Recorder(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Say in the log how fast it went; the first step, which loads kernels, counts only if it is the only one."""
+        self._close(0)
         tokens, seconds = self._seen - self._first[0], self._seconds - self._first[1]
         print(f"{self._seen} tokens in {self._done} steps, {tokens / seconds:.0f} tokens per second", flush=True)
         if torch.cuda.is_available():
@@ -48,20 +50,32 @@ class Recorder(pl.Callback):
         step = trainer.global_step
         if step == self._done:
             return
-        loss = self._peers.mean(trainer.callback_metrics["reduced_train_loss"].item())
         tokens = int(self._peers.total(self._tokens))
-        if not math.isfinite(loss):
-            raise BadInput(f"step {step}: the training loss is {loss}: lower adapters.<name>.learning_rate")
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"step": step, "train_loss": loss, "learning_rate": rate, "tokens": tokens}
+        row = {"step": step, "train_loss": 0.0, "learning_rate": rate, "tokens": tokens}
         self.metrics.append(row)
-        self._seen, self._done, self._tokens = self._seen + tokens, step, 0
-        self._seconds, self._since = self._seconds + time.monotonic() - self._since, time.monotonic()
-        if step == 1 < self._max_steps:
-            self._first = (self._seen, self._seconds)
-        self._bar.update(1, loss=f"{loss:.3f}", tokens_per_s=f"{self._seen / self._seconds:.0f}")
+        self._done, self._tokens = step, 0
+        self._open.append((row, _Coming(module.step_loss)))
+        self._close(1)  # the GPU has the next step to compute while the last one's loss is read
         if step == self._max_steps:
             trainer.should_stop = True  # Lightning validates before it stops, whatever the interval
+
+    def _close(self, left: int) -> None:
+        """Complete the rows of all steps but the last `left`."""
+        while len(self._open) > left:
+            row, coming = self._open.pop(0)
+            loss = row["train_loss"] = self._peers.mean(coming.value())
+            if not math.isfinite(loss):
+                raise BadInput(f"step {row['step']}: the training loss is {loss}: lower adapters.<name>.learning_rate")
+            self._seen += row["tokens"]
+            self._seconds, self._since = self._seconds + time.monotonic() - self._since, time.monotonic()
+            if row["step"] == 1 < self._max_steps:
+                self._first = (self._seen, self._seconds)
+            self._bar.update(1, loss=f"{loss:.3f}", tokens_per_s=f"{self._seen / self._seconds:.0f}")
+
+    def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Complete the rows of all steps: validation's time is not theirs."""
+        self._close(0)
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -79,6 +93,21 @@ class Recorder(pl.Callback):
         if self.best is None or loss < self.best[0]:
             self.best = (loss, self._done, adapter_weights(module))
         self._since = time.monotonic()
+
+
+class _Coming:
+    """A number that the GPU may still be computing, read without waiting for what it has been asked since."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        tensor = tensor.detach()
+        self._value = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
+        self._value.copy_(tensor, non_blocking=True)
+        self._there = torch.cuda.current_stream().record_event() if tensor.is_cuda else None
+
+    def value(self) -> float:
+        if self._there:
+            self._there.synchronize()
+        return self._value.item()
 
 
 def adapter_weights(module: torch.nn.Module) -> bytes:

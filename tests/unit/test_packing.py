@@ -1,5 +1,7 @@
 """Packs: the same loss and gradients as records one by one, whatever computes them; the same bytes twice."""
 
+import statistics
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,15 @@ from configuration import check, overlaid
 from faults import BadInput
 from jsonl import read_jsonl
 from nemo_archive import read_member
-from packing import pack_count, packs, unfit
+from packing import graph_sizes, pack_count, packs, unfit
 
 GRADIENTS = """
+import copy
 import sys
+import llama_layer
 import torch
 from answer_tokens import Example
+from frozen_weight import Frozen
 from nemo.collections.llm.peft.lora import patch_linear_module
 from packed_attention import NAME
 from packed_loss import PackedModel
@@ -46,7 +51,7 @@ for name, module in list(model.named_modules()):
         patch_linear_module(module, dim=4, alpha=8, dropout=0.0, lora_dtype=torch.float64)
         torch.nn.init.normal_(module.lora_a.weight, std=0.1)
         torch.nn.init.normal_(module.lora_b.weight, std=0.1)
-trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
 
 generator = torch.Generator().manual_seed(1)
 examples = []
@@ -54,11 +59,16 @@ for length, answer in ((40, 5), (7, 2), (93, 11), (25, 1), (3, 1), (61, 4)):
     examples.append(Example(torch.randint(3, 700, (length,), generator=generator).tolist(), length - answer, 0))
 
 
-def gradients():
-    found = {name: parameter.grad.clone() for name, parameter in trained.items()}
-    for parameter in trained.values():
-        parameter.grad = None
+def gradients(model):
+    found = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            found[name], parameter.grad = parameter.grad, None
     return found
+
+
+class Late(Frozen):
+    pass
 
 
 # One by one, by transformers: each record's mean over its answer tokens, and the mean of these.
@@ -69,14 +79,17 @@ for example in examples:
     loss = torch.nn.functional.cross_entropy(logits, tokens[0, example.prompt :]) / len(examples)
     loss.backward()
     total += loss.item()
-wanted = gradients()
+wanted = gradients(model)
 assert all(gradient.abs().max() > 0 for gradient in wanted.values())
 
 model.config._attn_implementation = NAME
-for kernels in ("plain", "fused"):
+for kernels in ("plain", "fused", "late"):
     for recompute in (False, True):
         for most in (93, 130, 1000):
-            packed = PackedModel(model, kernels == "fused", recompute)
+            # FP8's way of adding LoRA's products, with weights in full.
+            llama_layer.WEIGHTS["full", "full"] = Late if kernels == "late" else Frozen
+            computed = copy.deepcopy(model)
+            packed = PackedModel(computed, kernels != "plain", recompute)
             data = Packs(examples, examples, most, len(examples))
             sums = 0.0
             for batch in data.train_dataloader():
@@ -84,17 +97,17 @@ for kernels in ("plain", "fused"):
                 loss = packed.loss(batch) / data.count
                 loss.backward()
                 sums += loss.item()
-            found = gradients()
+            found = gradients(computed)
             assert abs(sums - total) < 1e-6 * total, (sums, total)
-            worst = max(((found[name] - wanted[name]).norm() / wanted[name].norm()).item() for name in trained)
+            worst = max(((found[name] - wanted[name]).norm() / wanted[name].norm()).item() for name in wanted)
             print(kernels, recompute, most, data.count, worst)
             assert worst < 1e-6, (kernels, recompute, most, worst)
             if data.count == 1:
                 # The failing twin: one document of all, so that attention crosses.
                 batch["bounds"] = [0, batch["bounds"][-1]]
                 (packed.loss(batch)).backward()
-                crossed = gradients()
-                assert max(((crossed[n] - wanted[n]).norm() / wanted[n].norm()).item() for n in trained) > 1e-2
+                crossed = gradients(computed)
+                assert max(((crossed[n] - wanted[n]).norm() / wanted[n].norm()).item() for n in wanted) > 1e-2
 
 model.config.attention_bias = True
 try:
@@ -122,6 +135,20 @@ def test_packs_hold_every_record_once_and_are_alike() -> None:
     assert pack_count([[10, 10], [10] * 5, [20]], 20, 2) == 4
 
 
+def test_the_sizes_of_graphs_add_the_fewest_tokens() -> None:
+    tokens = [100, 120, 500, 510, 900, 1000, 1000]
+    assert graph_sizes(tokens, 64, 9) == [128, 512, 960, 1024]
+    assert graph_sizes(tokens, 64, 3) == [128, 512, 1024]
+    assert graph_sizes(tokens, 64, 2) == [512, 1024]
+    assert graph_sizes(tokens, 64, 1) == [1024]
+
+    def added(sizes: tuple[int, ...]) -> int:
+        return sum(min(size for size in sizes if size >= count) - count for count in tokens)
+
+    every = [size for size in range(64, 1025, 64) if size < 1024]
+    assert added(tuple(graph_sizes(tokens, 64, 3))) == min(added((*two, 1024)) for two in combinations(every, 2))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "modules", ["q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj", "q_proj,v_proj", "up_proj"]
@@ -141,6 +168,8 @@ def test_a_packed_run_learns_the_same_and_gives_the_same_bytes_twice(tiny: Chain
         "again": {**packed, "kernels": "fused"},
         "less": {**packed, "kernels": "fused", "activations": "recompute"},
         "fp8": {**packed, "kernels": "fused", "products": "fp8"},
+        "held": {**packed, "kernels": "fused", "weights": "fp8"},
+        "fastest": {**packed, "kernels": "fused", "attention": "fastest"},
     }
     for name, changes in runs.items():
         result = tiny.tune(tmp_path / name, **changes)
@@ -150,21 +179,23 @@ def test_a_packed_run_learns_the_same_and_gives_the_same_bytes_twice(tiny: Chain
         return read_member(tmp_path / name / "adapter.nemo", "adapter_model.safetensors")
 
     rows = {name: list(read_jsonl(tmp_path / name / "metrics.jsonl")) for name in runs}
-    for name in ("packed", "fused", "less"):
+    for name in ("packed", "fused", "less", "fastest"):
         for row, wanted in zip(rows[name], rows["plain"], strict=True):
             assert row.keys() == wanted.keys()
             assert row == pytest.approx(wanted, rel=1e-4), name
     # Rounded: near at first, and it learns as well.
     first, wanted = rows["fp8"][0], rows["plain"][0]
     assert first == pytest.approx(wanted, rel=0.05) and first != pytest.approx(wanted, rel=1e-6)
-    assert rows["fp8"][-1]["validation_loss"] == pytest.approx(rows["plain"][-1]["validation_loss"], rel=0.1)
+    means = {name: statistics.mean(row["train_loss"] for row in of if "train_loss" in row) for name, of in rows.items()}
+    for name in ("fp8", "held"):
+        assert means[name] == pytest.approx(means["plain"], rel=0.05) and means[name] != means["plain"], name
     assert sha256(tmp_path / "again/metrics.jsonl") == sha256(tmp_path / "fused/metrics.jsonl")
     assert weights("again") == weights("fused") != weights("packed")
 
 
 PLAIN = {
-    "pack_length": 0, "kernels": "plain", "products": "full", "activations": "keep", "micro_batch_size": 1,
-    "sequence_length": 96, "dropout": 0.0,
+    "pack_length": 0, "kernels": "plain", "products": "full", "activations": "keep", "weights": "full",
+    "attention": "repeatable", "micro_batch_size": 1, "sequence_length": 96, "dropout": 0.0,
 }  # fmt: skip
 
 
@@ -175,7 +206,13 @@ PLAIN = {
         ({"products": "fp8"}, "products: fp8 is for packs: set pack_length"),
         ({"pack_length": 300, "micro_batch_size": 2}, "micro_batch_size: 2, but packs keep the loss of one"),
         ({"pack_length": 95}, "pack_length: 95 is less than sequence_length, one record's 96"),
+        ({"attention": "fastest"}, "attention: fastest is for packs: set pack_length"),
         ({"pack_length": 96, "products": "fp8"}, "products: fp8 is for fused layers"),
+        ({"pack_length": 96, "weights": "fp8"}, "weights: fp8 is for fused layers"),
+        (
+            {"pack_length": 96, "kernels": "fused", "weights": "fp8", "products": "fp8"},
+            "weights: fp8 gives products in full",
+        ),
         ({"pack_length": 96, "kernels": "graphed", "dropout": 0.1}, "dropout: 0.1, which graphed layers do not have"),
     ],
 )
