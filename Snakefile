@@ -16,7 +16,7 @@ from growing import growing
 from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
 from hermetic.runtime import Runtime
 from hermetic.settings import set_for_steps
-from nim_settings import nim_settings
+from published_images import published
 
 
 configfile: "config.yaml"
@@ -25,7 +25,7 @@ configfile: "config.yaml"
 try:
     LOCK = check(config)
     BASE = base_model(config["base"], LOCK)
-    NIM = nim_settings(config, BASE.model) if config["deploy"]["engine"] == "nim" else None
+    NIM, NEMO = published(config, BASE.model)  # images of others: that which serves, that which tunes
     RUNTIME = Runtime(config["runtime"], ENVIRONMENTS, sent=workflow.remote_exec)
 except BadInput as fault:
     sys.exit(f"error: {fault}")
@@ -60,13 +60,10 @@ if config["data"]["source"] != "curated":
     include: "rules/curate.smk"
 
 
-include: "rules/prompts.smk"
-include: "rules/convert.smk"
-include: "rules/tune.smk"
-include: "rules/evaluate.smk"
-include: "rules/stage.smk"
-include: "rules/deploy.smk"
-include: "rules/report.smk"
+TUNING = ["megatron"] if NEMO else ["convert", "tune", "stage"]
+for part in ["prompts", *TUNING, "evaluate", "deploy", "report"]:
+
+    include: f"rules/{part}.smk"
 
 
 workflow.localrules(*filter(workflow.is_rule, config["local_steps"]))

@@ -29,6 +29,8 @@ def records(results: Path, adapter: str) -> list[dict[str, Any]]:
         known = ", ".join(sorted(path.stem for path in checkpoint.parent.glob("*.nemo"))) or "none"
         raise BadInput(f"{checkpoint}: no such adapter (there are: {known})")
     settings = yaml.safe_load(read_member(checkpoint, CONFIG))
+    if settings.get("format") != "hf-lora":
+        raise BadInput(f"{checkpoint}: tuned by NeMo 24.07, in an order of its own: see {results}/prompts/{adapter}/")
     prompts = {split: [str(row["id"]) for row in read_jsonl(_prompts(results, adapter, split))] for split in SPLITS}
     seen = settings["step"] * settings["global_batch_size"]
     order = record_order(len(prompts["train"]), settings["max_steps"] * settings["global_batch_size"], settings["seed"])

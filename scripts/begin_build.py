@@ -5,25 +5,30 @@ from typing import Any
 
 from build_lock import hold
 from faults import BadInput
+from hermetic.docker_engine import engine
 from hermetic.keys import make_key
 from hermetic.runtime import Runtime
 from leftover_jobs import end_leftover_jobs
 from nim_settings import NimSettings
+from tuning_backend import MEGATRON
 
 
 def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None) -> None:
     """Take the checkout, end what a killed build left running, see to a key, and say how steps will run.
 
-    Ends this process with one line if another build runs here, or if NIM could not be started at the end of this one.
+    Ends this process with one line if another build runs here, or if an image that it will need could not be started.
     """
     hold()
     end_leftover_jobs()
     make_key(config["signing"]["key"])
-    if nim:
-        from nim_engine import preflight  # no other build needs it
+    try:
+        if config["tune"]["backend"] == MEGATRON and runtime.name != "apptainer":
+            with engine(without="tune.backend: embedded"):
+                pass
+        if nim:
+            from nim_engine import preflight  # no other build needs it
 
-        try:
             preflight(nim)
-        except BadInput as fault:
-            sys.exit(f"error: {fault}")
+    except BadInput as fault:
+        sys.exit(f"error: {fault}")
     print(f"  runtime {runtime.name}: {runtime.reason}", file=sys.stderr)

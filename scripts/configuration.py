@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from faults import BadInput
 from hermetic.keys import OWN
 from packing import unfit
+from tuning_backend import check_backend
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
 SPLITS = ("train", "val", "test")
@@ -33,6 +34,7 @@ def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> d
     if config["curate"]["nodes"] > 1 and config["curate"]["executor"] != "ray":
         raise BadInput("config: curate.nodes: more than one node needs curate.executor: ray")
     _check_adapters(config)
+    check_backend(config)
     return lock
 
 
@@ -105,6 +107,8 @@ def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from (("data.path", f"{data['path']}/law-qa-{split}.jsonl") for split in SPLITS)
     if config["base"]["path"]:
         yield "base.path", f"{config['base']['path']}/config.json"
+    if config["base"]["nemo"]:
+        yield "base.nemo", config["base"]["nemo"]
     for name, adapter in config["adapters"].items():
         yield f"adapters.{name}.prompt", adapter["prompt"]
     if config["signing"]["key"] not in ("", str(OWN)):

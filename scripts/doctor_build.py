@@ -15,6 +15,7 @@ from hermetic.environments import ENVIRONMENTS
 from hermetic.images import PUBLISHED, image_of, read_images
 from nim_settings import nim_settings, pinned
 from pin_images import ask
+from tuning_backend import MEGATRON
 
 OPEN_LICENCES = ("apache-2.0", "mit")  # a model under any other asks who fetches it
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -51,6 +52,8 @@ def keys(job: Job) -> Iterator[Finding]:
 def images(job: Job) -> Iterator[Finding]:
     """The images are pinned, NIM's serves the adapters' own base, and their registries have them."""
     wanted = [image_of(name) for name in ENVIRONMENTS] if job.config["runtime"] in ("docker", "apptainer") else []
+    if job.config["tune"]["backend"] == MEGATRON:
+        wanted.append(image_of(MEGATRON))
     if job.nim:
         settings = nim_settings(job.config, job.base.model)
         yield "ok", f"{settings.image} is pinned and serves the adapters' own base, {job.base.model}"

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from faults import BadInput
 from hermetic.action import Action
 from hermetic.attempt import Attempt
-from hermetic.docker import PATH, PYTHON
+from hermetic.docker import PATH, PYTHON, seen
+from hermetic.environments import FOREIGN
 from hermetic.execution import Execution, Ran, child
 from hermetic.images import Image, image_of
 from hermetic.limits import Limits
 from hermetic.nodes import on_nodes
-from hermetic.sandbox import WORK, environment, mounts
+from hermetic.sandbox import WORK, mounts
 from hermetic.sandbox import command as script_command
 
 
@@ -23,11 +24,11 @@ def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Executi
         raise BadInput("runtime apptainer: no such command on this machine: install apptainer, or set runtime: host")
     image = image_of(action.environment)
     # Apptainer hands these over and keeps them from the command line.
-    handed = {f"APPTAINERENV_{name}": value for name, value in environment(action, place, PATH).items()}
+    handed = {f"APPTAINERENV_{name}": value for name, value in seen(action, place).items()}
     network = "the machine's network" if action.network else "no network"
-    words, seen, nodes = on_nodes(action, command(action, place, image), {"PATH": PATH, **handed})
+    words, variables, nodes = on_nodes(action, command(action, place, image), {"PATH": PATH, **handed})
     ran = Ran("apptainer", f"apptainer --containall, {network}{nodes}", image.reference, image.image_id)
-    with child(words, seen, ran) as execution:
+    with child(words, variables, ran) as execution:
         yield execution
 
 
@@ -38,4 +39,10 @@ def command(action: Action, place: Attempt, image: Image) -> list[str]:
     words += ["--nv"] if action.devices else []
     for mount in mounts(action, place):
         words += ["--bind", f"{mount.source}:{mount.target}:{'rw' if mount.writable else 'ro'}"]
-    return [*words, "--pwd", str(WORK), f"docker://{image.reference}", *script_command(action, PYTHON)]
+    return [
+        *words,
+        "--pwd",
+        str(WORK),
+        f"docker://{image.reference}",
+        *script_command(action, FOREIGN.get(action.environment, PYTHON)),
+    ]

@@ -12,6 +12,7 @@ from faults import BadInput
 from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.docker_engine import engine, require
+from hermetic.environments import FOREIGN
 from hermetic.execution import SECONDS_TO_END, Execution, Ran
 from hermetic.images import image_of
 from hermetic.lease import abandoned
@@ -79,15 +80,21 @@ def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, 
     )
     return client.create_container_config(
         image=image,
-        command=command(action, PYTHON),
+        command=command(action, FOREIGN.get(action.environment, PYTHON)),
         entrypoint=[],
         user=f"{uid}:{gid}",
         hostname=None if action.network else LABEL,
         working_dir=str(WORK),
-        environment=environment(action, place, PATH),
+        environment=seen(action, place),
         labels=labels(place.lock),
         host_config=host,
     )
+
+
+def seen(action: Action, place: Attempt) -> dict[str, str]:
+    """Return the variables that a container is given. An image of others keeps its own PATH."""
+    given = environment(action, place, PATH)
+    return {name: value for name, value in given.items() if name != "PATH" or action.environment not in FOREIGN}
 
 
 def labels(lock: Path) -> dict[str, str]:

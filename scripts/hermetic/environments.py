@@ -6,6 +6,8 @@ from faults import BadInput
 from hermetic.digests import file_digest
 
 ENVIRONMENTS = ("workflow", "curate", "tune", "serve")
+# Images of others that steps run in too, each with the Python that it brings; their locks list nothing.
+FOREIGN = {"nemo-24.07": "/usr/bin/python"}
 CHECKS = "checks"  # other projects' validators, for the tests: no step runs in it
 CONTAINERS = Path("containers")
 VENVS = Path(".venvs")

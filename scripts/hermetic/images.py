@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from faults import BadInput
-from hermetic.environments import CONTAINERS, lock_digest
+from hermetic.environments import CONTAINERS, FOREIGN, lock_digest
 
 PUBLISHED = CONTAINERS / "images.lock.yaml"  # those in a registry that others can reach; tracked
 LOCAL = CONTAINERS / "images.local.lock.yaml"  # those that `make images` built here; not tracked
@@ -73,6 +73,12 @@ def image_of(environment: str) -> Image:
             f"no image of {environment} is known by digest: run `make images` to build it, or `make pin` where "
             "containers/images.yaml names a published one"
         )
+    if environment in FOREIGN:
+        if image.verified == "not verified":
+            raise BadInput(
+                f"the digest of {environment} ({image.reference}) is not verified: make pin asks its registry"
+            )
+        return image
     if image.lock != lock_digest(environment):
         raise BadInput(
             f"the image of {environment} ({image.reference}) was built from another requirements.lock: make images"

@@ -34,6 +34,8 @@ def test_every_overlay_is_valid(config):
         merged = copy.deepcopy(config)
         overlay(merged, yaml.safe_load(path.read_text()))
         merged["data"]["path"] = "config.yaml"  # an overlay may name a file that only its user has
+        if merged["base"].get("nemo"):
+            merged["base"]["nemo"] = "config.yaml"
         check(merged)
 
 

@@ -1,0 +1,63 @@
+"""Make a Megatron .nemo of a Llama's Hugging Face files with the converter in the container of NeMo 24.07.
+
+That converter knows no scaling of rotary embeddings but the linear one, so it takes Llama 2 and 3 and not Llama 3.1,
+whose .nemo is fetched from NGC (base.nemo). Its own tar holds times: what it made is packed again.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from faults import BadInput, run
+from megatron_arguments import conversion
+from megatron_nemo import check_base, repack
+from megatron_program import run_program
+
+PROGRAM = "convert_llama_hf_to_nemo.py"
+
+
+def main() -> None:
+    """Read the options, check the base, convert, check what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=Path, nargs="+", required=True, help="the base's Hugging Face files")
+    parser.add_argument("--nemo", type=Path, required=True, help="the .nemo file to write")
+    parser.add_argument("--image", required=True, help="the container's image by digest: what is run is in it")
+    options = parser.parse_args()
+    if len({path.parent for path in options.files}) > 1:
+        raise BadInput("--files: they must lie in one folder")
+    check_llama(options.files)
+    work = Path(tempfile.gettempdir()) / "conversion"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    made = work / "base.nemo"
+    run_program(PROGRAM, conversion(options.files[0].parent.absolute(), made))
+    if not made.is_file():
+        raise BadInput(f"{PROGRAM} ended well, but left no .nemo: see its log")
+    check_base(made)
+    repack(made, options.nemo)
+
+
+def check_llama(files: list[Path]) -> None:
+    """Raise `BadInput` for a base that this converter does not take."""
+    path = next((path for path in files if path.name == "config.json"), None)
+    if not path:
+        raise BadInput("--files: no config.json among them: check base.name")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind, scaling = config.get("model_type"), config.get("rope_scaling") or {}
+        scaled = scaling.get("rope_type", scaling.get("type", "linear"))
+    except (ValueError, AttributeError, OSError) as error:
+        raise BadInput(f"{path}: not a model's configuration ({error}): check base.name") from None
+    if kind != "llama":
+        raise BadInput(f"{path}: model_type is {kind!r}, and the converter of tune.backend nemo-24.07 is for llama")
+    if scaled != "linear":
+        raise BadInput(
+            f"{path}: rope_scaling is {scaled!r}, and NeMo 24.07's converter knows linear alone: fetch the base's "
+            ".nemo from NGC, and name it as base.nemo"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,98 @@
+"""Write a Megatron adapter as PEFT reads it too: for its evaluation, its checks, and whoever serves no .nemo."""
+
+import argparse
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from export_adapter import adapter_config
+from faults import BadInput, run
+from jsonl import read_jsonl
+from large_import import large_import
+from megatron_arguments import FUSED, fused
+from megatron_nemo import WEIGHTS, check_adapter
+from nemo_archive import read_member
+
+
+def main() -> None:
+    """Read the options, then the checkpoint, and write the three files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file")
+    parser.add_argument("--metrics", type=Path, required=True, help="losses by step")
+    parser.add_argument("--model", required=True, help="the base's true name")
+    parser.add_argument("--licence", default="", help="the base's licence")
+    parser.add_argument("--revision", default="", help="the commit of the base's repository, if it came from one")
+    parser.add_argument("--adapter", required=True, help="the adapter's name")
+    parser.add_argument("--rank", type=int, required=True)
+    parser.add_argument("--alpha", type=float, required=True)
+    parser.add_argument("--target-modules", nargs="+", required=True, help="linear layers that have an adapter")
+    parser.add_argument("--config", type=Path, required=True, help="adapter_config.json to write")
+    parser.add_argument("--weights", type=Path, required=True, help="adapter_model.safetensors to write")
+    parser.add_argument("--card", type=Path, required=True, help="README.md to write")
+    options = parser.parse_args()
+    layers = fused(options.target_modules)
+    network = check_adapter(options.checkpoint, options.rank, options.alpha, layers)
+    lora = network["peft"]["lora_tuning"]
+    settings = {
+        "rank": lora["adapter_dim"],
+        "alpha": lora["alpha"],
+        "dropout": lora.get("adapter_dropout", 0.0),
+        "target_modules": sorted(module for layer in lora["target_modules"] for module in FUSED[layer]),
+    }
+    base = {"model": options.model, "licence": options.licence or "other", "revision": options.revision or None}
+    best = min(
+        (row["validation_loss"] for row in read_jsonl(options.metrics) if "validation_loss" in row), default=None
+    )
+    if best is None:
+        raise BadInput(f"{options.metrics}: no validation loss in it: tune the adapter again")
+    with large_import():
+        import torch
+        from safetensors.torch import save_file
+
+        from megatron_lora import peft_matrices
+
+    try:
+        # weights_only: a pickle that is more than tensors is not run.
+        member = io.BytesIO(read_member(options.checkpoint, WEIGHTS))
+        weights = torch.load(member, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "nothing in it"
+        raise BadInput(f"{options.checkpoint}: {WEIGHTS} is no file of tensors ({reason}): tune it again") from None
+    save_file(peft_matrices(weights, network), str(options.weights), metadata={"format": "pt"})
+    text = json.dumps(adapter_config(settings, base), indent=2, sort_keys=True) + "\n"
+    options.config.write_text(text, encoding="utf-8")
+    options.card.write_text(card(options.adapter, settings, base, best), encoding="utf-8")
+
+
+def card(adapter: str, settings: dict[str, Any], base: dict[str, Any], validation_loss: float) -> str:
+    """Return the model card."""
+    front = yaml.safe_dump(
+        {
+            "base_model": base["model"],
+            "library_name": "peft",
+            "license": base["licence"].lower(),
+            "pipeline_tag": "text-generation",
+            "tags": ["lora", "nemo"],
+        },
+        sort_keys=True,
+    )
+    return f"""---
+{front}---
+
+# {adapter}
+
+A LoRA adapter for [{base["model"]}](https://huggingface.co/{base["model"]}), trained by NeMo 24.07's
+megatron_gpt_finetuning.py on prompts and their answers; the loss was that of the answers alone. It was kept where the
+validation loss was lowest: {validation_loss:.4f}.
+
+Rank {settings["rank"]}, alpha {settings["alpha"]}, on {", ".join(settings["target_modules"])}. These are its Megatron
+.nemo's numbers: where Megatron has one layer for several modules, they share the matrix A.
+"""
+
+
+if __name__ == "__main__":
+    run(main)

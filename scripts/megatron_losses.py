@@ -1,0 +1,40 @@
+"""The losses of a run of megatron_gpt_finetuning.py, from the TensorBoard file that NeMo's exp_manager leaves.
+
+Steps are counted as the file counts them. Training losses come every 10 steps (trainer.log_every_n_steps).
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from faults import BadInput
+
+NAMES = {"reduced_train_loss": "train_loss", "validation_loss": "validation_loss", "lr": "learning_rate"}
+
+
+def read_losses(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl in the order of their steps. Raises `BadInput` where there are no whole ones."""
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    files = sorted(folder.rglob("events.out.tfevents.*"))
+    if not files:
+        raise BadInput(f"{folder}: the run left no TensorBoard file to read its losses from: see its log")
+    rows: dict[int, dict[str, Any]] = {}
+    for file in files:
+        try:
+            for event in LegacyEventFileLoader(str(file)).Load():
+                for value in event.summary.value:
+                    if name := NAMES.get(value.tag):
+                        rows.setdefault(event.step, {"step": event.step})[name] = value.simple_value
+        except Exception as error:  # of many kinds, from the libraries below it
+            raise BadInput(
+                f"{file.name}: not a TensorBoard file ({' '.join(str(error).split())}): see the log"
+            ) from None
+    found = [rows[step] for step in sorted(rows)]
+    if not any("validation_loss" in row for row in found):
+        raise BadInput(f"{folder}: the run logged no validation_loss: it ended before its first validation")
+    for row in found:
+        for name in ("train_loss", "validation_loss"):
+            if not math.isfinite(row.get(name, 0.0)):
+                raise BadInput(f"step {row['step']}: the {name} is {row[name]}: lower adapters.<name>.learning_rate")
+    return found

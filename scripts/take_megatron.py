@@ -1,0 +1,33 @@
+"""Take a base's Megatron .nemo that somebody has, as NGC gives it: its sha256 compared, what is in it looked at."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from faults import BadInput, run
+from hermetic.digests import file_digest
+from megatron_nemo import check_base
+
+
+def main() -> None:
+    """Check the file, then copy it byte for byte."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", type=Path, required=True, help="the .nemo file (base.nemo)")
+    parser.add_argument("--sha256", default="", help="what it must have (base.nemo_sha256); empty: not compared")
+    parser.add_argument("--nemo", type=Path, required=True, help="the copy to write")
+    options = parser.parse_args()
+    check_base(options.source)
+    if options.sha256 and (found := file_digest(options.source)) != options.sha256:
+        raise BadInput(
+            f"{options.source}: its sha256 is {found}, not base.nemo_sha256: fetch it again, or correct that"
+        )
+    part = Path(f"{options.nemo}.part")
+    try:
+        shutil.copyfile(options.source, part)
+        part.replace(options.nemo)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,77 @@
+"""Tune a LoRA adapter as the tutorial does, with megatron_gpt_finetuning.py of the container of NeMo 24.07.
+
+The prompts are copied beside the run, for NeMo writes an index next to each file that it reads. What the run leaves as
+checkpoints/megatron_gpt_peft_lora_tuning.nemo, the weights of the lowest validation loss, is checked and packed again.
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from answer_tokens import read_prompts
+from faults import BadInput, run
+from jsonl import write_jsonl
+from megatron_arguments import PLAIN, fused, tuning, unfit_for_megatron
+from megatron_losses import read_losses
+from megatron_nemo import check_adapter, check_base, repack
+from megatron_program import run_program
+from tokenizer_cache import with_tokenizer
+
+PROGRAM = "megatron_gpt_finetuning.py"
+LEFT = "checkpoints/megatron_gpt_peft_lora_tuning.nemo"  # name: megatron_gpt_peft_${model.peft.peft_scheme}_tuning
+
+
+def main() -> None:
+    """Read the options, check them and the base, tune, write checkpoint and metrics."""
+    options = arguments().parse_args()
+    settings = {**PLAIN, **vars(options)}
+    if fault := unfit_for_megatron(settings, options.devices):
+        raise BadInput(f"adapters.<name>.{fault}")
+    config = check_base(options.base)
+    work = Path(tempfile.gettempdir()) / "tuning"  # one name: the adapter's own configuration holds it
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    rows = {
+        "train": read_prompts(options.train),
+        "validation": read_prompts(options.validation, options.validation_limit),
+    }
+    for name, found in rows.items():
+        if not found:
+            raise BadInput(f"{getattr(options, name)}: no records: loosen curate's bounds, or give more raw records")
+        write_jsonl(work / f"{name}.jsonl", ({"input": row["input"], "output": row["output"]} for row in found))
+    variables = with_tokenizer(config, options.tokenizer, work / "huggingface")
+    result = work / "results"
+    command = tuning(settings, options.base.absolute(), work / "train.jsonl", work / "validation.jsonl", result)
+    run_program(PROGRAM, command, variables)
+    if not (result / LEFT).is_file():
+        raise BadInput(f"{PROGRAM} ended well, but left no {LEFT}: see its log")
+    check_adapter(result / LEFT, options.rank, options.alpha, fused(options.target_modules))
+    losses = read_losses(result)
+    repack(result / LEFT, options.checkpoint)
+    write_jsonl(options.metrics, losses)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", type=Path, required=True, help="the base's .nemo file (base.format megatron)")
+    parser.add_argument("--tokenizer", type=Path, nargs="+", required=True, help="the base's Hugging Face files of it")
+    parser.add_argument("--train", type=Path, required=True, help="prompts to train on")
+    parser.add_argument("--validation", type=Path, required=True, help="prompts to validate on")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file to write")
+    parser.add_argument("--metrics", type=Path, required=True, help="losses by step to write")
+    parser.add_argument("--target-modules", nargs="+", required=True, help="linear layers that get an adapter")
+    for name in ("rank", "max-steps", "micro-batch-size", "global-batch-size", "sequence-length", "devices", "seed"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in ("alpha", "dropout", "learning-rate"):
+        parser.add_argument(f"--{name}", type=float, required=True)
+    parser.add_argument("--validation-interval", type=int, required=True, help="0: at the end only")
+    parser.add_argument("--validation-limit", type=int, required=True, help="validation records at the most; 0: all")
+    parser.add_argument("--patience", type=int, required=True, help="0: never stop early")
+    parser.add_argument("--image", required=True, help="the container's image by digest: what is run is in it")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
