@@ -7,11 +7,8 @@ IN_CONTAINER = ["--runtime", "apptainer" if RUNTIME.name == "apptainer" else "do
 # What NeMo's containers ask for, and what a scheduler is asked for; on Kubernetes a GPU has a maker.
 ON_GPUS = ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"]
 GPUS = {"gpu": config["devices"], "gpu_manufacturer": "nvidia"}
-TOKENIZER = [
-    path
-    for path in BASE.files
-    if path.rsplit("/", 1)[-1] in ("config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
-]
+# Of the base's Hugging Face files, what its .nemo names by its repository.
+TOKENIZER = [path for path in BASE.files if path.endswith((".json", ".model")) and ".safetensors" not in path]
 STAGED = ["results/loras/{adapter}/{adapter}.nemo"]
 
 
@@ -99,7 +96,7 @@ rule tune_adapter:
         image=NEMO.reference,
         container=IN_CONTAINER,
         devices=ON_GPUS,
-        count=lookup("devices", within=config),
+        gpus=lookup("devices", within=config),
         threads=lookup("threads", within=config),
         rank=lookup("adapters/{adapter}/rank", within=config),
         alpha=lookup("adapters/{adapter}/alpha", within=config),
@@ -119,7 +116,7 @@ rule tune_adapter:
         " --input base {input.base:q} --input tokenizer {input.tokenizer:q}"
         " --input train {input.train:q} --input validation {input.validation:q}"
         " --output checkpoint {output.checkpoint:q} --output metrics {output.metrics:q}"
-        " --param image {params.image:q} --param devices {params.count:q}"
+        " --param image {params.image:q} --param devices {params.gpus:q}"
         " --param rank {params.rank:q} --param alpha {params.alpha:q} --param dropout {params.dropout:q}"
         " --param target-modules {params.target_modules:q} --param learning-rate {params.learning_rate:q}"
         " --param max-steps {params.max_steps:q} --param micro-batch-size {params.micro_batch_size:q}"

@@ -4,9 +4,11 @@ Steps are counted as the file counts them. Training losses come every 10 steps (
 """
 
 import math
+import struct
 from pathlib import Path
 from typing import Any
 
+from event_file import scalars
 from faults import BadInput
 
 NAMES = {"reduced_train_loss": "train_loss", "validation_loss": "validation_loss", "lr": "learning_rate"}
@@ -14,22 +16,17 @@ NAMES = {"reduced_train_loss": "train_loss", "validation_loss": "validation_loss
 
 def read_losses(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of metrics.jsonl in the order of their steps. Raises `BadInput` where there are no whole ones."""
-    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-
     files = sorted(folder.rglob("events.out.tfevents.*"))
     if not files:
         raise BadInput(f"{folder}: the run left no TensorBoard file to read its losses from: see its log")
     rows: dict[int, dict[str, Any]] = {}
     for file in files:
         try:
-            for event in LegacyEventFileLoader(str(file)).Load():
-                for value in event.summary.value:
-                    if name := NAMES.get(value.tag):
-                        rows.setdefault(event.step, {"step": event.step})[name] = value.simple_value
-        except Exception as error:  # of many kinds, from the libraries below it
-            raise BadInput(
-                f"{file.name}: not a TensorBoard file ({' '.join(str(error).split())}): see the log"
-            ) from None
+            for step, tag, value in scalars(file):
+                if name := NAMES.get(tag):
+                    rows.setdefault(step, {"step": step})[name] = value
+        except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+            raise BadInput(f"{file.name}: not a whole TensorBoard file ({error}): see the run's log") from None
     found = [rows[step] for step in sorted(rows)]
     if not any("validation_loss" in row for row in found):
         raise BadInput(f"{folder}: the run logged no validation_loss: it ended before its first validation")

@@ -18,6 +18,7 @@ from nemo_archive import CONFIG, read_member
 
 WEIGHTS = "model_weights.ckpt"
 OF_A_BASE = re.compile(r"((mp|tp)_rank_\w+/)?model_weights(\.ckpt$|/)")
+END_OF_TAR = 512  # bytes, all 0, after the last file
 NETWORK = ("num_layers", "hidden_size", "num_attention_heads")
 
 
@@ -65,9 +66,16 @@ def check_adapter(path: Path, rank: int, alpha: float, layers: Iterable[str]) ->
 
 
 def members(path: Path) -> list[str]:
-    """Return the names of the files in a .nemo, without the `./` that NeMo writes before them."""
-    with tarfile.open(path, "r:") as archive:
-        return [entry.name.removeprefix("./") for entry in archive if entry.isfile()]
+    """Return the names of the files in a .nemo, without the `./` that NeMo writes before them.
+
+    Raises `BadInput` for one that was cut off, which tarfile reads up to there without a word.
+    """
+    with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        found = [entry.name.removeprefix("./") for entry in archive if entry.isfile()]
+        file.seek(archive.offset)
+        if file.read(END_OF_TAR) != bytes(END_OF_TAR):
+            raise BadInput(f"{path}: not a whole .nemo, it ends in the middle: fetch or make it again")
+    return found
 
 
 def repack(source: Path, target: Path) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from faults import BadInput
 
-COMPLAINT = re.compile(r"^\s*(\w+\.)*\w*(Error|Exception)\b.*")
+COMPLAINT = re.compile(r"\s*(\[rank\d+\]: *)?((\w+\.)*\w*(Error|Exception)\b.*|Could not override.*)")
+LAUNCHER = "ChildFailedError"  # torchrun's own: it comes last and says nothing of why
 MENDS = {
     "OutOfMemoryError": "lower adapters.<name>.micro_batch_size or sequence_length",
-    "ConfigAttributeError": "another NeMo than 24.07's: check containers/images.yaml",
-    "ConfigKeyError": "another NeMo than 24.07's: check containers/images.yaml",
+    "Could not override": "another NeMo than 24.07's: check containers/images.yaml",
 }
 
 
@@ -33,7 +33,8 @@ def run_program(name: str, command: Sequence[str], variables: Mapping[str, str] 
             for line in process.stdout:
                 # The step runner takes such a line for our own.
                 print(f"  {line}" if line.startswith("error: ") else line, end="", flush=True)
-                said = line.strip() if COMPLAINT.match(line) else said
+                if (complaint := COMPLAINT.fullmatch(line.rstrip())) and LAUNCHER not in line:
+                    said = complaint[2]
     except FileNotFoundError:
         raise BadInput(f"{command[0]}: no such program in this container: is it NeMo 24.07's (make pin)?") from None
     if process.returncode:

@@ -68,7 +68,7 @@ def test_every_overlay_is_valid(config):
         ("adapters", {"a": {"prompt": "config.yaml", "target_modules": ["lm_head"]}}, "'lm_head' is none of"),
         ("adapters", {"../a": {"prompt": "config.yaml"}}, "'../a' does not match"),
         ("curate", {"nodes": 2}, "curate.nodes: more than one node needs curate.executor: ray"),
-        ("tune", {"lr": 1}, "unknown key 'tune'"),
+        ("train", {"lr": 1}, "unknown key 'train'"),
     ],
 )
 def test_a_mistake_is_named(config, section, values, message):

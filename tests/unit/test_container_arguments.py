@@ -119,3 +119,20 @@ def test_several_nodes_are_srun_s(place, monkeypatch, tmp_path):
     assert words[0] == str(tmp_path / "srun") and words[-1] == "true" and said == ", on 2 nodes"
     assert {"--jobid=7", "--nodes=2", "--ntasks=2", "--overlap"} < set(words)
     assert variables == {**seen, "SLURM_CONF": "/opt/slurm.conf"}
+
+
+def test_a_step_in_an_image_of_others_has_that_ones_python_and_path(place, monkeypatch):
+    """Nothing else changes: what is mounted, the network, the variables that pin the threads."""
+    foreign = Image("nemo-24.07", "nvcr.io/nvidia/nemo", digest=f"sha256:{'a' * 64}", verified="asked of its registry")
+    ours, theirs = (
+        docker._configuration(
+            APIClient(base_url="unix:///nowhere", version="1.41"),
+            Action(Path("scripts/tune_megatron.py"), environment, {}, {}, {}), place, Limits(), "sha256:1",
+        )
+        for environment in ("tune", "nemo-24.07")
+    )  # fmt: skip
+    assert (ours["Cmd"][0], theirs["Cmd"][0]) == ("/opt/env/bin/python", "/usr/bin/python")
+    assert set(ours["Env"]) - set(theirs["Env"]) == {f"PATH={docker.PATH}"} and set(theirs["Env"]) < set(ours["Env"])
+    assert ours["HostConfig"] == theirs["HostConfig"]
+    words = apptainer.command(Action(Path("scripts/tune_megatron.py"), "nemo-24.07", {}, {}, {}), place, foreign)
+    assert words[words.index(f"docker://{foreign.reference}") + 1] == "/usr/bin/python"
