@@ -20,7 +20,7 @@ from json_object import read_object
 from jsonl import read_jsonl
 from lineage import Step, producers
 
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = ("adapter_model.safetensors", ".nemo")  # of either layout
 
 
 def write_bom(build: Build, target: str) -> str:
