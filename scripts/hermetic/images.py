@@ -67,20 +67,24 @@ def read_images(path: Path) -> dict[str, Image]:
 
 def image_of(environment: str) -> Image:
     """Return the image of an environment. Raises `BadInput` with the command that mends a missing or an old one."""
+    if environment in FOREIGN:
+        return _of_others(environment)
     image = read_images(LOCAL).get(environment) or read_images(PUBLISHED).get(environment)
     if image is None or image.digest is None:
         raise BadInput(
             f"no image of {environment} is known by digest: run `make images` to build it, or `make pin` where "
             "containers/images.yaml names a published one"
         )
-    if environment in FOREIGN:
-        if image.verified == "not verified":
-            raise BadInput(
-                f"the digest of {environment} ({image.reference}) is not verified: make pin asks its registry"
-            )
-        return image
     if image.lock != lock_digest(environment):
         raise BadInput(
             f"the image of {environment} ({image.reference}) was built from another requirements.lock: make images"
         )
+    return image
+
+
+def _of_others(name: str) -> Image:
+    image = read_images(PUBLISHED).get(name)
+    if image is None or image.digest is None or image.verified == "not verified":
+        said = "is not verified" if image and image.digest else "is unknown"
+        raise BadInput(f"{PUBLISHED}: the digest of {name} {said}: make pin asks its registry")
     return image
