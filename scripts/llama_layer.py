@@ -29,11 +29,14 @@ WEIGHTS: dict[tuple[str, str], type[Frozen | Frozen8]] = {
 class FusedLayer:
     """One decoder layer of transformers' Llama, with NeMo's LoRA in its linear layers.
 
-    `products` and `weights` are a key of WEIGHTS; `fast` lets attention's gradients differ from run to run. Raises
+    `products` and `weights` are a key of WEIGHTS; `fast` lets attention's gradients differ from run to run;
+    `recompute` keeps the layer's input alone, and computes all but the last product again for the gradients. Raises
     `BadInput` for a layer that has more to compute than Llama's.
     """
 
-    def __init__(self, layer: Any, products: str = "full", weights: str = "full", fast: bool = False) -> None:
+    def __init__(
+        self, layer: Any, recompute: bool, products: str = "full", weights: str = "full", fast: bool = False
+    ) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         biased = [name for name, _ in layer.named_parameters() if name.endswith(".bias")]
         if type(layer).__name__ != "LlamaDecoderLayer" or biased or not isinstance(mlp.act_fn, torch.nn.SiLU):
@@ -44,7 +47,7 @@ class FusedLayer:
         self.norms = [layer.input_layernorm, layer.post_attention_layernorm]
         self.head, self.scale = attention.head_dim, attention.scaling
         weight = WEIGHTS[products, weights]
-        self.fast, self.fp8 = fast, weight.rounds
+        self.recompute, self.fast, self.fp8 = recompute, fast, weight.rounds
         self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj], weight, beside=True)
         self.o = Projection([attention.o_proj], weight)
         self.gate_up = Projection([mlp.gate_proj, mlp.up_proj], weight, beside=True, leaves_b=True)
@@ -64,6 +67,19 @@ class FusedLayer:
 
     def _projections(self) -> tuple[Projection, ...]:
         return self.qkv, self.o, self.gate_up, self.down
+
+    def compute(self, x: Tensor, documents: Documents, cos: Tensor, sin: Tensor) -> tuple[Any, ...]:
+        """Return all that the layer computes before its last product, in the order in which its backward takes it."""
+        first, first_scale, rounded = self.norm(0, x, self.qkv.room)
+        qkv, z_qkv = self.qkv.forward(first, rounded=rounded)
+        llama_kernels.rotate(qkv, cos, sin, self.turned)
+        attention = self.attend(qkv, documents)
+        flat = attention[1].detach().flatten(1)
+        middle, z_o = self.o.forward(flat, x)
+        second, second_scale, rounded = self.norm(1, middle, self.gate_up.room)
+        gate_up, z_gate_up = self.gate_up.forward(second, rounded=rounded)
+        h = llama_kernels.swiglu(gate_up, self.down.room, self.gate_up.left_b(z_gate_up))
+        return first, first_scale, z_qkv, flat, z_o, second, second_scale, z_gate_up, gate_up, middle, h, attention
 
     def norm(self, number: int, x: Tensor, room: int) -> tuple[Tensor, Tensor, llama_kernels.Rounded | None]:
         """Return the layer's first or second norm of x."""
@@ -95,29 +111,23 @@ class _Layer(torch.autograd.Function):
         ctx: Any, layer: FusedLayer, documents: Documents, cos: Tensor, sin: Tensor, x: Tensor, *_: Tensor
     ) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            first, first_scale, rounded = layer.norm(0, x, layer.qkv.room)
-            qkv, z_qkv = layer.qkv.forward(first, rounded=rounded)
-            llama_kernels.rotate(qkv, cos, sin, layer.turned)
-            leaves, seen = layer.attend(qkv, documents)
-            flat = seen.detach().flatten(1)
-            middle, z_o = layer.o.forward(flat, x)
-            second, second_scale, rounded = layer.norm(1, middle, layer.gate_up.room)
-            gate_up, z_gate_up = layer.gate_up.forward(second, rounded=rounded)
-            h = llama_kernels.swiglu(gate_up, layer.down.room, layer.gate_up.left_b(z_gate_up))
+            *kept, middle, h, attention = layer.compute(x, documents, cos, sin)
             out, z_down = layer.down.forward(h, middle)
-            z_down = z_down.contiguous()  # of h nothing else is kept
-        ctx.layer, ctx.attention = layer, (leaves, seen)
-        ctx.save_for_backward(
-            x, cos, sin, first, first_scale, z_qkv, flat, z_o, middle, second, second_scale, z_gate_up, gate_up, z_down
-        )
+        ctx.layer, ctx.documents = layer, documents
+        ctx.attention = None if layer.recompute else attention
+        # Of h, where z_down may lie, nothing else is kept.
+        ctx.save_for_backward(x, cos, sin, *([] if layer.recompute else [*kept, middle, z_down.contiguous()]))
         return out
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         layer: FusedLayer = ctx.layer
-        x, cos, sin, first, first_scale, z_qkv, flat, z_o, middle, second, second_scale, z_gate_up, gate_up, z_down = (
-            ctx.saved_tensors
-        )
+        x, cos, sin, *kept = ctx.saved_tensors
+        attention, ctx.attention = ctx.attention, None
+        if layer.recompute:
+            *kept, middle, h, attention = layer.compute(x, ctx.documents, cos, sin)
+            kept += [middle, layer.down.a_product(h)]
+        first, first_scale, z_qkv, flat, z_o, second, second_scale, z_gate_up, gate_up, middle, z_down = kept
         dh, dz = layer.down.backward(dout)
         h = llama_kernels.swiglu_backward(dh, gate_up, layer.gate_up.left_b(z_gate_up), layer.down.left_a(dz))
         of_down = layer.down.gradients(h, z_down, dout, dz)
@@ -126,9 +136,7 @@ class _Layer(torch.autograd.Function):
         dmiddle, rounded = layer.norm_backward(1, dsecond, middle, second_scale, dout)
         dflat, dz = layer.o.backward(dmiddle, rounded)
         of_o = layer.o.gradients(flat, z_o, dmiddle, dz)
-        leaves, seen = ctx.attention
-        ctx.attention = None
-        parts = layer.attend_backward(leaves, seen, dflat)
+        parts = layer.attend_backward(*attention, dflat)
         dqkv, rounded = llama_kernels.rotate_back(*parts, cos, sin, layer.fp8)
         dx = None
         dfirst, dz = layer.qkv.backward(dqkv, rounded)

@@ -20,8 +20,8 @@ class PackedModel:
     """
 
     def __init__(self, model: Any, fused: bool, recompute: bool, **settings: Any) -> None:
-        self._model, self._recompute = model, recompute
-        self._fused = [FusedLayer(layer, **settings) for layer in model.model.layers] if fused else []
+        self._model, self._recompute = model, recompute and not fused
+        self._fused = [FusedLayer(layer, recompute, **settings) for layer in model.model.layers] if fused else []
         self._layers = self._fused or [_plain(layer) for layer in model.model.layers]
         self.trained = [weight for weight in model.parameters() if weight.requires_grad]
         self._versions: list[int] = []
@@ -53,7 +53,7 @@ class PackedModel:
         cos, sin = (part.squeeze(0) for part in inner.rotary_emb(x[None], batch["places"][None]))
         for layer in self._layers:
             if self._recompute and torch.is_grad_enabled():
-                x = checkpoint(layer, x, documents, cos, sin, use_reentrant=False, preserve_rng_state=not self._fused)
+                x = checkpoint(layer, x, documents, cos, sin, use_reentrant=False)
             else:
                 x = layer(x, documents, cos, sin)
         x = inner.norm(x[batch["keep"]])

@@ -65,15 +65,20 @@ class Projection:
     ) -> tuple[Tensor, Tensor]:
         """Return the layers' outputs (plus the residual) side by side, and A's product."""
         if self.room:
-            z = x[:, self.inputs : self.inputs + self.rank]
-            z.copy_(x[:, : self.inputs] @ self.a.T)
+            z = self.a_product(x)
             return self.weight.product(x, residual), z
         together = residual is not None and self.rank and self.weight.rounds
         y = self.weight.product(x, None if together else residual, rounded)
-        z = x @ self.a.T if self.rank else x[:, :0]
+        z = self.a_product(x)
         if together:
             return llama_kernels.finish(y, residual, z, self.b), z
         return (y.addmm_(z, self.b.T) if self.rank and not self._leaves_b else y), z
+
+    def a_product(self, x: Tensor) -> Tensor:
+        """Return the product of A, which lies beside the input where that has room for it."""
+        if not self.room:
+            return x @ self.a.T if self.rank else x[:, :0]
+        return x[:, self.inputs : self.inputs + self.rank].copy_(x[:, : self.inputs] @ self.a.T)
 
     def left_b(self, z: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return z and B if their product was left, None if it is in the output."""
