@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("scripts", "tests")]
 from serve_build import THREADS, serving  # noqa: E402
 
 from answer_tokens import read_prompts  # noqa: E402
-from evaluate_adapter import BATCH, first_line  # noqa: E402
+from evaluate_adapter import first_line  # noqa: E402
 from hermetic.environments import interpreter  # noqa: E402
 from inference_client import MAX_TOKENS, complete  # noqa: E402
 from jsonl import read_jsonl, write_jsonl  # noqa: E402
@@ -29,6 +29,7 @@ from serve import base_files, checked_base, staged_adapters  # noqa: E402
 
 PROMPTS = 64
 MOST_WORDS = 550  # of a prompt: the filters' 500 and the prompt's own; a served context has 2,048 tokens
+BATCH_TOKENS = 8192  # as evaluate.batch_tokens
 AT_ONCE = (1, 8)
 
 
@@ -54,7 +55,7 @@ def table(size: int, counts: Mapping[int, Mapping[str, int]]) -> str:
         "# Titles served and titles of transformers and PEFT",
         "",
         f"{size} real questions, prompts of {MOST_WORDS} words at the most, {MAX_TOKENS} new tokens, greedy,",
-        f"float32 on CPU. `evaluate_adapter.py` answers {BATCH} at once, padded on the left; the embedded engine as",
+        f"float32 on CPU. `evaluate_adapter.py` answers those of {BATCH_TOKENS} tokens at once; the embedded engine as",
         "many as stated.",
         "",
         f"| at once | equal of {size}, base | equal of {size}, adapter |",
@@ -74,7 +75,8 @@ def by_transformers(results: Path, test: Path, scratch: Path) -> list[dict[str, 
         "files": base_files(results / "base" / checked_base(results / "deploy/ready.json")),
         "adapter-files": [folder / name for name in ("adapter_config.json", "adapter_model.safetensors")],
         "test": [scratch / "prompts.jsonl"], "scores": [scratch / "scores"], "predictions": [scratch / "predictions"],
-        "limit": [PROMPTS], "max-new-tokens": [MAX_TOKENS], "resamples": [100], "seed": [1], "threads": [THREADS],
+        "limit": [PROMPTS], "max-new-tokens": [MAX_TOKENS], "batch-tokens": [BATCH_TOKENS], "resamples": [100],
+        "seed": [1], "threads": [THREADS],
     }  # fmt: skip
     words = [word for name, values in options.items() for word in (f"--{name}", *map(str, values))]
     subprocess.run([interpreter("tune"), "scripts/evaluate_adapter.py", *words], cwd=ROOT, check=True)

@@ -27,6 +27,7 @@ rule evaluate_adapter:
         code=code("tune", "scripts/evaluate_adapter.py"),
         limit=lookup("evaluate/limit", within=config),
         max_new_tokens=lookup("evaluate/max_new_tokens", within=config),
+        batch_tokens=lookup("evaluate/batch_tokens", within=config),
         resamples=lookup("evaluate/resamples", within=config),
         seed=lookup("evaluate/seed", within=config),
         devices=ON_GPUS,
@@ -36,6 +37,6 @@ rule evaluate_adapter:
         " --input files {input.files:q} --input adapter-files {input.adapter:q} --input test {input.test:q}"
         " --output scores {output.scores:q} --output predictions {output.predictions:q}"
         " --param limit {params.limit:q} --param max-new-tokens {params.max_new_tokens:q}"
-        " --param resamples {params.resamples:q} --param seed {params.seed:q}"
+        " --param batch-tokens {params.batch_tokens:q} --param resamples {params.resamples:q} --param seed {params.seed:q}"
         " --param threads {params.threads:q}"
         " -- scripts/evaluate_adapter.py"

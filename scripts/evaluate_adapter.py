@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,6 @@ from faults import BadInput, run
 from jsonl import write_jsonl
 from large_import import large_import
 from progress import Progress
-
-BATCH = 8  # prompts answered at once
 
 
 def main() -> None:
@@ -32,14 +31,14 @@ def main() -> None:
     from rouge import resample, rouge, summary
 
     torch.set_num_threads(options.threads)
-    torch.use_deterministic_algorithms(True)
+    repeatable()
     model, tokenizer = load(options.files[0].parent, options.adapter_files[0].parent)
     room = model.config.max_position_embeddings - options.max_new_tokens
     prompts = [fit_prompt(tokenizer, row["input"], room)[0] for row in rows]
     with Progress("evaluate", total=2 * len(prompts), unit="answer") as bar:
         with model.disable_adapter():
-            base = answer(model, tokenizer, prompts, options.max_new_tokens, bar)
-        adapter = answer(model, tokenizer, prompts, options.max_new_tokens, bar)
+            base = answer(model, tokenizer, prompts, options.max_new_tokens, options.batch_tokens, bar)
+        adapter = answer(model, tokenizer, prompts, options.max_new_tokens, options.batch_tokens, bar)
     references = [row["output"].strip() for row in rows]
     scores = {"adapter": rouge(references, adapter), "base": rouge(references, base)}
     scores["difference"] = {kind: values - scores["base"][kind] for kind, values in scores["adapter"].items()}
@@ -68,13 +67,26 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--test", type=Path, required=True, help="prompts {id, input, output}")
     parser.add_argument("--scores", type=Path, required=True, help="scores.json to write")
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.jsonl to write, in test order")
-    for name in ("limit", "max-new-tokens", "resamples", "seed", "threads"):
+    for name in ("limit", "max-new-tokens", "batch-tokens", "resamples", "seed", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
     return parser
 
 
+def repeatable() -> None:
+    """Make PyTorch's results the same in every run."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products on a GPU need
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
+
+
 def load(base: Path, adapter: Path) -> tuple[Any, Any]:
-    """Return the base with the adapter on it, and the tokenizer; on a GPU in bfloat16, else in float32."""
+    """Return the base with the adapter on it, and the tokenizer; on a GPU in bfloat16, else in float32.
+
+    The adapter is not added into the base's weights: in bfloat16 most of it would be rounded off there, servers keep it
+    apart too, and the base answers from weights that nothing was added to and taken from.
+    """
     import torch
 
     with large_import():
@@ -87,39 +99,23 @@ def load(base: Path, adapter: Path) -> tuple[Any, Any]:
 
 
 def answer(
-    model: Any, tokenizer: Any, prompts: list[list[int]], most: int, bar: Progress, batch: int = BATCH
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], most: int, together: int, bar: Progress
 ) -> list[str]:
-    """Return the answers of `most` new tokens at most to prompts given as tokens, in their order."""
-    import torch
-    from transformers import GenerationConfig
+    """Return the answers of `most` new tokens at most to prompts given as tokens, in their order.
+
+    `together` bounds the tokens of a batch.
+    """
+    from greedy_answers import answers
 
     # The base's own stop tokens and nothing else of its settings: some bases sample by default.
     stops = model.generation_config.eos_token_id or tokenizer.eos_token_id
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    settings = GenerationConfig(max_new_tokens=most, do_sample=False, eos_token_id=stops, pad_token_id=pad)
-    model.base_model.model.generation_config = settings
-    answers: dict[int, str] = {}
-    for numbers in _batches(prompts, batch):
-        width = max(len(prompts[number]) for number in numbers)
-        blank = [width - len(prompts[number]) for number in numbers]  # left, so that the answer follows the prompt
-        tokens = [[pad] * left + prompts[number] for left, number in zip(blank, numbers, strict=True)]
-        mask = [[0] * left + [1] * (width - left) for left in blank]
-        with torch.inference_mode():
-            made = model.generate(
-                input_ids=torch.tensor(tokens, device=model.device),
-                attention_mask=torch.tensor(mask, device=model.device),
-                generation_config=settings,
-            )
-        for number, row in zip(numbers, made[:, width:].tolist(), strict=True):
-            answers[number] = first_line(tokenizer.decode(row, skip_special_tokens=True))
-        bar.update(len(numbers))
-    return [answers[number] for number in range(len(prompts))]
-
-
-def _batches(prompts: list[list[int]], batch: int) -> Iterable[list[int]]:
-    """Yield the prompts' numbers in batches of alike length."""
-    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    return (order[at : at + batch] for at in range(0, len(order), batch))
+    texts: dict[int, str] = {}
+    for number, tokens in answers(
+        model.get_base_model(), prompts, most, stops if isinstance(stops, list) else [stops], together
+    ):
+        texts[number] = first_line(tokenizer.decode(tokens, skip_special_tokens=True))
+        bar.update()
+    return [texts[number] for number in range(len(prompts))]
 
 
 def first_line(text: str) -> str:

@@ -24,7 +24,13 @@ def test_defaults_are_filled_in(config):
     check(config)
     assert config["curate"]["filtered_splits"] == ["train"]
     assert config["adapters"]["law-titlegen"]["seed"] == 1234
-    assert config["evaluate"] == {"limit": 128, "max_new_tokens": 25, "resamples": 1000, "seed": 1234}
+    assert config["evaluate"] == {
+        "limit": 128,
+        "max_new_tokens": 25,
+        "batch_tokens": 8192,
+        "resamples": 1000,
+        "seed": 1234,
+    }
 
 
 def test_every_overlay_is_valid(config):

@@ -47,7 +47,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         done = script(
             "tune", "evaluate_adapter", root / "scratch", files=files, test=root / "prompts", scores=root / "scores",
             adapter_files=[folder / part for part in ("adapter_config.json", "adapter_model.safetensors")],
-            predictions=predictions, limit=9, max_new_tokens=TOKENS, resamples=100, seed=1, threads=1,
+            predictions=predictions, limit=9, max_new_tokens=TOKENS, batch_tokens=2048, resamples=100, seed=1,
+            threads=1,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         rows = list(read_jsonl(predictions))

@@ -129,8 +129,8 @@ class Chain:
         into.mkdir(exist_ok=True)
         options = {
             "files": self.base, "adapter_files": self.adapter, "test": self.folder / "test.jsonl", "limit": 9,
-            "max_new_tokens": 8, "resamples": 200, "seed": 1, "threads": 1, "scores": into / "scores.json",
-            "predictions": into / "predictions.jsonl", **changes,
+            "max_new_tokens": 8, "batch_tokens": 128, "resamples": 200, "seed": 1, "threads": 1,
+            "scores": into / "scores.json", "predictions": into / "predictions.jsonl", **changes,
         }  # fmt: skip
         return script("tune", "evaluate_adapter", into / "scratch", **options)
 
