@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolve containers/*/requirements.in into requirements.lock: every package, its version and the hashes of its files.
+# Resolve containers/*/requirements.in into requirements.lock (and requirements.cuda.lock): every package, its version and the hashes of its files.
 set -eu
 
 uv=.venvs/workflow/bin/uv
@@ -25,10 +25,24 @@ without() {
     for package in $1; do printf ' --no-emit-package %s' "$package"; done
 }
 
+# The environment of tuning with a PyTorch for CUDA: everything else as the lock for CPUs has it. The index's own build
+# of a version is the one for CUDA, so that no other place is asked; uv reads what it needs, and downloads no wheel.
+lock_cuda() {
+    wanted=$(mktemp) known=$(mktemp)
+    trap 'rm -f "$wanted" "$known"' EXIT
+    sed 's/^\(torch==.*\)+cpu$/\1/' "containers/$1/requirements.in" >"$wanted"
+    sed -n 's/^\([a-z0-9][^ ]*==[^ ]*\) .*/\1/p' "containers/$1/requirements.lock" | grep -v '^torch==' >"$known"
+    "$uv" pip compile --quiet --no-header --generate-hashes --python-version 3.11 \
+        --python-platform x86_64-manylinux_2_34 --no-annotate --upgrade --constraints "$known" \
+        --override "containers/$1/overrides.in" "$wanted" --output-file "containers/$1/requirements.cuda.lock"
+    echo "containers/$1/requirements.cuda.lock: $(grep -c '^[a-z0-9].*==' "containers/$1/requirements.cuda.lock") packages"
+}
+
 lock workflow
 lock checks
 # shellcheck disable=SC2046 # one word per option is meant
 lock curate $(without "$omit_curate")
 lock tune --override containers/tune/overrides.in
+lock_cuda tune
 # shellcheck disable=SC2046
 lock serve $(without "$omit_serve")
