@@ -11,7 +11,8 @@
 # make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
 # make gc       what in the store no target needs; YES=1 deletes it
 # make lock     write containers/*/requirements.lock anew from requirements.in
-# make images   build the environments' images for this machine's Docker Engine, or REGISTRY=host:port/prefix
+# make images   build the environments' images for this machine's Docker Engine, or REGISTRY=host:port/prefix;
+#               ENVIRONMENT=tune.cuda, which no build without GPUs needs, is built when asked for
 # make pin      ask what image tags stand for, fetch once what data.lock.yaml has no sha256 for, and write both down;
 #               CHECK=1 only tells which tags have moved
 
@@ -73,7 +74,7 @@ gc: environment
 	@$(RUN)/python scripts/collect_store.py $(if $(YES),--yes) $(if $(SNAKEMAKE),-- $(SNAKEMAKE))
 
 images: environment
-	@$(RUN)/python scripts/build_images.py $(if $(REGISTRY),--registry $(REGISTRY))
+	@$(RUN)/python scripts/build_images.py $(if $(ENVIRONMENT),--environment $(ENVIRONMENT)) $(if $(REGISTRY),--registry $(REGISTRY))
 
 lock: environment
 	@scripts/lock_environments.sh

@@ -13,7 +13,7 @@ from begin_build import begin
 from configuration import check
 from faults import BadInput
 from growing import growing
-from hermetic.environments import CHECKS, ENVIRONMENTS, venv_marker
+from hermetic.environments import CHECKS, needed, venv_marker
 from hermetic.runtime import Runtime
 from hermetic.settings import set_for_steps
 from published_images import published
@@ -26,7 +26,7 @@ try:
     LOCK = check(config)
     BASE = base_model(config["base"], LOCK)
     NIM, NEMO = published(config, BASE.model)  # images of others: that which serves, that which tunes
-    RUNTIME = Runtime(config["runtime"], ENVIRONMENTS, sent=workflow.remote_exec)
+    RUNTIME = Runtime(config["runtime"], needed(config["devices"]), sent=workflow.remote_exec)
 except BadInput as fault:
     sys.exit(f"error: {fault}")
 
@@ -45,7 +45,7 @@ container: "docker://localhost/adapter-build"  # for --lint and reports: steps c
 wildcard_constraints:
     adapter="|".join(config["adapters"]),
     base=config["base"]["name"],
-    environment="|".join([*ENVIRONMENTS, CHECKS]),
+    environment="|".join([*needed(config["devices"]), CHECKS]),
     shard=r"\d+",
     split="train|val|test",
 

@@ -1,10 +1,12 @@
-# Environments: a venv per folder of containers/, from its lock.
+# Environments: a venv per lock of containers/.
+
+from hermetic.environments import lock_path
 
 
 rule environment:
     """Install one environment; a copy of its lock stays in it."""
     input:
-        lock=local("containers/{environment}/requirements.lock"),
+        lock=lambda wildcards: local(str(lock_path(wildcards.environment))),
         uv=lambda wildcards: [] if wildcards.environment == "workflow" else local(venv_marker("workflow")),
     output:
         marker=local(".venvs/{environment}.ready"),
@@ -23,5 +25,5 @@ rule environment:
 rule environments:
     """All of them, for tests and for machines that will have no network later."""
     input:
-        local(expand(".venvs/{environment}.ready", environment=[*ENVIRONMENTS, CHECKS])),
+        local(expand(".venvs/{environment}.ready", environment=[*needed(config["devices"]), CHECKS])),
     localrule: True

@@ -4,7 +4,7 @@
 rule evaluate_adapter:
     """ROUGE of base and adapter with bootstrap intervals, and their answers side by side."""
     input:
-        venv=local(venv("tune")),
+        venv=local(venv(TUNING)),
         files=BASE.files,
         adapter=[
             "results/adapters/{adapter}/adapter_config.json",
@@ -24,7 +24,8 @@ rule evaluate_adapter:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        code=code("tune", "scripts/evaluate_adapter.py"),
+        code=code(TUNING, "scripts/evaluate_adapter.py"),
+        environment=TUNING,
         limit=lookup("evaluate/limit", within=config),
         max_new_tokens=lookup("evaluate/max_new_tokens", within=config),
         batch_tokens=lookup("evaluate/batch_tokens", within=config),
@@ -33,7 +34,7 @@ rule evaluate_adapter:
         devices=ON_GPUS,
         threads=lookup("threads", within=config),
     shell:
-        "python scripts/step.py --env tune {params.devices:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py --env {params.environment:q} {params.devices:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
         " --input files {input.files:q} --input adapter-files {input.adapter:q} --input test {input.test:q}"
         " --output scores {output.scores:q} --output predictions {output.predictions:q}"
         " --param limit {params.limit:q} --param max-new-tokens {params.max_new_tokens:q}"

@@ -1,7 +1,10 @@
 # Tune: nemo_toolkit trains the adapter on the .nemo base; what it leaves is exported as Hugging Face PEFT files.
 
+from hermetic.environments import tuning
 from hermetic.nodes import asked_of_slurm, step_options
 
+# What computes on GPUs has a PyTorch for them, of a lock of its own.
+TUNING = tuning(config["devices"])
 # A GPU step's container gets what NeMo's containers ask for; no other step does.
 ON_GPUS = (
     ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"] if config["devices"] else []
@@ -13,7 +16,7 @@ GPUS = {"gpu": config["devices"], "gpu_manufacturer": "nvidia"} if config["devic
 rule tune_adapter:
     """LoRA on the answers' tokens; the checkpoint is that of the best validation loss."""
     input:
-        venv=local(venv("tune")),
+        venv=local(venv(TUNING)),
         base=expand("results/base/{base}.nemo", base=config["base"]["name"]),
         train="results/prompts/{adapter}/train.jsonl",
         validation="results/prompts/{adapter}/val.jsonl",
@@ -31,7 +34,8 @@ rule tune_adapter:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        code=code("tune", "scripts/tune_adapter.py"),
+        code=code(TUNING, "scripts/tune_adapter.py"),
+        environment=TUNING,
         rank=lookup("adapters/{adapter}/rank", within=config),
         alpha=lookup("adapters/{adapter}/alpha", within=config),
         dropout=lookup("adapters/{adapter}/dropout", within=config),
@@ -56,7 +60,7 @@ rule tune_adapter:
         nodes=lookup("nodes", within=config),
         threads=lookup("threads", within=config),
     shell:
-        "python scripts/step.py --env tune {params.devices:q} {params.spread:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py --env {params.environment:q} {params.devices:q} {params.spread:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
         " --input base {input.base:q} --input train {input.train:q} --input validation {input.validation:q}"
         " --output checkpoint {output.checkpoint:q} --output metrics {output.metrics:q}"
         " --param rank {params.rank:q} --param alpha {params.alpha:q} --param dropout {params.dropout:q}"

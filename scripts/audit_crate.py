@@ -11,6 +11,7 @@ from rocrate.rocrate import ROCrate
 
 from built_adapter import Build
 from hermetic.digests import file_digest
+from hermetic.environments import lock_path
 from lineage import Step
 
 TERMS = "https://w3id.org/ro/terms/workflow-run"
@@ -57,7 +58,7 @@ class Crate:
 
     def code(self, step: Step) -> tuple[Entity, Entity]:
         """Return the script of a step, with the modules of ours in it, and its environment's lock."""
-        names = f"scripts/{step.script}", f"containers/{step.environment}/requirements.lock"
+        names = f"scripts/{step.script}", str(lock_path(step.environment))
         tool, lock = (self.file(name, step.code[name]) for name in names)
         tool.properties()["@type"] = ["File", "SoftwareSourceCode"]
         tool["version"] = f"sha256:{step.code[names[0]]}"

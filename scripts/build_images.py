@@ -17,7 +17,7 @@ from typing import Any
 from debian_base import debian_base
 from faults import BadInput, run
 from hermetic.docker_engine import ping
-from hermetic.environments import CONTAINERS, ENVIRONMENTS, VENVS, lock_digest
+from hermetic.environments import CONTAINERS, CUDA, ENVIRONMENTS, VENVS, lock_digest, lock_file
 from hermetic.images import LOCAL, PUBLISHED, Image, read_images
 from hermetic.variables import certificates
 from image_lock import record_base, record_image
@@ -30,7 +30,7 @@ WORKFLOW = VENVS / "workflow" / "bin"
 def main() -> None:
     """Build what the command line names, by default all four, and write the lock."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--environment", nargs="+", default=ENVIRONMENTS, choices=ENVIRONMENTS)
+    parser.add_argument("--environment", nargs="+", default=ENVIRONMENTS, choices=(*ENVIRONMENTS, CUDA))
     parser.add_argument("--registry", default="", help="HOST[:PORT]/PREFIX to push to; default: this machine's engine")
     parser.add_argument("--log", type=Path, default=Path("logs/images.log"))
     options = parser.parse_args()
@@ -65,19 +65,24 @@ def build(environment: str, base: str, registry: str, log: Path) -> Image:
     tag = lock_digest(environment)[:12]
     settings = pip_settings(WORKFLOW / "python")
     with tempfile.TemporaryDirectory() as folder:
-        tools = Path(folder) / "build"
+        tools, context = Path(folder) / "build", CONTAINERS / environment
+        if environment == CUDA:  # its lock has another name, in another's folder
+            context = Path(folder) / "context"
+            context.mkdir()
+            shutil.copy(CONTAINERS / "environment.Dockerfile", context / "Dockerfile")
+            shutil.copy(lock_file(environment), context / "requirements.lock")
         cache = subprocess.run([WORKFLOW / "uv", "cache", "dir"], capture_output=True, text=True, check=True)
         mounts = [f"{tools}:/build:ro", f"{cache.stdout.strip()}:/cache"]
         mounts += [f"{link}:{link}:ro" for link in wheel_folders(settings)]
         command = ["buildah", "build", *SAME_BYTES, "--isolation", "chroot", "--build-arg", f"BASE={base}"]
         command += ["--tls-verify=false"] if on_this_machine(base) and "@" in base else []
         command += [word for mount in mounts for word in ("--volume", mount)]
-        command += ["--tag", f"{name}:{tag}", str(CONTAINERS / environment)]
+        command += ["--tag", f"{name}:{tag}", str(context)]
         try:
             _stage(tools, settings, index_urls(settings))
             call(command, log, f"image {environment}")
         except BadInput:
-            if "torch" not in log.read_text(encoding="utf-8", errors="replace"):
+            if environment == CUDA or "torch" not in log.read_text(encoding="utf-8", errors="replace"):
                 raise
             _stage(tools, settings, [*index_urls(settings), TORCH_INDEX])
             call(command, log, f"image {environment}, torch from its own index")

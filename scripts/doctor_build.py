@@ -11,7 +11,7 @@ from adapter_checks import check_config
 from data_lock import LOCK, dataset_of
 from doctor_job import Finding, Job
 from faults import BadInput
-from hermetic.environments import ENVIRONMENTS
+from hermetic.environments import needed
 from hermetic.images import PUBLISHED, image_of, read_images
 from nim_settings import nim_settings, pinned
 from pin_images import ask
@@ -51,7 +51,8 @@ def keys(job: Job) -> Iterator[Finding]:
 
 def images(job: Job) -> Iterator[Finding]:
     """The images are pinned, NIM's serves the adapters' own base, and their registries have them."""
-    wanted = [image_of(name) for name in ENVIRONMENTS] if job.config["runtime"] in ("docker", "apptainer") else []
+    steps = needed(job.config["devices"]) if job.config["runtime"] in ("docker", "apptainer") else ()
+    wanted = [image_of(name) for name in steps]
     if job.config["tune"]["backend"] == MEGATRON:
         wanted.append(image_of(MEGATRON))
     if job.nim:

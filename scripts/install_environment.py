@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 
 from faults import BadInput, run
-from hermetic.environments import VENVS, installed_lock, lock_digest, lock_file, venv_marker
+from hermetic.environments import CUDA, VENVS, installed_lock, lock_digest, lock_file, venv_marker
 from hermetic.terminal import StatusLine
 from pip_settings import TORCH_INDEX, index_urls, pip_settings
 
@@ -25,7 +25,7 @@ BOOTSTRAP = "workflow"
 def main() -> None:
     """Install the environment that the command line names, unless it is what its lock says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("environment", help="a folder of containers/")
+    parser.add_argument("environment", help="a folder of containers/, or tune.cuda")
     name = parser.parse_args().environment
     lock, installed, folder = lock_file(name), installed_lock(name), VENVS / name
     if not installed.is_file() or installed.read_bytes() != lock.read_bytes():
@@ -72,7 +72,7 @@ def _install(name: str, folder: Path, lock: Path, log: Path, status: StatusLine)
     try:
         _call(command, log, status, f"environment {name}")
     except BadInput:
-        if "torch" not in log.read_text():
+        if name == CUDA or "torch" not in log.read_text():
             raise
         _call([*command, "--index", TORCH_INDEX], log, status, f"environment {name}, torch from its own index")
 

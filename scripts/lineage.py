@@ -9,6 +9,7 @@ from typing import Any
 
 from faults import BadInput
 from hermetic.envelope import unseal
+from hermetic.environments import lock_path
 
 CIRCUMSTANCES = ("threads", "devices", "network")
 
@@ -131,7 +132,7 @@ def read_step(envelope: dict[str, Any]) -> Step:
     checkout, image = found.get("checkout", {}), found.get("image")
     internal = definition["internalParameters"]
     script = definition["externalParameters"]["script"]
-    if not {f"scripts/{script}", f"containers/{internal['environment']}/requirements.lock"} <= digests.keys():
+    if not {f"scripts/{script}", str(lock_path(internal["environment"]))} <= digests.keys():
         raise ValueError("no digest of its script, or of its lock")
     return Step(
         name=definition["externalParameters"]["step"],

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Resolve containers/*/requirements.in into requirements.lock (and requirements.cuda.lock): every package, its version and the hashes of its files.
+# Resolve containers/*/requirements.in into requirements.lock and requirements.cuda.lock: every package, its version and
+# the hashes of its files.
 set -eu
 
 uv=.venvs/workflow/bin/uv
@@ -27,6 +28,7 @@ without() {
 
 # The environment of tuning with a PyTorch for CUDA: everything else as the lock for CPUs has it. The index's own build
 # of a version is the one for CUDA, so that no other place is asked; uv reads what it needs, and downloads no wheel.
+# The third `=`: to `==`, a `+cpu` build that an installing machine has at hand is the same version.
 lock_cuda() {
     wanted=$(mktemp) known=$(mktemp)
     trap 'rm -f "$wanted" "$known"' EXIT
@@ -35,6 +37,7 @@ lock_cuda() {
     "$uv" pip compile --quiet --no-header --generate-hashes --python-version 3.11 \
         --python-platform x86_64-manylinux_2_34 --no-annotate --upgrade --constraints "$known" \
         --override "containers/$1/overrides.in" "$wanted" --output-file "containers/$1/requirements.cuda.lock"
+    sed -i 's/^torch==\([0-9]\)/torch===\1/' "containers/$1/requirements.cuda.lock"
     echo "containers/$1/requirements.cuda.lock: $(grep -c '^[a-z0-9].*==' "containers/$1/requirements.cuda.lock") packages"
 }
 

@@ -96,7 +96,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options of a command line, by default of this process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     named = {"action": "append", "nargs": "+", "default": [], "metavar": ("NAME", "VALUE")}
-    parser.add_argument("--env", required=True, help="the environment, a folder of containers/")
+    parser.add_argument("--env", required=True, help="the environment, a folder of containers/, or tune.cuda")
     parser.add_argument("--log", required=True, type=Path, help="logs/STEP.log; STEP names the attestation too")
     parser.add_argument("--input", **named, help="an option of the script and the files it reads")
     parser.add_argument("--output", **named, help="an option of the script and the files it writes")

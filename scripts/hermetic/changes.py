@@ -7,6 +7,7 @@ from typing import Any
 from hermetic.action import Action
 from hermetic.closure import SCRIPTS, closure
 from hermetic.digests import file_digest
+from hermetic.environments import lock_path
 
 
 def changes(action: Action, before: dict[str, Any] | None) -> list[str]:
@@ -25,7 +26,7 @@ def _changes(action: Action, last: dict[str, Any], files: dict[str, str]) -> Ite
     if now["code"] != last["code"]:
         yield from _scripts(action, files)
     if now["lock"] != last["lock"]:
-        yield _changed(f"containers/{action.environment}/requirements.lock", last["lock"], now["lock"])
+        yield _changed(str(lock_path(action.environment)), last["lock"], now["lock"])
     for name in sorted({*now["inputs"], *last["inputs"]}):
         yield from _inputs(name, dict(last["inputs"].get(name, [])), dict(now["inputs"].get(name, [])))
     for name in sorted({*now["params"], *last["params"]}):

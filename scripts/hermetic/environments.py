@@ -1,4 +1,7 @@
-"""Environments: `containers/<name>/requirements.lock`, realised as the venv `.venvs/<name>`."""
+"""Environments: `containers/<name>/requirements.lock`, realised as the venv `.venvs/<name>`.
+
+Of one there may be a variant, `<name>.<variant>`, with the lock `containers/<name>/requirements.<variant>.lock`.
+"""
 
 from pathlib import Path
 
@@ -6,6 +9,7 @@ from faults import BadInput
 from hermetic.digests import file_digest
 
 ENVIRONMENTS = ("workflow", "curate", "tune", "serve")
+CUDA = "tune.cuda"  # the environment `tune` with PyTorch for GPUs
 # Images of others that steps run in too, each with the Python that it brings; their locks list nothing.
 FOREIGN = {"nemo-24.07": "/usr/bin/python"}
 CHECKS = "checks"  # other projects' validators, for the tests: no step runs in it
@@ -13,11 +17,27 @@ CONTAINERS = Path("containers")
 VENVS = Path(".venvs")
 
 
+def tuning(devices: int) -> str:
+    """Return the environment of the steps that compute on GPUs, if there are any: tuning and evaluation."""
+    return CUDA if devices else "tune"
+
+
+def needed(devices: int) -> tuple[str, ...]:
+    """Return the environments of a build whose tuning and evaluation get so many GPUs."""
+    return (*ENVIRONMENTS, CUDA) if devices else ENVIRONMENTS
+
+
+def lock_path(environment: str) -> Path:
+    """Return where the lock of an environment lies, if there is one."""
+    name, *variant = environment.split(".")
+    return CONTAINERS / name / ".".join(["requirements", *variant, "lock"])
+
+
 def lock_file(environment: str) -> Path:
     """Return the lock of an environment. Raises `BadInput` where there is none."""
-    lock = CONTAINERS / environment / "requirements.lock"
+    lock = lock_path(environment)
     if not lock.is_file():
-        known = ", ".join(sorted(path.parent.name for path in CONTAINERS.glob("*/requirements.lock")))
+        known = ", ".join(sorted(map(_name, CONTAINERS.glob("*/requirements*.lock"))))
         raise BadInput(f"{lock}: no such environment (there are: {known}); make lock writes it")
     return lock
 
@@ -49,3 +69,7 @@ def interpreter(environment: str) -> Path:
             f"{VENVS / environment}: not what {lock} says; python scripts/install_environment.py {environment}"
         )
     return (VENVS / environment).resolve() / "bin" / "python"
+
+
+def _name(lock: Path) -> str:
+    return ".".join([lock.parent.name, *lock.name.split(".")[1:-1]])

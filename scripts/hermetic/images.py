@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from faults import BadInput
-from hermetic.environments import CONTAINERS, FOREIGN, lock_digest
+from hermetic.environments import CONTAINERS, ENVIRONMENTS, FOREIGN, lock_digest, lock_path
 
 PUBLISHED = CONTAINERS / "images.lock.yaml"  # those in a registry that others can reach; tracked
 LOCAL = CONTAINERS / "images.local.lock.yaml"  # those that `make images` built here; not tracked
@@ -70,14 +70,16 @@ def image_of(environment: str) -> Image:
     if environment in FOREIGN:
         return _of_others(environment)
     image = read_images(LOCAL).get(environment) or read_images(PUBLISHED).get(environment)
+    wanted = "" if environment in ENVIRONMENTS else f" ENVIRONMENT={environment}"
     if image is None or image.digest is None:
         raise BadInput(
-            f"no image of {environment} is known by digest: run `make images` to build it, or `make pin` where "
+            f"no image of {environment} is known by digest: run `make images{wanted}` to build it, or `make pin` where "
             "containers/images.yaml names a published one"
         )
     if image.lock != lock_digest(environment):
         raise BadInput(
-            f"the image of {environment} ({image.reference}) was built from another requirements.lock: make images"
+            f"the image of {environment} ({image.reference}) was built from another {lock_path(environment).name}: "
+            f"make images{wanted}"
         )
     return image
 
