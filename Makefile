@@ -14,7 +14,7 @@
 # make images   build the environments' images for this machine's Docker Engine, or REGISTRY=host:port/prefix;
 #               ENVIRONMENT=tune.cuda, which no build without GPUs needs, is built when asked for
 # make pin      ask what image tags stand for, fetch once what data.lock.yaml has no sha256 for, and write both down;
-#               CHECK=1 only tells which tags have moved
+#               CHECK=1 only tells which tags have moved; DATA=1 asks no registry of images, which may want a key
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
@@ -80,7 +80,7 @@ lock: environment
 	@scripts/lock_environments.sh
 
 pin: environment
-	@$(RUN)/python scripts/pin_images.py $(if $(CHECK),--check)
+	@$(if $(DATA),true,$(RUN)/python scripts/pin_images.py $(if $(CHECK),--check))
 	@$(if $(CHECK),true,$(RUN)/python scripts/pin_sources.py)
 	@$(if $(CHECK),true,$(RUN)/python scripts/pin_bases.py)
 

@@ -16,6 +16,8 @@ from nim_settings import pinned
 GB = 10**9
 BUILD_BYTES = 12 * GB  # the environments and a small base, as README says
 IMAGE_BYTES = 40 * GB  # NIM's, packed and unpacked
+CUDA_BYTES = 10 * GB  # PyTorch for CUDA, packed and unpacked
+CUDA_DRIVER = 580  # the oldest release that runs CUDA 13, which containers/tune/requirements.cuda.lock has
 LORA_SHARE = 1.4  # of the weights' bytes: NIM's list-model-profiles wants 22 GB for 8 billion weights in bf16 with LoRA
 QUERY = ["nvidia-smi", "--query-gpu=name,memory.free,driver_version", "--format=csv,noheader,nounits"]
 
@@ -23,7 +25,7 @@ QUERY = ["nvidia-smi", "--query-gpu=name,memory.free,driver_version", "--format=
 def disk(job: Job) -> Iterator[Finding]:
     """There is room for the base, three times (files, .nemo, store), and for NIM: weights, and an absent image."""
     size = job.base_bytes or 0
-    needed = {Path(): BUILD_BYTES + 3 * size}
+    needed = {Path(): BUILD_BYTES + 3 * size + (CUDA_BYTES if job.config["devices"] else 0)}
     if job.nim:
         needed[prepare_cache(Path(job.nim["cache"]))] = size
         # Whether an engine answers is looked at below; one elsewhere has its own disk.
@@ -41,7 +43,7 @@ def disk(job: Job) -> Iterator[Finding]:
 
 
 def gpu(job: Job) -> Iterator[Finding]:
-    """The driver answers, and there are as many GPUs as are asked for, with memory for the base."""
+    """The driver answers, and is new enough, and there are as many GPUs as are asked for, with memory for the base."""
     count = max(job.config["devices"], job.nim["gpus"] if job.nim else 0)
     if not count:
         yield "ok", "none is asked for (devices: 0)"
@@ -56,8 +58,12 @@ def gpu(job: Job) -> Iterator[Finding]:
     wanted = LORA_SHARE * (job.base_bytes or 0) / count / 2**20
     for name, free, driver in gpus[:count]:
         text = f"{name}, {int(free):,} MiB free, driver {driver}"
-        enough = int(free) >= wanted
-        yield ("ok", text) if enough else ("FAIL", f"{text}: {wanted:,.0f} wanted: end what uses it (nvidia-smi)")
+        if int(free) < wanted:
+            yield "FAIL", f"{text}: {wanted:,.0f} wanted: end what uses it (nvidia-smi)"
+        elif job.config["devices"] and int(driver.split(".")[0]) < CUDA_DRIVER:
+            yield "FAIL", f"{text}: {CUDA_DRIVER} or newer wanted by tuning's PyTorch for CUDA 13: install it"
+        else:
+            yield "ok", text
 
 
 def docker(job: Job) -> Iterator[Finding]:

@@ -1,12 +1,14 @@
 """The chain as Slurm jobs: each step where its resources send it, the bytes those of a build on one machine."""
 
 import re
+import shutil
 
 import pytest
 from conftest import STORE
 from slurm_fixtures import PROFILE
 
 from hermetic.envelope import read_statement
+from hermetic.environments import CUDA
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -26,12 +28,25 @@ def test_the_tiny_chain_in_jobs(cluster, checkout, built):
 
 
 def test_a_step_that_asks_for_a_gpu_goes_where_one_is(cluster, copy_of_built):
-    """Scheduling alone: n3's GPU is a pretended one, and the step says that no driver answers."""
+    """Scheduling alone: n3's GPU is a pretended one, and the step says that no driver answers.
+
+    So is the environment for GPUs, which is never installed here: a marker says that it is there.
+    """
+    venvs = copy_of_built.folder / ".venvs"
+    there = list(venvs.resolve().iterdir())
+    venvs.unlink()
+    venvs.mkdir()
+    for path in there:
+        if path.is_dir():
+            (venvs / path.name).symlink_to(path)
+        else:
+            shutil.copy2(path, venvs)
+    (venvs / f"{CUDA}.ready").touch()
     done = copy_of_built.snakemake(
         *PROFILE, "--config", "devices=1", "--retries", "0", "--forcerun", "tune_adapter",
         "--", "results/checkpoints/law-titlegen.nemo",
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout + done.stderr
     (number,) = cluster.jobs()
     job = cluster.ask("scontrol", "show", "job", number)
     assert re.search(r"Partition=gpu\b", job) and re.search(r"\bNodeList=n3\b", job) and "gres:gpu:1" in job, job

@@ -103,10 +103,12 @@ def test_too_little_disk(doctor):
 
 def test_gpus(doctor):
     wrong(doctor({"devices": 1}), "gpu", "1 wanted, but nvidia-smi does not answer", "driver")
-    gpus(doctor, "NVIDIA H100 80GB HBM3, 79000, 570.1")
+    gpus(doctor, "NVIDIA H100 80GB HBM3, 79000, 580.65.06")
     code, said = doctor({"devices": 1})
     assert code == 1 or said["docker"]  # the container runtime is another line's matter
-    assert said["gpu"] == ["ok NVIDIA H100 80GB HBM3, 79,000 MiB free, driver 570.1"]
+    assert said["gpu"] == ["ok NVIDIA H100 80GB HBM3, 79,000 MiB free, driver 580.65.06"]
+    gpus(doctor, "NVIDIA H100 80GB HBM3, 79000, 570.1")
+    wrong(doctor({"devices": 1}), "gpu", "driver 570.1: 580 or newer wanted", "install it")
     wrong(doctor({"devices": 2}), "gpu", "2 wanted, 1 there", "devices")
     with open(doctor.folder / "base/model.safetensors", "ab") as weights:
         weights.truncate(16 * 10**9)
