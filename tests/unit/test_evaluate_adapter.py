@@ -35,6 +35,40 @@ plain = [answer(text) for text in inputs]
 model = PeftModel.from_pretrained(model, adapter).eval()
 print(json.dumps([plain, [answer(text) for text in inputs]]))
 """
+# Many prompts, in batches and parts of any size, against transformers' own generate, one prompt at a time.
+MANY = """
+import json, sys
+import torch
+from evaluate_adapter import load
+import greedy_answers
+from pathlib import Path
+
+base, adapter, test = sys.argv[1:]
+model, tokenizer = load(Path(base), Path(adapter))
+prompts = [tokenizer.encode(json.loads(line)["input"]) for line in open(test)]
+stops = [tokenizer.eos_token_id, prompts[0][-1]]
+plain = []
+for prompt in prompts:
+    made = model.generate(
+        input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=12, do_sample=False,
+        eos_token_id=stops, pad_token_id=0)
+    plain.append(made[0, len(prompt):].tolist())
+steps, step = [], greedy_answers._Batch.step
+greedy_answers._Batch.step = lambda batch: (steps.append(len(batch.tokens)), step(batch))
+def answered(together, chunk, most=12, stops=stops):
+    greedy_answers.CHUNK = chunk
+    steps.clear()
+    found = dict(greedy_answers.answers(model.get_base_model(), prompts, most, stops, together))
+    return [found[number] for number in range(len(prompts))], list(steps)
+tried = [answered(1, 8192), answered(150, 8192), answered(10**6, 8192), answered(10**6, 40), answered(10**6, 1)]
+first, none = answered(10**6, 8192, stops=range(10**4))
+print(json.dumps([plain, tried, first, none, answered(10**6, 8192, most=1)]))
+"""
+BATCHES = """
+import json
+from greedy_answers import batches
+print(json.dumps([list(batches([30, 5, 5, 90, 6], 10, 50)), list(batches([], 10, 50))]))
+"""
 SCORES = """
 import json
 import numpy as np
@@ -68,6 +102,23 @@ def test_answers_are_those_without_batches(tiny: Chain, tiny_base: Path, evaluat
     assert [row["adapter"] for row in rows] == tuned
     assert plain != tuned
     assert len(set(tuned)) > 1, "answers that are all alike show nothing about batches"
+
+
+def test_many_prompts_at_once_are_answered_as_each_alone(tiny: Chain, tiny_base: Path, tmp_path: Path) -> None:
+    test = prompts(tmp_path / "many.jsonl", 40, seed=9, words=40)
+    said = python(MANY, tmp_path, tiny_base, tiny.folder / "adapter", test)
+    plain, tried, first, none, one = json.loads(said.splitlines()[-1])
+    assert len({len(tokens) for tokens in plain}) > 2, "answers that all end at once show nothing"
+    assert all(tokens == plain for tokens, _ in tried)
+    rows = [max(steps) for _, steps in tried]
+    assert rows[0] == 1 < rows[1] < rows[2] == 40
+    assert len(tried[2][1]) == max(map(len, plain)) - 1, "a batch ends with the last of its answers"
+    assert first == one[0] == [tokens[:1] for tokens in plain] and none == one[1] == []
+
+
+def test_a_batch_has_the_tokens_that_it_may_have(tmp_path: Path) -> None:
+    """With what fills rows up; a prompt that is longer is answered alone."""
+    assert json.loads(python(BATCHES, tmp_path)) == [[[1, 2, 4], [0], [3]], []]
 
 
 def test_predictions_are_in_test_order(tiny: Chain, evaluated: Path) -> None:
