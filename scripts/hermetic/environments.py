@@ -29,7 +29,7 @@ def needed(devices: int) -> tuple[str, ...]:
 
 def lock_path(environment: str) -> Path:
     """Return where the lock of an environment lies, if there is one."""
-    name, *variant = environment.split(".")
+    name, *variant = [environment] if environment in FOREIGN else environment.split(".")
     return CONTAINERS / name / ".".join(["requirements", *variant, "lock"])
 
 

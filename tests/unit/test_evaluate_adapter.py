@@ -40,6 +40,7 @@ MANY = """
 import json, sys
 import torch
 from evaluate_adapter import load
+import answer_batch
 import greedy_answers
 from pathlib import Path
 
@@ -53,10 +54,10 @@ for prompt in prompts:
         input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=12, do_sample=False,
         eos_token_id=stops, pad_token_id=0)
     plain.append(made[0, len(prompt):].tolist())
-steps, step = [], greedy_answers._Batch.step
-greedy_answers._Batch.step = lambda batch: (steps.append(len(batch.tokens)), step(batch))
+steps, step = [], answer_batch.AnswerBatch.step
+answer_batch.AnswerBatch.step = lambda batch: (steps.append(len(batch.tokens)), step(batch))
 def answered(together, chunk, most=12, stops=stops):
-    greedy_answers.CHUNK = chunk
+    answer_batch.CHUNK = chunk
     steps.clear()
     found = dict(greedy_answers.answers(model.get_base_model(), prompts, most, stops, together))
     return [found[number] for number in range(len(prompts))], list(steps)
