@@ -94,6 +94,7 @@ bench: environment
 	@$(RUN)/python bench/sweep.py
 	@[ "$$(id -u)" != 0 ] || $(RUN)/python bench/submit_rate.py
 	@[ ! -f "$(POSTS)" ] || $(RUN)/python bench/curate_rate.py "$(POSTS)"
+	@[ ! -f results/deploy/ready.json ] || .venvs/tune/bin/python bench/titles_rate.py
 	@[ ! -f results/deploy/ready.json ] || $(RUN)/python bench/serve_load.py
 	@[ ! -f results/deploy/ready.json ] || [ ! -f "$(POSTS)" ] || $(RUN)/python bench/equal_titles.py "$(POSTS)"
 
