@@ -9,7 +9,9 @@ from pathlib import Path
 from doctor_job import Finding, Job
 from faults import BadInput
 from free_port import free_port
+from gpu_preflight import estimate_of
 from hermetic.docker_engine import engine, found
+from json_object import read_object
 from nim_container import prepare_cache
 from nim_settings import pinned
 
@@ -19,6 +21,7 @@ IMAGE_BYTES = 40 * GB  # NIM's, packed and unpacked
 CUDA_BYTES = 10 * GB  # PyTorch for CUDA, packed and unpacked
 CUDA_DRIVER = 580  # the oldest release that runs CUDA 13, which containers/tune/requirements.cuda.lock has
 LORA_SHARE = 1.4  # of the weights' bytes: NIM's list-model-profiles wants 22 GB for 8 billion weights in bf16 with LoRA
+CONTEXT = 621 * 2**20  # what a process takes of an H100 before it has computed anything (driver 580, CUDA 13)
 QUERY = ["nvidia-smi", "--query-gpu=name,memory.free,driver_version", "--format=csv,noheader,nounits"]
 
 
@@ -51,6 +54,7 @@ def gpu(job: Job) -> Iterator[Finding]:
     try:
         said = subprocess.run(QUERY, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
+        yield from _tuning(job, None, "none")
         raise BadInput(f"{count} wanted, but nvidia-smi does not answer: install the driver") from None
     gpus = [line.split(", ") for line in said.strip().splitlines()]
     if len(gpus) < count:
@@ -64,6 +68,22 @@ def gpu(job: Job) -> Iterator[Finding]:
             yield "FAIL", f"{text}: {CUDA_DRIVER} or newer wanted by tuning's PyTorch for CUDA 13: install it"
         else:
             yield "ok", text
+    if job.config["devices"]:
+        card, free, _ = gpus[0]
+        yield from _tuning(job, int(free) * 2**20 - CONTEXT, card)
+
+
+def _tuning(job: Job, free: int | None, card: str) -> Iterator[Finding]:
+    """What each adapter takes of a GPU's memory, where the base's config.json is at hand."""
+    sources = [path for path in (*job.base.source_files, job.base.config) if Path(path).name == "config.json"]
+    found = next((Path(path) for path in sources if Path(path).is_file()), None)
+    for name, adapter in job.config["adapters"].items() if found and job.config["devices"] else ():
+        with contextlib.suppress(KeyError):  # no Llama
+            settings = {**adapter, "nodes": job.config["nodes"]}
+            try:
+                yield "ok", f"{name}: {estimate_of(read_object(found, 'make'), settings, free, card)}"
+            except BadInput as fault:
+                yield "FAIL", str(fault).replace("adapters.<name>", f"adapters.{name}")
 
 
 def docker(job: Job) -> Iterator[Finding]:

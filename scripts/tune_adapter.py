@@ -14,6 +14,7 @@ import yaml
 
 from answer_tokens import encode, read_prompts
 from faults import BadInput, run
+from gpu_preflight import preflight
 from hermetic.digests import file_digest
 from jsonl import write_jsonl
 from large_import import large_import
@@ -58,6 +59,11 @@ def main() -> None:
     if options.kernels == "graphed" and not torch.cuda.is_available():
         raise BadInput("adapters.<name>.kernels graphed are for a GPU, and none is here: set it to fused")
 
+    estimate = None
+    if torch.cuda.is_available():
+        free, card = torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
+        estimate = preflight(vars(options), rows["train"], free, card)
+
     peers = join(options.nodes)
     base = nemo_tuning.restore(options.base, options.threads, options.seed)
     examples = {
@@ -70,6 +76,8 @@ def main() -> None:
     order = record_order(len(examples["train"]), options.max_steps * options.global_batch_size, options.seed)
     stream = [examples["train"][index] for index in order]
     result = nemo_tuning.tune(base, stream, examples["validation"], options, peers)
+    if estimate:
+        print(f"{estimate} MiB were estimated")
     if peers.rank:  # the first node writes
         return
     write_jsonl(options.metrics, result.metrics)

@@ -106,10 +106,13 @@ def test_gpus(doctor):
     gpus(doctor, "NVIDIA H100 80GB HBM3, 79000, 580.65.06")
     code, said = doctor({"devices": 1})
     assert code == 1 or said["docker"]  # the container runtime is another line's matter
-    assert said["gpu"] == ["ok NVIDIA H100 80GB HBM3, 79,000 MiB free, driver 580.65.06"]
+    assert said["gpu"][0] == "ok NVIDIA H100 80GB HBM3, 79,000 MiB free, driver 580.65.06"
+    assert said["gpu"][1].startswith("ok law-titlegen: tuning takes ") and len(said["gpu"]) == 2
     gpus(doctor, "NVIDIA H100 80GB HBM3, 79000, 570.1")
     wrong(doctor({"devices": 1}), "gpu", "driver 570.1: 580 or newer wanted", "install it")
     wrong(doctor({"devices": 2}), "gpu", "2 wanted, 1 there", "devices")
+    gpus(doctor, "NVIDIA T4, 900, 580.65.06")
+    wrong(doctor({"devices": 1}), "gpu", "tuning takes about", "NVIDIA T4 has 279 MiB free", "larger card")
     with open(doctor.folder / "base/model.safetensors", "ab") as weights:
         weights.truncate(16 * 10**9)
     gpus(doctor, "NVIDIA L4, 21000, 570.1")

@@ -1,0 +1,150 @@
+"""What tuning takes of a GPU's memory: near what an H100 measured; what does not fit is refused, with what would."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from h100_base import SHAPE
+from tiny_chain import chain, python
+
+from configuration import check as check_configuration
+from configuration import overlaid
+from faults import BadInput
+from gpu_memory import MIB, ROWS, STEP, loading, needed, peak
+from gpu_preflight import Size, check, estimate_of, largest, mends
+from layer_memory import COLUMNS, Shape, Work
+
+LLAMA = Shape.of(SHAPE)
+GB80, GB48, GB24 = 80995 * MIB, 45000 * MIB, 23000 * MIB
+PACKED = {
+    "rank": 16, "target_modules": list(LLAMA.sizes), "dropout": 0.0, "pack_length": 8192, "kernels": "graphed",
+    "products": "full", "activations": "keep", "micro_batch_size": 1, "global_batch_size": 48, "sequence_length": 1024,
+}  # fmt: skip
+# Records of a thousand tokens: packs as full as they can be.
+STREAM = [Size(1024, 20)] * 96
+
+SIZES = """
+import sys
+from pathlib import Path
+from transformers import AutoTokenizer
+from answer_tokens import encode, read_prompts
+from faults import BadInput
+from gpu_preflight import Size, _sizes, preflight
+
+base, folder, train = map(Path, sys.argv[1:])
+rows = read_prompts(train)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+for length in (40, 200):
+    wanted = [encode(tokenizer, row, length, train) for row in rows]
+    assert _sizes(base, rows, length) == [Size(len(one.tokens), len(one.tokens) - one.prompt) for one in wanted]
+options = {
+    "base": base, "sequence_length": 96, "max_steps": 9, "global_batch_size": 4, "micro_batch_size": 2, "seed": 7,
+    "nodes": 1, "rank": 8, "target_modules": ["q_proj"], "dropout": 0.0, "pack_length": 0, "kernels": "plain",
+    "products": "full", "activations": "keep",
+}
+assert preflight(options, rows, 2**30, "a card") > 60
+try:
+    preflight(options, rows, 2**26, "a card")
+    raise SystemExit("it was not refused")
+except BadInput as fault:
+    assert "a card has 64 MiB free" in str(fault), fault
+print("ok")
+"""
+
+
+@pytest.mark.slow
+def test_records_are_measured_by_the_tokenizer_alone(tiny_base: Path, tmp_path: Path) -> None:
+    made = chain(tiny_base)
+    assert python(SIZES, tmp_path, made.nemo, tiny_base, made.folder / "train.jsonl").strip().endswith("ok")
+
+
+@pytest.mark.parametrize(
+    ("products", "filled", "most", "measured"),
+    [
+        ("full", 3840, 4096, 29372),
+        ("fp8", 3840, 4096, 29317),
+        ("full", 7424, 8192, 42001),
+        ("fp8", 7424, 8192, 41951),
+    ],
+)
+def test_the_estimate_is_near_what_was_measured(products: str, filled: int, most: int, measured: int) -> None:
+    """bench/h100.md's peaks. `filled` is what those runs' packs came to; the limit alone is near enough too."""
+    adapter = {**PACKED, "products": products}
+    assert peak(LLAMA, adapter, Work(filled, 240)) / MIB == pytest.approx(measured, rel=0.01)
+    assert peak(LLAMA, adapter, Work(most, 240)) / MIB == pytest.approx(measured, rel=0.1)
+    # The failing twin: a layer's activations left out.
+    assert peak(LLAMA, adapter, Work(filled // 32 * 24, 240)) / MIB != pytest.approx(measured, rel=0.1)
+
+
+def test_numbers_that_other_scripts_have_too() -> None:
+    for name, script, value in (("STEP", "graphed_loss", STEP), ("ROWS", "packed_loss", ROWS),
+                                ("COLUMNS", "projection", COLUMNS)):  # fmt: skip
+        text = (ROOT / f"scripts/{script}.py").read_text()
+        assert re.search(rf"^{name} = (\d+)", text, re.MULTILINE)[1] == str(value)
+
+
+def test_more_work_takes_more() -> None:
+    work = Work(4096, 240)
+    least = peak(LLAMA, PACKED, work)
+    assert peak(LLAMA, PACKED, Work(4352, 240)) > least
+    assert peak(LLAMA, PACKED, Work(4096, 240, alone=True)) > least
+    assert peak(LLAMA, {**PACKED, "rank": 32}, work) > least
+    assert peak(LLAMA, {**PACKED, "activations": "recompute"}, work) < least
+    assert peak(LLAMA, {**PACKED, "weights": "fp8"}, work) < least
+    assert peak(LLAMA, {**PACKED, "target_modules": ["q_proj"]}, work) < least
+    plain = {**PACKED, "kernels": "plain", "pack_length": 0}
+    assert peak(LLAMA, plain, Work(512, 60)) < peak(LLAMA, plain, Work(512, 512)) < peak(LLAMA, plain, Work(8192, 60))
+    assert loading(LLAMA, PACKED) < least < needed(LLAMA, PACKED, work)
+
+
+def test_the_largest_pack_and_micro_batch() -> None:
+    stream = [Size(11, 3), Size(31, 4), Size(21, 5), Size(41, 6)]
+    adapter = {**PACKED, "global_batch_size": 4, "pack_length": 60, "kernels": "fused"}
+    assert largest(adapter, stream) == Work(50, 9)  # 40 + 10, 30 + 20
+    assert largest({**adapter, "kernels": "graphed"}, stream) == Work(256, 9)
+    micro = {**adapter, "pack_length": 0, "micro_batch_size": 2}
+    assert largest(micro, stream) == Work(80, 20)  # 30 padded to 40; ten places with logits in each
+    assert largest({**micro, "micro_batch_size": 1}, stream) == Work(40, 6)
+
+
+def test_what_does_not_fit_is_refused_with_what_would() -> None:
+    """And the twin: with any of what is named, it is taken."""
+    assert check(LLAMA, PACKED, STREAM, GB80, "H100") > 40000
+    with pytest.raises(BadInput) as refusal:
+        check(LLAMA, PACKED, STREAM, GB48, "L40S")
+    text = str(refusal.value)
+    assert re.search(r"about 4\d,\d{3} MiB of the GPU's memory, and L40S has 45,000 MiB free", text)
+    assert text.endswith("set adapters.<name>.pack_length: 4096, or activations: recompute")
+    for change in ({"pack_length": 4096}, {"activations": "recompute"}):
+        assert check(LLAMA, {**PACKED, **change}, STREAM, GB48, "L40S")
+    long = {**PACKED, "pack_length": 16384}
+    assert mends(LLAMA, long, STREAM, 30000 * MIB)[0].startswith("pack_length: ")
+    with pytest.raises(BadInput, match="no setting makes it fit: take a larger card"):
+        check(LLAMA, PACKED, STREAM, 12000 * MIB, "T4")
+
+
+def test_micro_batches_that_do_not_fit() -> None:
+    plain = {**PACKED, "kernels": "plain", "pack_length": 0, "micro_batch_size": 8}
+    with pytest.raises(BadInput, match=r"adapters\.<name>\.micro_batch_size: 4"):
+        check(LLAMA, plain, STREAM, GB48, "L40S")
+    assert check(LLAMA, {**plain, "micro_batch_size": 4}, STREAM, GB48, "L40S")
+
+
+def test_weights_in_fp8_are_proposed_where_there_is_such_a_key() -> None:
+    tight = {**PACKED, "pack_length": 1024, "activations": "recompute"}
+    free = needed(LLAMA, {**tight, "weights": "fp8"}, largest(tight, STREAM))
+    assert mends(LLAMA, {**tight, "weights": "full"}, STREAM, free) == ["weights: fp8"]
+    assert mends(LLAMA, tight, STREAM, free) == []
+
+
+@pytest.mark.parametrize("overlay, card", [("gpu-48gb", GB48), ("fast", GB80)])
+def test_overlays_fit_their_cards(overlay: str, card: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tutorial's own job, with rank 16 on every module, on Llama's shape."""
+    monkeypatch.chdir(ROOT)
+    config = overlaid(*map(Path, ("config.yaml", "configs/llama-3.1-8b-nim.yaml", f"configs/{overlay}.yaml")))
+    check_configuration(config)
+    adapter = {**config["adapters"]["law-titlegen"], "rank": 16, "target_modules": list(LLAMA.sizes)}
+    assert "at the most" in estimate_of(SHAPE, adapter, card, "card")
+    with pytest.raises(BadInput, match="MiB free"):
+        estimate_of(SHAPE, adapter, card // 2, "card")
