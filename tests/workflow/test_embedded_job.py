@@ -13,12 +13,16 @@ import pytest
 from conftest import ROOT, SLICE, Checkout, needs_slice
 from equal_titles import PROMPTS, by_transformers, count_equal
 from jsonschema import Draft202012Validator
+from pinned_losses import misfits, pinned
 from serve_build import serving
+from tiny_chain import script
 
+from configuration import read_config
 from hermetic.artifacts import artifacts
 from jsonl import read_jsonl
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
+PROMPTS_OF = {"train": "train", "validation": "val"}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,37 @@ def test_sentinel(job):
     )  # fmt: skip
     assert jq.stdout.split() == ["embedded", "law-titlegen"]
     assert ready["adapters"][0]["answer"] != ready["adapters"][0]["base_answer"]
+
+
+def test_losses_are_the_pinned_ones(job):
+    made, _ = job
+    assert misfits(read_jsonl(made.folder / "results/checkpoints/law-titlegen.metrics.jsonl"), pinned()) == []
+
+
+def test_packed_and_fused_it_learns_the_same(job, tmp_path):
+    """Three steps of the same records; the twin, of another seed, is none of them."""
+    results = job[0].folder / "results"
+    settings = {
+        "base": results / "base/smollm2-135m-instruct.nemo",
+        **{name: results / f"prompts/law-titlegen/{split}.jsonl" for name, split in PROMPTS_OF.items()},
+        **of_the_job(), "pack_length": 1024, "kernels": "fused", "validation_interval": 0, "validation_limit": 1,
+    }  # fmt: skip
+    curves = {}
+    for seed, steps in ((settings["seed"], 3), (settings["seed"] + 1, 1)):
+        files = {"checkpoint": tmp_path / f"{seed}.nemo", "metrics": tmp_path / f"{seed}.jsonl"}
+        done = script("tune", "tune_adapter", tmp_path, **{**settings, **files, "seed": seed, "max_steps": steps})
+        assert done.returncode == 0, done.stderr
+        curves[seed] = [row for row in read_jsonl(files["metrics"]) if "train_loss" in row]
+    same, other = curves.values()
+    assert len(same) == 3 and misfits(same, pinned()[:3]) == []
+    assert misfits(other, pinned()[:1])
+
+
+def of_the_job():
+    """Return the settings of the adapter in config.yaml, as options of tune_adapter."""
+    config = read_config(ROOT / "config.yaml")
+    adapter = {**config["adapters"]["law-titlegen"], "threads": config["threads"]}
+    return {name: value for name, value in adapter.items() if name != "prompt"}
 
 
 def test_second_make_does_nothing(job):
