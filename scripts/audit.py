@@ -84,14 +84,16 @@ def _key(_options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from audit_show import dot, drawn, mermaid, tree
+    from audit_show import dot, drawn, mermaid, promised, tree
     from lineage import read_lineage
 
-    node = tree(read_lineage(options.results), Path(options.artifact).as_posix())
+    steps = read_lineage(options.results)
+    node = tree(steps, Path(options.artifact).as_posix())
     if options.form == "json":
         print(json.dumps(node, indent=1))
     else:
         _print({"dot": dot, "mermaid": mermaid, None: drawn}[options.form](node))
+        _print(promised(steps, node) if options.form is None else [])
 
 
 def _records(options: argparse.Namespace) -> None:
@@ -133,7 +135,8 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _print(lines: Iterable[str]) -> None:
-    print("\n".join(lines))
+    for line in lines:
+        print(line)
 
 
 VERBS: dict[str, Verb] = {

@@ -16,7 +16,7 @@ from lineage import Step
 def attestations(steps: dict[str, Step], keys: Sequence[Path]) -> Iterator[Finding]:
     """Check attestations by themselves: their form, their signatures, how they fit together."""
     trusted = [public_key(path) for path in keys]
-    return chain(checks.forms(steps), checks.signatures(steps, trusted), checks.chain(steps))
+    return chain(checks.forms(steps), checks.signatures(steps, trusted), checks.chain(steps), checks.promised(steps))
 
 
 def companions(

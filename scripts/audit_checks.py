@@ -11,12 +11,14 @@ from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.v1 import statement_pb2
 
 from faults import BadInput
+from hermetic.action import key_of
 from hermetic.attestation import PROVENANCE, STATEMENT
 from hermetic.digests import file_digest
 from hermetic.envelope import signer, unseal
 from hermetic.images import image_of
 from hermetic.keys import PublicKey
 from lineage import Step, producers
+from promised_bytes import promises
 
 NOTE = "note"
 
@@ -56,6 +58,15 @@ def forms(steps: Mapping[str, Step]) -> Iterator[Finding]:
         for path in step.made:
             if not within_results(path):
                 yield Finding("attestation", step.name, f"says that it made {path!r}, outside of results/", again(step))
+
+
+def promised(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Note where a step's bytes are promised, and check that its options are those that its action key was made of."""
+    for step in steps.values():
+        internal = unseal(step.envelope)["predicate"]["buildDefinition"]["internalParameters"]
+        if internal["action"].get("params") != step.parameters or key_of(internal["action"]) != step.key:
+            yield Finding("attestation", step.name, "its options are not those of its action key", again(step))
+        yield from (Finding(NOTE, step.name, told) for told in promises(step))
 
 
 def within_results(name: str) -> bool:

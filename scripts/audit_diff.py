@@ -12,6 +12,7 @@ from audit_diff_records import compare_records, files_read
 from built_adapter import Build, built_adapter
 from json_object import read_object
 from lineage import Step, made, outside
+from promised_bytes import unrepeatable
 from report_data import loss
 
 WHOSE = ("base", "adapter", "difference")
@@ -22,7 +23,8 @@ NAMED = "(results/(?:prompts|checkpoints|adapters|evaluation|loras)|[a-z]+_(?:pr
 def diff(before: str, after: str) -> dict[str, Any]:
     """Return what changed between two builds (see `built_adapter`), every section a list, empty if nothing did.
 
-    An entry has `name`, `before` and `after` (null where there is none), and `steps` where it is of some of them.
+    An entry has `name`, `before` and `after` (null where there is none), and `steps` where it is of some of them. One
+    that is unexplained has `expected` where an option of its step lets it give other bytes.
     Adapters of different names are compared as if they had one.
     """
     a, b = (built_adapter(name) for name in (before, after))
@@ -71,7 +73,12 @@ def _code(step: Step) -> dict[str, Any]:
 
 
 def _runtime(step: Step) -> dict[str, Any]:
-    return {"runtime": step.ran["runtime"], "image": step.image, "image id": step.ran["imageId"]}
+    return {
+        **(step.ran.get("gpu") or {}),
+        "runtime": step.ran["runtime"],
+        "image": step.image,
+        "image id": step.ran["imageId"],
+    }
 
 
 def _scores(side: Build) -> tuple[Path, Path]:
@@ -98,7 +105,8 @@ def _unexplained(a: dict[str, Step], b: dict[str, Step]) -> list[dict[str, Any]]
     found = []
     for name in sorted(a.keys() & b.keys()):
         if a[name].key == b[name].key:
-            found += [{**entry, "steps": [name]} for entry in _changed(a[name].made, b[name].made)]
+            why = {"expected": option} if (option := unrepeatable(a[name])) else {}
+            found += [{**entry, "steps": [name], **why} for entry in _changed(a[name].made, b[name].made)]
     return found
 
 

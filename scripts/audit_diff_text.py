@@ -22,7 +22,8 @@ def changes(found: dict[str, Any]) -> Iterator[str]:
     same = "the same adapter" if a["digest"] == b["digest"] else f"adapter {a['digest'][:13]} → {b['digest'][:13]}"
     yield f"files: {len(found['files'])} differ; {same}"
     for entry in found["unexplained"]:
-        yield f"  of the same inputs, code and parameters {entry['steps'][0]} made another {entry['name']}"
+        expected = f": {entry['expected']} lets it" if "expected" in entry else ""
+        yield f"  of the same inputs, code and parameters {entry['steps'][0]} made another {entry['name']}{expected}"
 
 
 def _line(entry: dict[str, Any]) -> str:

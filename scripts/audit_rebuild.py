@@ -22,21 +22,17 @@ from hermetic.attempt import attempt
 from hermetic.execution import Ran, child
 from hermetic.terminal import StatusLine
 from planned_steps import plan
-from rebuild_causes import attested, cause, explanation
+from promised_bytes import unrepeatable
+from rebuild_causes import attested, cause, explanation, untouched
 from step import action_of, parse
 
-UNSET = (
-    "STEP_STORE",
-    "STEP_STORE_URL",
-    "STEP_KEY",
-    "STEP_CERTIFICATES",
-    "STEP_TRUSTED",
-)  # nothing kept, nothing signed
+# Nothing kept, nothing signed.
+UNSET = ("STEP_STORE", "STEP_STORE_URL", "STEP_KEY", "STEP_CERTIFICATES", "STEP_TRUSTED")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one step: same, within tolerance, differs or could not run; and why."""
+    """What came of one step and why: same, within tolerance, may differ by its options, differs, could not run."""
 
     outcome: str
     reasons: list[str] = field(default_factory=list)
@@ -71,7 +67,7 @@ def rebuild(wanted: Sequence[str], snakemake: Sequence[str], keep: Path | None, 
         if verdict.reasons:
             print(f"\n{step} {verdict.outcome}:")
             print("\n".join(f"  {reason}" for reason in verdict.reasons))
-    return all(verdict.outcome in ("same", "within tolerance") for verdict in verdicts.values())
+    return all(verdict.outcome in ("same", "within tolerance", "may differ") for verdict in verdicts.values())
 
 
 def _chosen(steps: Sequence[str], wanted: Sequence[str]) -> list[str]:
@@ -114,6 +110,9 @@ class _Judge:
             if self.keep:
                 (self.keep / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(rebuilt, self.keep / path)
+        if last and (option := unrepeatable(last)) and all(untouched(path, action, last) for path in differ):
+            what = f"{option}: other bytes are no sign of an edit, and these are not proven"
+            return Verdict("may differ", [what, *reasons])
         return Verdict("within tolerance" if within else "differs", reasons)
 
 

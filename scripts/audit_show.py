@@ -5,6 +5,7 @@ from typing import Any
 
 from faults import BadInput
 from lineage import Step, producers
+from promised_bytes import promises
 
 
 def tree(steps: dict[str, Step], artifact: str) -> dict[str, Any]:
@@ -53,6 +54,12 @@ def _drawn(node: dict[str, Any], first: str, rest: str, seen: set[str]) -> Itera
     for number, source in enumerate(inputs, 1):
         last = number == len(inputs)
         yield from _drawn(source, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "), seen)
+
+
+def promised(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:
+    """Yield a line on each step of the tree whose bytes are promised on one type of card alone, or nowhere."""
+    names = {name for edge in edges(node) for name in edge} | {node["step"]}
+    yield from (f"{name}: {told}" for name in sorted(names & steps.keys()) for told in promises(steps[name]))
 
 
 def edges(node: dict[str, Any]) -> list[tuple[str, str]]:

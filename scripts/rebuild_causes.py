@@ -39,6 +39,12 @@ def explanation(here: Path, rebuilt: Path, diffoscope: bool) -> tuple[list[str],
     return lines, max((one.size for one in found), key=lambda size: (size != size, size))  # a NaN is the greatest
 
 
+def untouched(here: Path, action: Action, last: Step) -> bool:
+    """Whether the file here is what its step left, and all that it was made of is as it was."""
+    same = last.made.get(here.as_posix()) == file_digest(here)
+    return same and not changes(action.with_digests(), unseal(last.envelope))
+
+
 def cause(here: Path, rebuilt: Path, action: Action, last: Step | None) -> list[str]:
     """Return in lines whether the file here was altered, something it is made of has changed, or neither."""
     if not last:

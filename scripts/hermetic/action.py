@@ -91,9 +91,14 @@ class Action:
         }
 
     def key(self) -> str:
-        """Return the action key: sha256 over the description as JSON with sorted keys, no spaces, ASCII only."""
-        text = json.dumps(self.description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Return the action key."""
+        return key_of(self.description)
+
+
+def key_of(description: dict[str, Any]) -> str:
+    """Return the action key: sha256 over the description as JSON with sorted keys, no spaces, ASCII only."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _named(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The attestation of a step: an in-toto Statement v1 with a SLSA provenance v1 predicate, in a DSSE envelope."""
 
+import contextlib
 import datetime
 import getpass
 import hashlib
@@ -12,8 +13,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from faults import BadInput
 from hermetic.action import Action
 from hermetic.closure import SCRIPTS, closure
+from hermetic.devices import gpu_facts
 from hermetic.digests import file_digest
 from hermetic.envelope import payload, read_statement, seal, unseal
 from hermetic.environments import lock_digest, lock_file
@@ -37,6 +40,9 @@ def statement(
     step: str, action: Action, outputs: dict[Path, str], started: datetime.datetime, ran: Ran
 ) -> dict[str, Any]:
     """Return the statement that `outputs` (path → sha256) were made by `action`, which ran as `ran` says."""
+    gpu: dict[str, str] = {}
+    with contextlib.suppress(BadInput):  # a driver that has stopped answering does not undo what was made
+        gpu = gpu_facts(action.devices, action.environment)
     return {
         "_type": STATEMENT,
         "subject": [_resource(path, digest) for path, digest in sorted(outputs.items())],
@@ -78,6 +84,7 @@ def statement(
                             "host": socket.gethostname(),
                             "user": getpass.getuser(),
                             "slurmJob": os.environ.get("SLURM_JOB_ID"),
+                            **({"gpu": gpu} if gpu else {}),
                         },
                     }
                 ],

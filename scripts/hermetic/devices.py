@@ -1,10 +1,12 @@
 """The class of the device that a step computes on: within one, the same inputs give the same bytes."""
 
 import platform
+import re
 import subprocess
 from pathlib import Path
 
 from faults import BadInput
+from hermetic.environments import lock_file
 
 # The levels of the x86-64 psABI, highest first, by what tells each from the one below it.
 LEVELS = (("v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}), ("v3", {"avx2", "bmi2", "fma"}))
@@ -20,6 +22,20 @@ def device_class(devices: int) -> str:
     return f"cpu-x86-64-{next((name for name, flags in LEVELS if flags <= _flags()), 'v2')}"
 
 
+def gpu_facts(devices: int, environment: str) -> dict[str, str]:
+    """Return the card, its driver, and PyTorch and CUDA as the environment's lock has them; {} for a step without GPUs.
+
+    More than the class tells, for whoever asks why two cards of one class gave other bytes: none of it is in a key.
+    """
+    if not devices:
+        return {}
+    drivers = _asked("driver_version", devices)
+    locked = re.findall(
+        r"^(torch|nvidia-cuda-runtime\S*|nvidia-cudnn\S*)==(\S+)", lock_file(environment).read_text(), re.M
+    )
+    return {"card": _gpus(devices), "driver": "+".join(dict.fromkeys(drivers)), **dict(locked)}
+
+
 def _flags() -> set[str]:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("flags"):
@@ -28,9 +44,13 @@ def _flags() -> set[str]:
 
 
 def _gpus(devices: int) -> str:
-    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return "+".join(_asked("name", devices))
+
+
+def _asked(what: str, devices: int) -> list[str]:
+    query = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"]
     try:
-        names = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+        answers = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         raise BadInput("it asks for GPUs, but nvidia-smi does not answer: set devices: 0, or mend the driver") from None
-    return "+".join(names[:devices])
+    return answers[:devices]

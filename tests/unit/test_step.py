@@ -89,6 +89,25 @@ def test_output_and_attestation(step, project):
     assert "containers/workflow/requirements.lock" in dependencies
 
 
+def test_the_card_and_its_driver_are_attested_and_in_no_key(step, project, tmp_path, monkeypatch):
+    """Of a step on a GPU; another says nothing of it. A newer driver makes nothing anew."""
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (tmp_path / "bin").mkdir()
+    program, keys = tmp_path / "bin/nvidia-smi", []
+    for driver in ("580.159.04", "590.1"):
+        program.write_text(f"#!/bin/sh\ncase \"$1\" in *=name) echo 'NVIDIA L4' ;; *) echo {driver} ;; esac\n")
+        program.chmod(0o755)
+        assert step(COPY, "--devices", "1").returncode == 0
+        predicate = read_statement(project / "results/lineage/copy/one.json")["predicate"]
+        gpu = predicate["runDetails"]["byproducts"][0]["annotations"]["gpu"]
+        assert (gpu["card"], gpu["driver"]) == ("NVIDIA L4", driver)
+        keys.append(predicate["buildDefinition"]["internalParameters"]["actionKey"])
+    assert keys[0] == keys[1]
+    assert step(COPY).returncode == 0
+    predicate = read_statement(project / "results/lineage/copy/one.json")["predicate"]
+    assert "gpu" not in predicate["runDetails"]["byproducts"][0]["annotations"]
+
+
 def test_bad_input_is_one_line(step, project):
     done = step("import sys; print('warning'); print('error: in.txt: no good', file=sys.stderr); sys.exit(2)")
     assert done.returncode == 2

@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, STORE
 from safetensors.numpy import load_file, save_file
 
+from hermetic.digests import file_digest
 from hermetic.envelope import read_statement, seal
 from jsonl import read_jsonl, write_jsonl
 from ledger import read_ledger, write_ledger
@@ -132,6 +133,37 @@ def test_a_step_on_gpus_may_differ_by_as_much_as_is_declared(copy_of_built, devi
     said = rebuild(copy_of_built, EXPORT, code=int(outcome == "differs"), config=[f"tolerance={tolerance}"])
     assert outcomes(said) == {EXPORT: outcome}
     assert f"{name}: 1 of " in said
+
+
+@pytest.mark.parametrize(
+    ("promised", "attested", "outcome"),
+    [(False, True, "may differ"), (False, False, "differs"), (True, True, "differs")],
+)
+def test_a_step_whose_options_promise_no_bytes_may_differ(copy_of_built, promised, attested, outcome):
+    """But what is not what it left was edited, whatever its options say."""
+    folder = copy_of_built.folder
+    tensors = load_file(folder / WEIGHTS)
+    tensors[sorted(tensors)[0]][0, 0] += 1
+    save_file(tensors, folder / WEIGHTS)
+    if attested:
+        path = folder / f"results/lineage/{EXPORT}.json"
+        statement = read_statement(path)
+        entry = next(item for item in statement["subject"] if item["name"] == str(WEIGHTS))
+        entry["digest"]["sha256"] = file_digest(folder / WEIGHTS)
+        path.write_text(json.dumps(seal(statement, None)))
+    if not promised:  # as if an option that this step has were one of these
+        _unpromised(folder, "adapter", "law-titlegen")
+    said = rebuild(copy_of_built, EXPORT, code=int(outcome == "differs"))
+    assert outcomes(said) == {EXPORT: outcome}
+    assert ("adapter: law-titlegen: other bytes are no sign of an edit" in said) == (outcome == "may differ")
+    assert ("it was altered here" in said) == (not attested)
+
+
+def _unpromised(folder, name, value):
+    script = folder / "scripts/promised_bytes.py"
+    text = script.read_text()
+    assert text.count('"attention": "fastest"') == 1
+    script.write_text(text.replace('"attention": "fastest"', f'"{name}": "{value}"'))
 
 
 def test_what_there_is_not_is_refused(built):

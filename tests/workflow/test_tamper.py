@@ -13,6 +13,7 @@ from conftest import ROOT
 
 from adapter_bundle import BUNDLE, SIGNATURE
 from audit_verify import verify
+from hermetic.action import key_of
 from hermetic.artifacts import artifacts
 from hermetic.digests import file_digest
 from hermetic.envelope import read_statement, seal, unseal
@@ -119,6 +120,44 @@ def test_the_ledger_edited(here):
 def test_an_attestation_edited(here):
     attest("curate_split/train", lambda it: it["predicate"]["runDetails"]["metadata"].update(invocationId="x"), None)
     assert found() == {("signature", "curate_split/train")}
+
+
+TUNED = "tune_adapter/law-titlegen"
+
+
+def test_an_option_that_promises_no_bytes_is_noted_and_not_hidden(here):
+    """And where it was tuned: on a card of which type."""
+
+    def tuned(statement):
+        definition = statement["predicate"]["buildDefinition"]
+        internal = definition["internalParameters"]
+        definition["externalParameters"]["parameters"]["attention"] = ["fastest"]
+        internal["action"]["params"]["attention"] = ["fastest"]
+        internal["action"]["device"] = "gpu-NVIDIA H100 80GB HBM3"
+        internal["actionKey"] = key_of(internal["action"])
+        run = statement["predicate"]["runDetails"]["byproducts"][0]["annotations"]
+        run["gpu"] = {"card": "NVIDIA H100 80GB HBM3", "driver": "580.159.04", "torch": "2.11.0+cu130"}
+
+    attest(TUNED, tuned)
+    assert {finding.what for finding in verify(Path("results"), [public_half(KEY)], []) if finding.kind == "note"} == {
+        "tuned on NVIDIA H100 80GB HBM3 (driver 580.159.04, torch 2.11.0+cu130): "
+        "same bytes are promised on this card type alone",
+        "attention: fastest: a rebuild may give other bytes",
+    }
+    command = [ROOT / ".venvs/workflow/bin/python", "scripts/audit.py", "show", f"{ADAPTER}/README.md"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert f"{TUNED}: attention: fastest: a rebuild may give other bytes" in lines[-2:]
+    assert any(line.startswith(f"{TUNED}: tuned on NVIDIA H100 80GB HBM3 (") for line in lines[-2:])
+
+    def hidden(statement):
+        statement["predicate"]["buildDefinition"]["externalParameters"]["parameters"].pop("attention")
+
+    whole = lineage(TUNED).read_bytes()
+    attest(TUNED, hidden, None)
+    assert {("attestation", TUNED), ("signature", TUNED)} <= found()
+    lineage(TUNED).write_bytes(whole)
+    attest(TUNED, hidden)  # even by who has the key: the options are part of what was run
+    assert ("attestation", TUNED) in found() and ("signature", TUNED) not in found()
 
 
 def test_an_artifact_and_its_attestation_edited(here):
