@@ -11,7 +11,7 @@ from typing import Any
 from layer_memory import BF16, FP8, FP32, PROJECTIONS, Shape, Work, beside, kept, rank_of, room_of, saved
 
 MIB = 2**20
-STEP = 256  # graphed_loss.STEP: tokens that graphs' sizes are multiples of
+STEP, GRAPHS = 128, 12  # graphed_loss's: tokens that graphs' sizes are multiples of, and how many there are at the most
 ROWS = 1024  # packed_loss.ROWS: tokens whose logits are in memory at once
 WORKSPACES = 2 * 32 * MIB  # cuBLAS' of :4096:8, one for each of two streams
 LOGIT = 3 * FP32  # bytes a logit at the most: log-softmax, its gradient, that of the logits
@@ -72,10 +72,10 @@ def _copies(shape: Shape, adapter: Mapping[str, Any]) -> int:
     if adapter["kernels"] == "plain":
         return BF16 * trained(shape, adapter)
     total = 0
-    for names, has_room in PROJECTIONS:
+    for names, _ in PROJECTIONS:
         inputs, outputs = shape.sizes[names[0]][0], sum(shape.sizes[name][1] for name in names)
         rank = rank_of(adapter, names)
-        total += inputs * rank + outputs * ((has_room and room_of(adapter, names)) or rank)
+        total += inputs * rank + outputs * (room_of(adapter, names) or rank)
     return BF16 * total * shape.layers
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from faults import BadInput
-from gpu_memory import MIB, STEP, needed, peak
+from gpu_memory import GRAPHS, MIB, STEP, needed, peak
 from layer_memory import Shape, Work
 from nemo_archive import read_member
-from packing import pack_count, packs, unfit
+from packing import graph_sizes, pack_count, packs, unfit
 from record_order import record_order
 
 LEAST = 1024  # tokens: the shortest pack that is proposed
@@ -88,8 +88,8 @@ def largest(adapter: Mapping[str, Any], stream: Sequence[Size]) -> Work:
     answers = max(sum(size.answer for size in pack) for pack in found)
     if adapter["kernels"] != "graphed":
         return Work(max(tokens), answers, any(alone))
-    filled = {-(-some // STEP) * STEP for some in tokens}
-    return Work(max(filled), answers, all(alone), len(filled))
+    filled = graph_sizes(tokens, STEP, GRAPHS)
+    return Work(filled[-1], answers, all(alone), len(filled))
 
 
 def mends(shape: Shape, adapter: Mapping[str, Any], stream: Sequence[Size], free: int) -> list[str]:

@@ -12,7 +12,8 @@ from typing import Any
 BF16, FP32, FP8 = 2, 4, 1  # bytes
 COLUMNS = 64  # projection.COLUMNS: LoRA's beside a frozen weight are a multiple of it
 PROCESSORS = 132  # of an H100: flash attention's backward, where it repeats itself, has ⌈these / heads⌉ sums
-# FusedLayer's: linear layers that are one product, and whether B stands beside their frozen weight.
+# FusedLayer's: linear layers that are one product, and whether the tokens that they read, with LoRA's columns beside
+# them, are a norm's output, which is kept.
 PROJECTIONS = (
     (("q_proj", "k_proj", "v_proj"), True), (("o_proj",), False), (("gate_proj", "up_proj"), True),
     (("down_proj",), False),
@@ -73,7 +74,7 @@ def rank_of(adapter: Mapping[str, Any], names: Iterable[str]) -> int:
 
 def room_of(adapter: Mapping[str, Any], names: Iterable[str]) -> int:
     """Return the columns beside a frozen weight, and beside its tokens, that LoRA has in a fused layer."""
-    if "fp8" in (adapter["products"], adapter.get("weights")):
+    if "fp8" in (adapter["products"], adapter.get("weights")) or "o_proj" in names:
         return 0
     return math.ceil(rank_of(adapter, names) / COLUMNS) * COLUMNS
 
