@@ -140,7 +140,7 @@ def test_weights_in_fp8_are_proposed_where_nothing_else_fits() -> None:
     assert mends(LLAMA, {**tight, "products": "fp8"}, STREAM, free) == [], "the two do not go together"
 
 
-@pytest.mark.parametrize("overlay, card", [("gpu-48gb", GB48), ("fast", GB80)])
+@pytest.mark.parametrize("overlay, card", [("gpu-24gb", GB24), ("gpu-48gb", GB48), ("fast", GB80)])
 def test_overlays_fit_their_cards(overlay: str, card: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tutorial's own job, with rank 16 on every module, on Llama's shape."""
     monkeypatch.chdir(ROOT)
