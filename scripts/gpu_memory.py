@@ -1,8 +1,9 @@
 """What tuning takes of a GPU's memory, counted from what the code keeps; no GPU is asked.
 
 Weights are in bfloat16, LoRA's own and Adam's in float32. The greatest part is what layers keep for their gradients
-(layer_memory), of the largest pack, or of the largest micro-batch with its padding. Held to what an H100 measured in
-tests/unit/test_gpu_memory.py.
+(layer_memory), of the largest pack, or of the largest micro-batch with its padding. For packs that keep everything
+it is held to what an H100 measured (tests/unit/test_gpu_memory.py); for micro-batches it was far too low
+(bench/h100.md).
 """
 
 from collections.abc import Mapping
@@ -55,8 +56,8 @@ def peak(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
 def needed(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
     """Return the bytes that the process must be able to take from the card.
 
-    Graphs keep their memory from others, so validation's and the optimizer's come on top. The allocator's blocks and
-    the libraries' code (cuBLAS, Triton: about 300 MiB) are a margin of 3 % and 512 MiB.
+    Graphs keep their memory from others, so validation's and the optimizer's come on top. For the allocator's blocks
+    and the libraries' code (cuBLAS, Triton) there is a margin of 3 % and 512 MiB, chosen and not measured.
     """
     most = peak(shape, adapter, work)
     if adapter["kernels"] == "graphed":

@@ -70,7 +70,7 @@ def test_records_are_measured_by_the_tokenizer_alone(tiny_base: Path, tmp_path: 
     ],
 )
 def test_the_estimate_is_near_what_was_measured(products: str, filled: int, most: int, measured: int) -> None:
-    """bench/h100.md's peaks. `filled` is what those runs' packs came to; the limit alone is near enough too."""
+    """bench/h100.md's peaks. The packs' limit must be near enough; `filled` fits best, and is not known."""
     adapter = {**PACKED, "products": products}
     assert peak(LLAMA, adapter, Work(filled, 240)) / MIB == pytest.approx(measured, rel=0.01)
     assert peak(LLAMA, adapter, Work(most, 240)) / MIB == pytest.approx(measured, rel=0.1)
