@@ -55,6 +55,7 @@ rule tune_adapter:
         validation_limit=lookup("adapters/{adapter}/validation_limit", within=config),
         patience=lookup("adapters/{adapter}/patience", within=config),
         seed=lookup("adapters/{adapter}/seed", within=config),
+        checkpoint_interval=lookup("adapters/{adapter}/checkpoint_interval", within=config),
         devices=ON_GPUS,
         spread=step_options(config["nodes"]),
         nodes=lookup("nodes", within=config),
@@ -74,6 +75,7 @@ rule tune_adapter:
         " --param validation-interval {params.validation_interval:q}"
         " --param validation-limit {params.validation_limit:q} --param patience {params.patience:q}"
         " --param seed {params.seed:q} --param threads {params.threads:q} --param nodes {params.nodes:q}"
+        " --keep resume --setting checkpoint-interval {params.checkpoint_interval:q}"
         " -- scripts/tune_adapter.py"
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from tuning_backend import check_backend
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
 SPLITS = ("train", "val", "test")
-SPREAD = ("executor", "nodes", "shards")  # of curate: the same bytes come out, whatever these are
+# The same bytes come out, whatever these are.
+SPREAD = {"curate": ("executor", "nodes", "shards"), "adapters": ("checkpoint_interval",)}
 
 
 def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> dict[str, Any]:
@@ -82,7 +83,12 @@ def overlay(config: dict[str, Any], changes: dict[str, Any]) -> None:
 def of_the_result(config: dict[str, Any]) -> dict[str, Any]:
     """Return what of a checked configuration decides the result, and not merely where and how it is made."""
     kept = {key: config[key] for key in config if key not in ("runtime", "store", "signing", "local_steps")}
-    return {**kept, "curate": {key: value for key, value in config["curate"].items() if key not in SPREAD}}
+    adapters = {name: _without(adapter, SPREAD["adapters"]) for name, adapter in config["adapters"].items()}
+    return {**kept, "curate": _without(config["curate"], SPREAD["curate"]), "adapters": adapters}
+
+
+def _without(settings: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in keys}
 
 
 def _check_adapters(config: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from nemo_model import HFAutoModelFromNemo
 from peers import AverageGradients, Peers
 from prompt_batches import Packs, Prompts
 from tuning_recorder import VALIDATION_LOSS, Recorder
+from tuning_resume import Resume
 
 CLIP = 1.0  # greatest norm of the gradient: the tutorial's gradient_clip_val
 
@@ -73,11 +74,13 @@ def tune(
         data = Prompts(stream, validation, options.micro_batch_size, whole, pad, *place)
         accumulate = whole // options.micro_batch_size // peers.count
     recorder = Recorder(options.max_steps, peers)
-    callbacks: list[pl.Callback] = [recorder]
-    if peers.count > 1:
-        callbacks.append(AverageGradients(peers))
+    stopping = None
     if options.patience:
-        callbacks.append(EarlyStopping(VALIDATION_LOSS, patience=options.patience, mode="min", min_delta=0.0))
+        stopping = EarlyStopping(VALIDATION_LOSS, patience=options.patience, mode="min", min_delta=0.0)
+    resume = Resume(options.resume, options.checkpoint_interval, peers, recorder, stopping)
+    data.begin_after(resume.step)
+    callbacks = [recorder, resume, *([AverageGradients(peers)] if peers.count > 1 else [])]
+    callbacks += [stopping] if stopping else []
     with tempfile.TemporaryDirectory() as scratch:
         trainer = nl.Trainer(
             accelerator="gpu" if gpu else "cpu",

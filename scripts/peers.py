@@ -6,6 +6,7 @@ Only the adapter's gradients are exchanged, a few MB for each step; the frozen b
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -32,6 +33,20 @@ class Peers:
         tensor = torch.tensor([value], dtype=torch.float64, device="cuda" if torch.cuda.is_available() else "cpu")
         distributed.all_reduce(tensor)
         return tensor.item()
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every node's value, by rank."""
+        found = [value] * self.count
+        if self.count > 1:
+            distributed.all_gather_object(found, value)
+        return found
+
+    def first(self, value: Any) -> Any:
+        """Return the first node's value."""
+        found = [value]
+        if self.count > 1:
+            distributed.broadcast_object_list(found, src=0)
+        return found[0]
 
 
 def join(count: int) -> Peers:

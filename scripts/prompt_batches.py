@@ -34,11 +34,15 @@ class Prompts(pl.LightningDataModule):
         self._train = [example for batch in batches for at, example in enumerate(batch) if at // micro % ranks == rank]
         self._validation = sorted(validation, key=_length)[rank::ranks]
         self.micro_batch_size, self.global_batch_size = micro, whole // ranks  # finetune checks them
-        self._pad = pad
+        self._pad, self._begin = pad, 0
+
+    def begin_after(self, step: int) -> None:
+        """Leave out the micro-batches of the first steps."""
+        self._begin = step * self.global_batch_size
 
     def train_dataloader(self) -> DataLoader:
         """Return the training micro-batches."""
-        return self._loader(self._train)
+        return self._loader(self._train[self._begin :])
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation micro-batches."""
@@ -103,10 +107,15 @@ class Packs(pl.LightningDataModule):
             _pack([mine[number] for number in pack], None) for pack in packs(sizes, pack_count([sizes], most))
         ]
         self.micro_batch_size = self.global_batch_size = 1  # finetune asks for both
+        self._begin, self._ranks = 0, ranks
+
+    def begin_after(self, step: int) -> None:
+        """Leave out the packs of the first steps."""
+        self._begin = step * self.count // self._ranks
 
     def train_dataloader(self) -> DataLoader:
         """Return the training packs."""
-        return DataLoader(self._train, batch_size=None, pin_memory=torch.cuda.is_available())
+        return DataLoader(self._train[self._begin :], batch_size=None, pin_memory=torch.cuda.is_available())
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation packs."""

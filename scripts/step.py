@@ -11,6 +11,7 @@ private folder, digested, attested under results/lineage/ and only then renamed 
 import argparse
 import errno
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from hermetic.action import Action
 from hermetic.attempt import attempt
 from hermetic.digests import file_digest
 from hermetic.follow import follow
+from hermetic.kept import kept_folder
 from hermetic.limits import Limits
 from hermetic.reuse import Reuse
 from hermetic.runtime import RUNNERS
@@ -37,6 +39,7 @@ def main() -> None:
     started = attestation.now()
     action = action_of(arguments).with_digests()
     outputs = [path for paths in action.outputs.values() for path in paths]
+    kept = kept_folder(step, action.key())
     limits = Limits(arguments.memory, arguments.shared_memory, tuple(arguments.ulimit))
     with attempt(step, action.secrets) as private, Reuse(action, enabled=not arguments.always) as reuse:
         private.prepare(outputs)
@@ -44,6 +47,9 @@ def main() -> None:
             envelope = reuse.restored(private, started)
             if not envelope:
                 runtime = "host" if action.on_host else arguments.runtime
+                if action.keep:
+                    kept.mkdir(parents=True, exist_ok=True)
+                    private.kept = kept
                 with RUNNERS[runtime](action, private, limits) as execution:
                     status.show(f"  {step} …")
                     follow(step, action, execution, arguments.log, status)
@@ -56,6 +62,7 @@ def main() -> None:
                 return
             attestation.write(step, envelope)
             private.publish(outputs)
+            shutil.rmtree(kept, ignore_errors=True)
             if arguments.bundle:
                 from adapter_bundle import write_bundle  # what one rule asks for
                 from lineage import read_lineage
@@ -89,6 +96,8 @@ def action_of(arguments: argparse.Namespace) -> Action:
         network=arguments.network,
         on_host=arguments.on_host,
         secrets=tuple(arguments.secret),
+        settings={name: values for name, *values in arguments.setting if values},
+        keep=arguments.keep,
     )
 
 
@@ -101,6 +110,8 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--input", **named, help="an option of the script and the files it reads")
     parser.add_argument("--output", **named, help="an option of the script and the files it writes")
     parser.add_argument("--param", **named, help="an option of the script and its values")
+    parser.add_argument("--setting", **named, help="like a param, but in no key: it never decides the result")
+    parser.add_argument("--keep", metavar="NAME", help="an option of the script: what a killed run leaves to the next")
     parser.add_argument("--runtime", choices=sorted(RUNNERS), default=os.environ.get("STEP_RUNTIME", "host"))
     parser.add_argument("--threads", type=int, default=1, help="threads of the numeric libraries")
     parser.add_argument("--devices", type=int, default=0, help="how many GPUs the step may see")

@@ -3,6 +3,7 @@
 The order of records is shuffled by the seed, anew for each pass over them. Validation comes every --validation-interval
 steps and after the last one; the checkpoint is that of the lowest validation loss, the earliest on ties. A step's loss
 is the mean over its micro-batches of their mean over answer tokens. One script for CPU (float32) and GPU (bfloat16).
+With --resume it goes on where a killed run with the same options was last saved, to the same bytes.
 """
 
 import argparse
@@ -103,6 +104,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--validation-limit", type=int, required=True, help="validation records at the most; 0: all")
     parser.add_argument("--patience", type=int, required=True, help="0: never stop early")
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--resume", type=Path, help="a folder for what a killed run leaves to the next")
+    parser.add_argument("--checkpoint-interval", type=int, default=0, help="steps after which that is saved; 0: never")
     parser.add_argument("--pack-length", type=int, default=0, help="tokens computed together; 0: micro-batches")
     parser.add_argument("--kernels", choices=("plain", "fused", "graphed"), default="plain")
     parser.add_argument("--activations", choices=("keep", "recompute"), default="keep")
@@ -117,7 +120,7 @@ def describe(options: argparse.Namespace, step: int, validation_loss: float) -> 
     settings: dict[str, Any] = {
         name: value
         for name, value in vars(options).items()
-        if name not in ("base", "train", "validation", "checkpoint", "metrics")
+        if name not in ("base", "train", "validation", "checkpoint", "metrics", "resume", "checkpoint_interval")
     }
     settings["target_modules"] = sorted(options.target_modules)
     if float(settings["alpha"]).is_integer():

@@ -25,9 +25,9 @@ class Recorder(pl.Callback):
         self.metrics: list[dict[str, Any]] = []
         self.best: tuple[float, int, bytes] | None = None
         self._max_steps, self._peers = max_steps, peers
-        self._tokens = self._seen = self._done = 0
+        self._tokens = self._seen = self._done = self._resumed = 0
         self._seconds, self._since = 0.0, 0.0  # spent training, validation left out
-        self._first = (0, 0.0)  # tokens and seconds of the first of several steps
+        self._first = (0, 0.0)  # tokens and seconds of the first step
         self._open: list[tuple[dict[str, Any], _Coming]] = []  # rows whose loss the GPU may still be computing
         self._bar = Progress("tune", total=max_steps, unit="step")
 
@@ -39,8 +39,10 @@ class Recorder(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Say in the log how fast it went; the first step, which loads kernels, counts only if it is the only one."""
         self._close(0)
-        tokens, seconds = self._seen - self._first[0], self._seconds - self._first[1]
-        print(f"{self._seen} tokens in {self._done} steps, {tokens / seconds:.0f} tokens per second", flush=True)
+        steps = self._done - self._resumed
+        first = self._first if steps > 1 else (0, 0.0)
+        rate = (self._seen - first[0]) / (self._seconds - first[1])
+        print(f"{self._seen} tokens in {steps} steps, {rate:.0f} tokens per second", flush=True)
         if torch.cuda.is_available():
             print(f"{torch.cuda.max_memory_allocated() / 2**20:.0f} MiB of the GPU's memory at the most", flush=True)
 
@@ -69,7 +71,7 @@ class Recorder(pl.Callback):
                 raise BadInput(f"step {row['step']}: the training loss is {loss}: lower adapters.<name>.learning_rate")
             self._seen += row["tokens"]
             self._seconds, self._since = self._seconds + time.monotonic() - self._since, time.monotonic()
-            if row["step"] == 1 < self._max_steps:
+            if row["step"] == self._resumed + 1:
                 self._first = (self._seen, self._seconds)
             self._bar.update(1, loss=f"{loss:.3f}", tokens_per_s=f"{self._seen / self._seconds:.0f}")
 
@@ -93,6 +95,17 @@ class Recorder(pl.Callback):
         if self.best is None or loss < self.best[0]:
             self.best = (loss, self._done, adapter_weights(module))
         self._since = time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """Return what `resume` takes; every node must ask for it."""
+        self._close(0)
+        return {"metrics": self.metrics, "best": self.best}
+
+    def resume(self, step: int, state: dict[str, Any]) -> None:
+        """Go on after a step, with what an earlier run had found up to it; how fast that was is not counted."""
+        self.metrics, self.best = state["metrics"], state["best"]
+        self._done = self._resumed = step
+        self._bar.update(step)
 
 
 class _Coming:

@@ -20,6 +20,8 @@ class Action:
     """One declared run of one script.
 
     `inputs` and `outputs` map an option of the script to its files, `params` to its values; all keep their order.
+    `settings` are params that decide how it runs and never its result. `keep` is an option of the script that takes a
+    folder, what a killed run leaves to the next (hermetic/kept.py).
     `nodes`: how many nodes of its Slurm job each run the script, which makes of them what it will.
     `on_host`: it starts containers itself, and so runs in none and in no sandbox.
     """
@@ -35,6 +37,8 @@ class Action:
     network: bool = False
     on_host: bool = False
     secrets: tuple[str, ...] = ()
+    settings: dict[str, list[str]] = field(default_factory=dict)
+    keep: str | None = None
     input_digests: dict[Path, str] = field(default_factory=dict)
 
     def with_digests(self) -> "Action":
@@ -46,16 +50,16 @@ class Action:
             digests[path] = cached_digest(path)
         return replace(self, input_digests=digests)
 
-    def arguments(self, outputs_under: Path) -> list[str]:
-        """Return the script's command line, with each output placed below `outputs_under`."""
+    def arguments(self, outputs_under: Path, kept: Path | None) -> list[str]:
+        """Return the script's command line, with each output placed below `outputs_under`, and what it keeps in `kept`."""
         options: list[str] = []
         for name, paths in self.inputs.items():
             options += [f"--{name}", *map(str, paths)]
         for name, paths in self.outputs.items():
             options += [f"--{name}", *(str(outputs_under / path) for path in paths)]
-        for name, values in self.params.items():
+        for name, values in {**self.params, **self.settings}.items():
             options += [f"--{name}", *values]
-        return options
+        return [*options, f"--{self.keep}", str(kept)] if self.keep else options
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:
@@ -72,7 +76,8 @@ class Action:
         threads  how many threads the numeric libraries have
         device   the class of the device (hermetic/devices.py), `any` for a step of one thread
 
-        Not in it: where the checkout lies, the user, the host, the runtime, limits, `--cores`, secrets, the network.
+        Not in it: where the checkout lies, the user, the host, the runtime, limits, `--cores`, secrets, the network,
+        settings, what a killed run left.
         """
         return {
             "version": 1,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 # Proof of what was done, which holds times, work in progress, and what is known of files on this machine.
-NOT_ARTIFACTS = ("lineage", ".attempts", ".digests")
+NOT_ARTIFACTS = ("lineage", ".attempts", ".kept", ".digests")
 BUNDLE, SIGNATURE = "attestations.intoto.jsonl", "model.sig"  # beside a staged adapter: scripts/adapter_bundle.py
 
 

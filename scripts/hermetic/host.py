@@ -23,7 +23,7 @@ def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Executi
         isolation, words = "bubblewrap", bubblewrap.command(action, place, python)
         seen = environment(action, place, path)
     else:
-        isolation, words = "none", [str(python), str(action.script), *action.arguments(place.out)]
+        isolation, words = "none", [str(python), str(action.script), *action.arguments(place.out, place.kept)]
         seen = variables(action, path, place.scratch, place.scratch, place.secrets)
     words, seen, nodes = on_nodes(action, words, seen)
     with child(words, seen, Ran("host", isolation + nodes)) as execution:

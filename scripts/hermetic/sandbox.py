@@ -14,6 +14,7 @@ from pip_settings import pip_settings, wheel_folders
 WORK = Path("/checkout")  # the checkout, of which only what is declared is there
 OUT = Path("/out")
 SCRATCH = Path("/scratch")
+KEPT = Path("/kept")
 HOME = Path("/home/step")
 SECRETS = Path("/run/secrets")
 
@@ -28,7 +29,7 @@ class Mount:
 
 
 def mounts(action: Action, place: Attempt) -> list[Mount]:
-    """Return what the step sees: its inputs, its script with every module of ours in it, its output and scratch."""
+    """Return what the step sees: its inputs, its script with every module of ours in it, and where it writes."""
     found = {Path(os.path.normpath(WORK / path)): path for paths in action.inputs.values() for path in paths}
     found |= {WORK / SCRIPTS.name / path.relative_to(SCRIPTS): path for path in closure(action.script)}
     if action.network:
@@ -41,6 +42,7 @@ def mounts(action: Action, place: Attempt) -> list[Mount]:
         *(Mount(source.resolve(), target) for target, source in sorted(found.items())),
         Mount(place.out, OUT, writable=True),
         Mount(place.scratch, SCRATCH, writable=True),
+        *([Mount(place.kept, KEPT, writable=True)] if place.kept else []),
     ]
 
 
@@ -52,4 +54,4 @@ def environment(action: Action, place: Attempt, path: str) -> dict[str, str]:
 def command(action: Action, python: str | Path) -> list[str]:
     """Return the step's command line inside the layout."""
     script = Path(SCRIPTS.name) / action.script.resolve().relative_to(SCRIPTS)
-    return [str(python), str(script), *action.arguments(OUT)]
+    return [str(python), str(script), *action.arguments(OUT, KEPT)]
