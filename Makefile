@@ -9,7 +9,7 @@
 # make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | 'diff RESULTS RESULTS' | …   what a build
 #               was made of, and whether it still is
 # make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
-# make gc       what in the store no target needs; YES=1 deletes it
+# make gc       what in the store no target needs, and what killed steps left for nobody; YES=1 deletes it
 # make lock     write containers/*/requirements.lock anew from requirements.in
 # make images   build the environments' images for this machine's Docker Engine, or REGISTRY=host:port/prefix;
 #               ENVIRONMENT=tune.cuda, which no build without GPUs needs, is built when asked for

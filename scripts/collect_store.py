@@ -1,17 +1,20 @@
 """List what in the store no current target needs, with sizes; with --yes, delete it.
 
 The store is the one that store.path of the configuration in force names. A target needs what the last run of each of
-its steps made. Nothing is deleted while a build uses the store.
+its steps made. Nothing is deleted while a build uses the store. What a killed step left to resume from is listed too,
+if its step is none of a target's or has ended since.
 """
 
 import argparse
+import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from faults import BadInput, run
 from hermetic import attestation
+from hermetic.kept import outlived
 from planned_steps import plan
 
 
@@ -22,30 +25,38 @@ def main() -> None:
     parser.add_argument("snakemake", nargs="*", help="after --: options of Snakemake, such as --configfile")
     arguments = parser.parse_args()
     planned = plan(arguments.snakemake)
-    if not planned.settings["STEP_STORE"]:
-        print("no store: store.path is empty")
-        return
-    store = Path(planned.settings["STEP_STORE"])
-    if not store.is_dir():
-        print(f"{store}: no store there")
-        return
-    keys = {_key(step) for step in planned.calls}
-    if keys == {None}:
-        raise BadInput(f"no step of this configuration has run here, so nothing says what of {store} is needed: make")
-    with open(store / "in-use", "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"{store} is in use by a build: wait until it has ended") from None
-        total = 0
-        for path in sorted(unreachable(store, keys)):
-            size = path.stat().st_size
-            total += size
-            print(f"{size / 1e6:10.1f} MB  {path}")
-            if arguments.yes:
-                path.unlink()
-    kept = "deleted" if arguments.yes else "needed by no target; make gc YES=1 deletes it"
-    print(f"{total / 1e6:10.1f} MB  {kept}")
+    name = planned.settings["STEP_STORE"]
+    store = Path(name)
+    found = [*outlived(planned.calls)]
+    with contextlib.ExitStack() as held:
+        if name and store.is_dir():
+            keys = {_key(step) for step in planned.calls}
+            if keys == {None}:
+                raise BadInput(
+                    f"no step of this configuration has run here, so nothing says what of {store} is needed: make"
+                )
+            lock = held.enter_context(open(store / "in-use", "a"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BadInput(f"{store} is in use by a build: wait until it has ended") from None
+            found += unreachable(store, keys)
+        else:
+            print(f"{store}: no store there" if name else "no store: store.path is empty")
+            if not found:
+                return
+        _sweep(sorted(found), delete=arguments.yes)
+
+
+def _sweep(paths: Iterable[Path], delete: bool) -> None:
+    total = 0
+    for path in paths:
+        size = path.stat().st_size
+        total += size
+        print(f"{size / 1e6:10.1f} MB  {path}")
+        if delete:
+            path.unlink()
+    print(f"{total / 1e6:10.1f} MB  {'deleted' if delete else 'needed by no target; make gc YES=1 deletes it'}")
 
 
 def _key(step: str) -> str | None:

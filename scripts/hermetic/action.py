@@ -51,7 +51,7 @@ class Action:
         return replace(self, input_digests=digests)
 
     def arguments(self, outputs_under: Path, kept: Path | None) -> list[str]:
-        """Return the script's command line, with each output placed below `outputs_under`, and what it keeps in `kept`."""
+        """Return the script's command line: outputs lie below `outputs_under`, what it keeps in `kept`."""
         options: list[str] = []
         for name, paths in self.inputs.items():
             options += [f"--{name}", *map(str, paths)]

@@ -24,8 +24,8 @@ ATTEMPTS = Path("results/.attempts")
 class Attempt:
     """The private folder: `out` mirrors the declared output paths, `scratch` is the step's TMPDIR.
 
-    `lock` is held as long as the runner lives; `secrets` is the folder of the step's secrets, if it has any, `kept` that
-    of what outlives the attempt if it fails. `owner` is the file that names the step's latest attempt.
+    `lock` is held as long as the runner lives; `secrets` is the folder of the step's secrets, if it has any, `kept` the
+    one that outlives a failed attempt. `owner` is the file that names the step's latest attempt.
     """
 
     def __init__(self, root: Path, owner: Path | None = None, secrets: Path | None = None) -> None:

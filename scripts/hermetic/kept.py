@@ -18,7 +18,7 @@ def kept_folder(step: str, key: str) -> Path:
 
 
 def outlived(steps: Container[str]) -> Iterator[Path]:
-    """Yield every file that was kept by a step that is not among `steps`, or that has ended since, as another action."""
+    """Yield every file kept by a step that is not among `steps`, or that has ended since, as another action."""
     ended = {path.relative_to(LINEAGE).with_suffix("").as_posix().replace("/", "."): path
              for path in LINEAGE.rglob("*.json")}  # fmt: skip
     wanted = {step.replace("/", ".") for step in steps}

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from base_model import HUGGING_FACE_FILES, base_model
-from configuration import check, overlay
+from configuration import check, of_the_result, overlay
 from faults import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +83,16 @@ def test_a_mistake_is_named(config, section, values, message):
         check(config)
     assert message in str(fault.value)
     assert "\n" not in str(fault.value)
+
+
+def test_how_often_tuning_is_saved_is_no_part_of_the_result(config):
+    saved = copy.deepcopy(config)
+    saved["adapters"]["law-titlegen"]["checkpoint_interval"] = 7
+    check(config)
+    check(saved)
+    assert config != saved and of_the_result(config) == of_the_result(saved)
+    saved["adapters"]["law-titlegen"]["rank"] += 1
+    assert of_the_result(config) != of_the_result(saved)
 
 
 def test_files_of_a_quantized_base():

@@ -71,6 +71,19 @@ def test_only_what_is_declared_is_mounted(place):
     assert "/checkout/scripts/nemo_tuning.py" in mounts
 
 
+def test_what_a_killed_run_left_is_the_steps_to_write(place, tmp_path):
+    place.kept = tmp_path / "results/.kept/x-1"
+    keeping = action(keep="resume", settings={"checkpoint-interval": ["20"]})
+    client = APIClient(base_url="unix:///nowhere", version="1.41")
+    made = docker._configuration(client, keeping, place, Limits(), "sha256:1")
+    assert {"Target": "/kept", "Source": str(place.kept), "Type": "bind", "ReadOnly": False} in made["HostConfig"][
+        "Mounts"
+    ]
+    assert made["Cmd"][-4:] == ["--checkpoint-interval", "20", "--resume", "/kept"]
+    assert f"{place.kept}:/kept:rw" in apptainer.command(keeping, place, IMAGE)
+    assert keeping.with_digests().key() == action().with_digests().key()
+
+
 def test_the_served_engine_is_part_of_the_check(place):
     """Scripts that a script starts by their file's name belong to it as much as modules that it imports."""
     step = Action(Path("scripts/check_deployment.py"), "serve", {}, {"ready": [Path("r.json")]}, {})

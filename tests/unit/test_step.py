@@ -18,6 +18,7 @@ from in_toto_attestation.v1 import statement_pb2
 
 from hermetic.digests import file_digest
 from hermetic.envelope import read_statement
+from hermetic.kept import outlived
 
 ROOT = Path(__file__).parents[2]
 BUBBLEWRAP = bool(shutil.which("bwrap"))
@@ -216,6 +217,54 @@ def test_killed_runner_leaves_no_child_and_no_output(project, number):
     again = subprocess.run(command(), cwd=project, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert not [path for path in project.glob("results/.attempts/*") if path.is_dir()]
+
+
+KEEPS = COPY.replace(
+    "arguments = ",
+    """parser.add_argument("--resume"); parser.add_argument("--fails", default="no")
+arguments = """,
+) + (
+    "kept = pathlib.Path(arguments.resume) / 'runs'\n"
+    "runs = kept.read_text() + '+' if kept.exists() else '+'\n"
+    "kept.write_text(runs)\n"
+    "if arguments.fails == 'yes': raise SystemExit('lost')\n"
+    "if arguments.fails == 'dies': import os; os.kill(os.getpid(), 9)\n"
+    "print(f'runs: {runs}')\n"
+)
+
+
+def test_what_a_step_keeps_outlives_failure_under_its_key(step, project, monkeypatch):
+    """A setting is in no key, a param is in it; what was kept goes when that very action has ended well."""
+    monkeypatch.setenv("STEP_STORE", ".store")
+    kept = project / "results/.kept"
+    for fails in ("yes", "dies"):
+        assert step(KEEPS, "--keep", "resume", "--setting", "fails", fails).returncode == 2
+    left = list(kept.glob("copy.one-*/runs"))
+    assert [path.read_text() for path in left] == ["++"]
+    other = step(KEEPS, "--keep", "resume", "--param", "word", "other")
+    assert other.returncode == 0, other.stderr
+    assert "runs: +\n" in (project / "logs/copy/one.log").read_text()
+    assert list(kept.glob("copy.one-*/runs")) == left
+    assert [*outlived_in(project, {"copy/one"})] == left, "it has ended since, as another action"
+    again = step(KEEPS, "--keep", "resume")
+    assert again.returncode == 0, again.stderr
+    assert "runs: +++" in (project / "logs/copy/one.log").read_text()
+    assert not list(kept.iterdir()) and (project / "results/out.txt").exists()
+    hit = step(KEEPS, "--keep", "resume", "--setting", "fails", "yes")
+    assert hit.returncode == 0 and "from the store" in hit.stderr
+    assert not list(kept.iterdir())
+
+
+def test_what_is_kept_is_wanted_until_its_step_has_ended(step, project):
+    assert step(KEEPS, "--keep", "resume", "--setting", "fails", "yes").returncode == 2
+    assert outlived_in(project, {"copy/one"}) == []
+    assert [path.name for path in outlived_in(project, {"copy/two"})] == ["runs"]
+
+
+def outlived_in(project: Path, steps: set[str]) -> list[Path]:
+    """Return what of a project's kept files no step of these wants."""
+    with contextlib.chdir(project):
+        return [project / path for path in outlived(steps)]
 
 
 def test_an_earlier_attempt_that_lives_on_publishes_nothing(project):

@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
     "sequence_length": 96, "validation_interval": 25, "validation_limit": 32, "patience": 0, "seed": 7,
     "threads": 1,
 }  # fmt: skip
+WITHIN: list[str] = []  # the beginning of a command line, for a test of a machine that lacks something
 SORTED_MODULES = sorted(SETTINGS["target_modules"])
 
 
@@ -38,7 +39,8 @@ def script(
 
 def python(code: str, scratch: Path, *arguments: Any) -> str:
     """Run a piece of Python in the tune environment, with our scripts at hand, and return what it prints."""
-    result = run([ROOT / ".venvs/tune/bin/python", "-c", code, *arguments], scratch, PYTHONPATH=str(ROOT / "scripts"))
+    command = [*WITHIN, ROOT / ".venvs/tune/bin/python", "-c", code, *arguments]
+    result = run(command, scratch, PYTHONPATH=str(ROOT / "scripts"))
     assert result.returncode == 0, result.stderr
     return result.stdout
 

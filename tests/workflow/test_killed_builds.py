@@ -1,12 +1,15 @@
 """A build that is killed at any step and run again ends with the bytes of an undisturbed one."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import STORE
 
 from audit_verify import verify
@@ -48,6 +51,44 @@ def test_killed_at_each_step(built, checkout, monkeypatch):
     assert [path for path in attempts.iterdir() if path.is_dir()] == []
     monkeypatch.chdir(checkout.folder)
     assert verify(Path("results"), [Path(".keys/builder.pub.pem")], []) == []
+
+
+def test_killed_tuning_resumes(checkout):
+    """And neither that nor how often it was saved shows in any digest."""
+    target = "results/adapters/law-titlegen/adapter_model.safetensors"
+    log = checkout.folder / "logs/tune_adapter/law-titlegen.log"
+    overlay = checkout.folder / "tests/tiny/config.yaml"
+    config = yaml.safe_load(overlay.read_text()) | {"store": {"path": ""}}
+
+    def settings(interval: int) -> None:
+        config["adapters"]["law-titlegen"] |= {
+            "max_steps": 300, "validation_interval": 100, "checkpoint_interval": interval
+        }  # fmt: skip
+        overlay.write_text(yaml.safe_dump(config))
+
+    settings(20)
+    build = subprocess.Popen(
+        checkout.command("--quiet", "all", "--", target),
+        cwd=checkout.folder,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    kept = checkout.folder / "results/.kept"
+    while build.poll() is None and not list(kept.glob("tune_adapter.law-titlegen-*/state")):
+        time.sleep(0.005)
+    _kill_everything(build)
+    assert list(kept.glob("*/state")) and not (checkout.folder / "results/checkpoints/law-titlegen.nemo").exists()
+    checkout.build(target)
+    said = log.read_text()
+    resumed, computed = (int(re.search(words, said)[1]) for words in (r"at step (\d+)", r"tokens in (\d+) steps"))
+    assert resumed >= 20 and resumed + computed == 300
+    assert not list(kept.iterdir())
+    made = checkout.digests()
+    shutil.rmtree(checkout.folder / "results/checkpoints")
+    settings(0)
+    checkout.build(target)
+    assert "tokens in 300 steps" in log.read_text()
+    assert checkout.digests() == made
 
 
 def test_terminated_build_stops_its_steps(checkout):
