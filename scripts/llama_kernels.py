@@ -116,6 +116,11 @@ def quantize(x: Tensor) -> Rounded:
         import llama_triton
 
         return llama_triton.quantize(x)
+    return quantize_anywhere(x)
+
+
+def quantize_anywhere(x: Tensor) -> Rounded:
+    """Return `quantize`'s result in plain PyTorch, which also knows FP8 on GPUs that do not compute with it."""
     scale = x.abs().amax(1, keepdim=True).float().clamp_min(torch.finfo(torch.float32).tiny) / GREATEST
     return (x.float() / scale).to(FP8), scale
 
