@@ -27,7 +27,7 @@ def near(found, wanted, what):
             near(left, right, what)
         return
     # The interpreter cuts numbers off where a GPU rounds them to FP8.
-    most = 1 / 16 if wanted.dtype == FP8 else 2e-3 if wanted.dtype == torch.float16 else 1e-5
+    most = 1 / 16 if wanted.dtype == FP8 else 2e-3 if dtype == torch.float16 else 1e-5
     assert found.dtype == wanted.dtype and found.shape == wanted.shape, what
     error = (found.float() - wanted.float()).norm() / wanted.float().norm()
     assert error < most, (what, found.dtype, error)
