@@ -58,7 +58,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = {False: Path(prompts), True: _long(Path(prompts), Path(folder) / "long.jsonl")}
         base = Path(folder) / "base.nemo"
-        write_archive(base, {CONFIG: b"format: hf\n", "config.json": json.dumps(SHAPE).encode()})
+        members: dict[str, Path | bytes] = {path.name: path for path in Path(tokenizer).iterdir()}
+        write_archive(base, {**members, CONFIG: b"format: hf\n", "config.json": json.dumps(SHAPE).encode()})
         HFCausalLM.restore = lambda _: _random(tokenizer)
         print("| | tokens/s | peak memory of the card, MiB | packs of a step |\n|---|---:|---:|---:|")
         for way in ways or WAYS:

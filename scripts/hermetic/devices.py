@@ -31,7 +31,7 @@ def gpu_facts(devices: int, environment: str) -> dict[str, str]:
         return {}
     drivers = _asked("driver_version", devices)
     locked = re.findall(
-        r"^(torch|nvidia-cuda-runtime\S*|nvidia-cudnn\S*)==(\S+)", lock_file(environment).read_text(), re.M
+        r"^(torch|nvidia-cuda-runtime\S*|nvidia-cudnn\S*)===?(\S+)", lock_file(environment).read_text(), re.M
     )
     return {"card": _gpus(devices), "driver": "+".join(dict.fromkeys(drivers)), **dict(locked)}
 

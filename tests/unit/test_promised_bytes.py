@@ -29,7 +29,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_machine_of_a_gpu_step(driver: None) -> None:
-    facts = gpu_facts(1, "tune")
+    facts = gpu_facts(1, "tune.cuda")
     assert facts["card"] == "NVIDIA H100 80GB HBM3" and facts["driver"] == "580.159.04"
     assert facts["torch"].startswith("2.")
     assert gpu_facts(2, "tune")["card"] == "NVIDIA H100 80GB HBM3+NVIDIA L4"
