@@ -10,15 +10,13 @@ import yaml
 from faults import BadInput, run
 from jsonl import read_jsonl
 from nemo_archive import read_config, read_member
+from packing import UNPACKED
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = (
     "rank", "alpha", "dropout", "target_modules", "learning_rate", "max_steps", "micro_batch_size",
     "global_batch_size", "sequence_length", "validation_interval", "patience", "seed",
 )  # fmt: skip
-
-
-PACKED = ("pack_length", "kernels", "products", "activations", "weights", "attention")
 
 
 def main() -> None:
@@ -83,7 +81,7 @@ def card(adapter: str, settings: dict[str, Any], base: dict[str, Any]) -> str:
         },
         sort_keys=True,
     )
-    names = SETTINGS + PACKED if settings.get("pack_length") else SETTINGS
+    names = (*SETTINGS, *UNPACKED) if settings.get("pack_length") else SETTINGS
     rows = "\n".join(f"| {name.replace('_', ' ')} | {_shown(settings[name])} |" for name in names)
     return f"""---
 {front}---

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from packing import UNPACKED
+
 NEMO = Path("/opt/NeMo")  # where the container has it
 FINETUNING = "examples/nlp/language_modeling/tuning/megatron_gpt_finetuning.py"
 CONVERTER = "scripts/checkpoint_converters/convert_llama_hf_to_nemo.py"
@@ -24,7 +26,6 @@ FUSED = {
     "mlp_fc1": ("gate_proj", "up_proj"),
     "mlp_fc2": ("down_proj",),
 }
-PLAIN = {"pack_length": 0, "kernels": "plain", "products": "full", "activations": "keep"}  # the embedded backend's own
 
 
 def fused(target_modules: list[str]) -> list[str]:
@@ -49,7 +50,7 @@ def unfit_for_megatron(adapter: Mapping[str, Any], devices: int) -> str | None:
         fused(adapter["target_modules"])
     except ValueError as error:
         return f"target_modules: {error}"
-    if foreign := [key for key, plain in PLAIN.items() if adapter[key] != plain]:
+    if foreign := [key for key, plain in UNPACKED.items() if adapter[key] != plain]:
         return f"{foreign[0]}: {adapter[foreign[0]]} is of tune.backend embedded: leave it out"
     if adapter["max_steps"] <= WARM_UP:
         return f"max_steps: {adapter['max_steps']}, but this backend's learning rate rises for {WARM_UP}: raise it"

@@ -6,6 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+# The settings of packs, where there are none.
+UNPACKED = {
+    "pack_length": 0, "kernels": "plain", "products": "full", "activations": "keep", "weights": "full",
+    "attention": "repeatable",
+}  # fmt: skip
+
 
 def pack_count(batches: Sequence[Sequence[int]], most: int, multiple: int = 1) -> int:
     """Return how many packs of `most` tokens hold any one of `batches` (the lengths of a global batch's records).
@@ -59,9 +65,7 @@ def unfit(adapter: Mapping[str, Any]) -> str | None:
     """Return which of an adapter's settings does not go with the others, why, and the mend; None if all do."""
     packed, kernels, dropout = adapter["pack_length"], adapter["kernels"], adapter["dropout"]
     if not packed:
-        asked = {"kernels": "plain", "products": "full", "activations": "keep"}
-        asked |= {"weights": "full", "attention": "repeatable"}
-        set_otherwise = [key for key, plain in asked.items() if adapter[key] != plain]
+        set_otherwise = [key for key, plain in UNPACKED.items() if adapter[key] != plain]
         return (
             f"{set_otherwise[0]}: {adapter[set_otherwise[0]]} is for packs: set pack_length" if set_otherwise else None
         )

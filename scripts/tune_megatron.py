@@ -12,10 +12,11 @@ from pathlib import Path
 from answer_tokens import read_prompts
 from faults import BadInput, run
 from jsonl import write_jsonl
-from megatron_arguments import PLAIN, fused, tuning, unfit_for_megatron
+from megatron_arguments import fused, tuning, unfit_for_megatron
 from megatron_losses import read_losses
 from megatron_nemo import check_adapter, check_base, repack
 from megatron_program import run_program
+from packing import UNPACKED
 from tokenizer_cache import with_tokenizer
 
 PROGRAM = "megatron_gpt_finetuning.py"
@@ -25,7 +26,7 @@ LEFT = "checkpoints/megatron_gpt_peft_lora_tuning.nemo"  # name: megatron_gpt_pe
 def main() -> None:
     """Read the options, check them and the base, tune, write checkpoint and metrics."""
     options = arguments().parse_args()
-    settings = {**PLAIN, **vars(options)}
+    settings = {**UNPACKED, **vars(options)}
     if fault := unfit_for_megatron(settings, options.devices):
         raise BadInput(f"adapters.<name>.{fault}")
     config = check_base(options.base)
