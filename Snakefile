@@ -60,8 +60,8 @@ if config["data"]["source"] != "curated":
     include: "rules/curate.smk"
 
 
-TUNING = ["megatron"] if NEMO else ["convert", "tune", "stage"]
-for part in ["prompts", *TUNING, "evaluate", "deploy", "report"]:
+BACKEND = ["megatron"] if NEMO else ["convert", "tune", "stage"]
+for part in ["prompts", *BACKEND, "evaluate", "deploy", "report"]:
 
     include: f"rules/{part}.smk"
 

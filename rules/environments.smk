@@ -1,6 +1,15 @@
-# Environments: a venv per lock of containers/.
+# Environments: a venv per lock of containers/, and what the steps that compute on GPUs are given.
 
-from hermetic.environments import lock_path
+from hermetic.environments import lock_path, tuning
+
+# What computes on GPUs has a PyTorch for them, of a lock of its own.
+TUNING = tuning(config["devices"])
+# A GPU step's container gets what NeMo's containers ask for; no other step does.
+ON_GPUS = (
+    ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"] if config["devices"] else []
+)
+# What a scheduler is asked for; on Kubernetes a GPU has a maker.
+GPUS = {"gpu": config["devices"], "gpu_manufacturer": "nvidia"} if config["devices"] else {}
 
 
 rule environment:

@@ -4,9 +4,6 @@
 
 # A container even where the other steps run on the host.
 IN_CONTAINER = ["--runtime", "apptainer" if RUNTIME.name == "apptainer" else "docker"]
-# What NeMo's containers ask for, and what a scheduler is asked for; on Kubernetes a GPU has a maker.
-ON_GPUS = ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"]
-GPUS = {"gpu": config["devices"], "gpu_manufacturer": "nvidia"}
 # Of the base's Hugging Face files, what its .nemo names by its repository.
 TOKENIZER = [path for path in BASE.files if path.endswith((".json", ".model")) and ".safetensors" not in path]
 STAGED = ["results/loras/{adapter}/{adapter}.nemo"]

@@ -1,16 +1,6 @@
 # Tune: nemo_toolkit trains the adapter on the .nemo base; what it leaves is exported as Hugging Face PEFT files.
 
-from hermetic.environments import tuning
 from hermetic.nodes import asked_of_slurm, step_options
-
-# What computes on GPUs has a PyTorch for them, of a lock of its own.
-TUNING = tuning(config["devices"])
-# A GPU step's container gets what NeMo's containers ask for; no other step does.
-ON_GPUS = (
-    ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"] if config["devices"] else []
-)
-# What a scheduler is asked for; on Kubernetes a GPU has a maker.
-GPUS = {"gpu": config["devices"], "gpu_manufacturer": "nvidia"} if config["devices"] else {}
 
 
 rule tune_adapter:
