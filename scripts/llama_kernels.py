@@ -16,9 +16,9 @@ def norm(x: Tensor, weight: Tensor, epsilon: float, room: int, fp8: bool) -> tup
     """Return RMSNorm of x (tokens, size) in a buffer with `room` more columns of zeros, 1/rms of each token, and it
     rounded."""
     if x.is_cuda:
-        import llama_triton
+        import triton_norm
 
-        return llama_triton.norm(x, weight, epsilon, room, fp8)
+        return triton_norm.norm(x, weight, epsilon, room, fp8)
     out = x.new_zeros(x.shape[0], x.shape[1] + room)
     wide = _wide(x)
     scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
@@ -31,9 +31,9 @@ def norm_backward(
 ) -> tuple[Tensor, Rounded | None]:
     """Return `residual` + the gradient of x, and that rounded; dy may have more columns than x."""
     if x.is_cuda:
-        import llama_triton
+        import triton_norm
 
-        return llama_triton.norm_backward(dy, x, weight, scale, residual, fp8)
+        return triton_norm.norm_backward(dy, x, weight, scale, residual, fp8)
     scaled = _wide(x) * scale[:, None]
     weighted = _wide(dy[:, : x.shape[1]]) * weight
     dx = scale[:, None] * (weighted - scaled * (weighted * scaled).mean(-1, keepdim=True))
@@ -47,9 +47,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:
     cos and sin are (tokens, size), their halves alike.
     """
     if x.is_cuda:
-        import llama_triton
+        import triton_rotate
 
-        llama_triton.rotate(x, cos, sin, heads)
+        triton_rotate.rotate(x, cos, sin, heads)
         return
     _turn(x[:, : heads * cos.shape[1]], cos, sin)
 
@@ -59,9 +59,9 @@ def rotate_back(
 ) -> tuple[Tensor, Rounded | None]:
     """Return the gradients (tokens, heads, size) of q, k and v side by side, q's and k's turned back, and rounded."""
     if dq.is_cuda:
-        import llama_triton
+        import triton_rotate
 
-        return llama_triton.rotate_back(dq, dk, dv, cos, sin, fp8)
+        return triton_rotate.rotate_back(dq, dk, dv, cos, sin, fp8)
     whole = torch.cat([part.flatten(1) for part in (dq, dk, dv)], 1)
     _turn(whole[:, : dq[0].numel() + dk[0].numel()], cos, -sin)
     return whole, quantize(whole) if fp8 else None
@@ -73,9 +73,9 @@ def swiglu(gate_up: Tensor, room: int, lora: tuple[Tensor, Tensor] | None) -> Te
     `lora` is z and B, whose product belongs to gate and up and is not in them yet.
     """
     if gate_up.is_cuda:
-        import llama_triton
+        import triton_swiglu
 
-        return llama_triton.swiglu(gate_up, room, lora)
+        return triton_swiglu.swiglu(gate_up, room, lora)
     gate, up = _with(gate_up, lora).chunk(2, -1)
     return torch.nn.functional.pad(torch.nn.functional.silu(gate) * up, (0, room))
 
@@ -88,9 +88,9 @@ def swiglu_backward(
     `down` is dz and A, whose product belongs to dh and is not in it yet; dh may have more columns.
     """
     if gate_up.is_cuda:
-        import llama_triton
+        import triton_swiglu
 
-        return llama_triton.swiglu_backward(dh, gate_up, lora, down)
+        return triton_swiglu.swiglu_backward(dh, gate_up, lora, down)
     wide = _wide(dh[:, : gate_up.shape[1] // 2])
     if down:
         wide = wide + _wide(down[0] @ down[1])
@@ -104,18 +104,18 @@ def swiglu_backward(
 def finish(y: Tensor, residual: Tensor, z: Tensor, b: Tensor) -> Tensor:
     """Return y + residual + z · B, transposed, in y itself."""
     if y.is_cuda:
-        import llama_triton
+        import triton_swiglu
 
-        return llama_triton.finish(y, residual, z, b)
+        return triton_swiglu.finish(y, residual, z, b)
     return y.add_(residual).addmm_(z, b.T)
 
 
 def quantize(x: Tensor) -> Rounded:
     """Return x rounded: each row's greatest value becomes FP8's greatest."""
     if x.is_cuda:
-        import llama_triton
+        import triton_norm
 
-        return llama_triton.quantize(x)
+        return triton_norm.quantize(x)
     return quantize_anywhere(x)
 
 

@@ -11,10 +11,16 @@ import sys
 
 os.environ["TRITON_INTERPRET"] = "1"
 sys.path.append(sys.argv[1])  # last: Triton alone is taken from there
+from types import SimpleNamespace
+
 import llama_kernels as plain
-import llama_triton as ours
 import torch
+import triton_norm
+import triton_rotate
+import triton_swiglu
 from llama_kernels import FP8
+
+ours = SimpleNamespace(**{**vars(triton_norm), **vars(triton_rotate), **vars(triton_swiglu)})
 
 torch.manual_seed(0)
 TOKENS, SIZE, INNER = 37, 96, 200
