@@ -21,19 +21,9 @@ SETTINGS = (
 
 def main() -> None:
     """Read the options, then the checkpoint, and write the three files."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file")
-    parser.add_argument("--metrics", type=Path, required=True, help="losses by step")
-    parser.add_argument("--model", required=True, help="the base's true name")
-    parser.add_argument("--licence", default="", help="the base's licence")
-    parser.add_argument("--revision", default="", help="the commit of the base's repository, if it came from one")
-    parser.add_argument("--adapter", required=True, help="the adapter's name")
-    parser.add_argument("--config", type=Path, required=True, help="adapter_config.json to write")
-    parser.add_argument("--weights", type=Path, required=True, help="adapter_model.safetensors to write")
-    parser.add_argument("--card", type=Path, required=True, help="README.md to write")
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     settings = read_config(options.checkpoint, "hf-lora")
-    base = {"model": options.model, "licence": options.licence or "other", "revision": options.revision or None}
+    base = base_of(options)
     losses = [
         row["validation_loss"]
         for row in read_jsonl(options.metrics)
@@ -47,6 +37,26 @@ def main() -> None:
     config = json.dumps(adapter_config(settings, base), indent=2, sort_keys=True) + "\n"
     options.config.write_text(config, encoding="utf-8")
     options.card.write_text(card(options.adapter, settings, base), encoding="utf-8")
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """Return the parser of what every adapter's export takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file")
+    parser.add_argument("--metrics", type=Path, required=True, help="losses by step")
+    parser.add_argument("--model", required=True, help="the base's true name")
+    parser.add_argument("--licence", default="", help="the base's licence")
+    parser.add_argument("--revision", default="", help="the commit of the base's repository, if it came from one")
+    parser.add_argument("--adapter", required=True, help="the adapter's name")
+    parser.add_argument("--config", type=Path, required=True, help="adapter_config.json to write")
+    parser.add_argument("--weights", type=Path, required=True, help="adapter_model.safetensors to write")
+    parser.add_argument("--card", type=Path, required=True, help="README.md to write")
+    return parser
+
+
+def base_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the adapter's files say of its base."""
+    return {"model": options.model, "licence": options.licence or "other", "revision": options.revision or None}
 
 
 def adapter_config(settings: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
@@ -71,20 +81,10 @@ def adapter_config(settings: dict[str, Any], base: dict[str, Any]) -> dict[str, 
 
 def card(adapter: str, settings: dict[str, Any], base: dict[str, Any]) -> str:
     """Return the model card."""
-    front = yaml.safe_dump(
-        {
-            "base_model": base["model"],
-            "library_name": "peft",
-            "license": base["licence"].lower(),
-            "pipeline_tag": "text-generation",
-            "tags": ["lora", "nemo"],
-        },
-        sort_keys=True,
-    )
     names = (*SETTINGS, *UNPACKED) if settings.get("pack_length") else SETTINGS
     rows = "\n".join(f"| {name.replace('_', ' ')} | {_shown(settings[name])} |" for name in names)
     return f"""---
-{front}---
+{front_matter(base)}---
 
 # {adapter}
 
@@ -107,6 +107,20 @@ base = AutoModelForCausalLM.from_pretrained("{base["model"]}")
 model = PeftModel.from_pretrained(base, "path/to/{adapter}")
 ```
 """
+
+
+def front_matter(base: dict[str, Any]) -> str:
+    """Return the YAML at the head of a model card."""
+    return yaml.safe_dump(
+        {
+            "base_model": base["model"],
+            "library_name": "peft",
+            "license": base["licence"].lower(),
+            "pipeline_tag": "text-generation",
+            "tags": ["lora", "nemo"],
+        },
+        sort_keys=True,
+    )
 
 
 def _shown(value: Any) -> str:

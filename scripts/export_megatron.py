@@ -1,15 +1,11 @@
 """Write a Megatron adapter as PEFT reads it too: for its evaluation, its checks, and whoever serves no .nemo."""
 
-import argparse
 import io
 import json
 import pickle
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from export_adapter import adapter_config
+from export_adapter import adapter_config, arguments, base_of, front_matter
 from faults import BadInput, run
 from jsonl import read_jsonl
 from large_import import large_import
@@ -20,19 +16,10 @@ from nemo_archive import read_member
 
 def main() -> None:
     """Read the options, then the checkpoint, and write the three files."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file")
-    parser.add_argument("--metrics", type=Path, required=True, help="losses by step")
-    parser.add_argument("--model", required=True, help="the base's true name")
-    parser.add_argument("--licence", default="", help="the base's licence")
-    parser.add_argument("--revision", default="", help="the commit of the base's repository, if it came from one")
-    parser.add_argument("--adapter", required=True, help="the adapter's name")
+    parser = arguments(__doc__)
     parser.add_argument("--rank", type=int, required=True)
     parser.add_argument("--alpha", type=float, required=True)
     parser.add_argument("--target-modules", nargs="+", required=True, help="linear layers that have an adapter")
-    parser.add_argument("--config", type=Path, required=True, help="adapter_config.json to write")
-    parser.add_argument("--weights", type=Path, required=True, help="adapter_model.safetensors to write")
-    parser.add_argument("--card", type=Path, required=True, help="README.md to write")
     options = parser.parse_args()
     layers = fused(options.target_modules)
     network = check_adapter(options.checkpoint, options.rank, options.alpha, layers)
@@ -43,7 +30,7 @@ def main() -> None:
         "dropout": lora.get("adapter_dropout", 0.0),
         "target_modules": sorted(module for layer in lora["target_modules"] for module in FUSED[layer]),
     }
-    base = {"model": options.model, "licence": options.licence or "other", "revision": options.revision or None}
+    base = base_of(options)
     best = min(
         (row["validation_loss"] for row in read_jsonl(options.metrics) if "validation_loss" in row), default=None
     )
@@ -70,18 +57,8 @@ def main() -> None:
 
 def card(adapter: str, settings: dict[str, Any], base: dict[str, Any], validation_loss: float) -> str:
     """Return the model card."""
-    front = yaml.safe_dump(
-        {
-            "base_model": base["model"],
-            "library_name": "peft",
-            "license": base["licence"].lower(),
-            "pipeline_tag": "text-generation",
-            "tags": ["lora", "nemo"],
-        },
-        sort_keys=True,
-    )
     return f"""---
-{front}---
+{front_matter(base)}---
 
 # {adapter}
 

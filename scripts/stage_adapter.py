@@ -32,7 +32,7 @@ def main() -> None:
     modules, layers = llama_modules(arguments.base_config)
     config = check_config(sources["adapter_config.json"], arguments.base_model, modules, arguments.max_rank, name)
     check_weights(sources["adapter_model.safetensors"], config, modules, layers, name)
-    _copy({sources[file]: staged[file] for file in FILES})
+    copy_whole({sources[file]: staged[file] for file in FILES})
 
 
 def check_name(name: str, base: str) -> None:
@@ -57,7 +57,7 @@ def _by_name(paths: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def _copy(pairs: dict[Path, Path]) -> None:
+def copy_whole(pairs: dict[Path, Path]) -> None:
     """Copy every file beside its target, then rename all: a failing copy leaves nothing at the target."""
     parts = {target: target.with_name(f"{target.name}.part") for target in pairs.values()}
     try:

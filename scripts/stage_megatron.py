@@ -4,14 +4,13 @@ Its numbers are checked in the PEFT files that were made of it, as those of any 
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 from adapter_checks import check_config, check_weights, llama_modules
 from faults import BadInput, run
 from megatron_arguments import fused
 from megatron_nemo import check_adapter
-from stage_adapter import check_name
+from stage_adapter import check_name, copy_whole
 
 
 def main() -> None:
@@ -35,12 +34,7 @@ def main() -> None:
     if network["num_layers"] != layers:
         raise BadInput(f"{options.checkpoint}: has {network['num_layers']} layers, its base {layers}: check base.nemo")
     check_weights(options.weights, config, modules, layers, name)
-    part = Path(f"{options.staged}.part")
-    try:
-        shutil.copyfile(options.checkpoint, part)
-        part.replace(options.staged)
-    finally:
-        part.unlink(missing_ok=True)
+    copy_whole({options.checkpoint: options.staged})
 
 
 if __name__ == "__main__":
