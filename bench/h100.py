@@ -27,14 +27,15 @@ def main() -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("nemo_toolkit", "transformers", "peft", "liger-kernel"))
     print(f"{torch.cuda.get_device_name()}, driver {driver}, {datetime.date.today()}, PyTorch {torch.__version__}")
     print(f"{versions}; {rate / 1e12:.0f} TFLOP/s, which would be {rate / FLOP:.0f} tokens/s")
-    print("| | tokens/s | of the limit | peak memory of the card, MiB |\n|---|---:|---:|---:|", flush=True)
+    print("| | tokens/s | of the limit | peak memory of the card, MiB | counted | adapter |")
+    print("|---|---:|---:|---:|---:|---|", flush=True)
     for script in ("h100_peers.py", "h100_tune.py"):
         command = [sys.executable, Path(__file__).parent / script, *sys.argv[1:]]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
             for line in running.stdout:
                 cells = [cell.strip() for cell in line.split("|")[1:-1]]
                 if len(cells) > 2 and cells[1].isdigit():
-                    cells[2:] = [f"{100 * int(cells[1]) * FLOP / rate:.0f} %", cells[2]]
+                    cells.insert(2, f"{100 * int(cells[1]) * FLOP / rate:.0f} %")
                     print(f"| {' | '.join(cells)} |", flush=True)
                 elif "failed" in line:
                     print(line, end="", flush=True)

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -40,22 +41,40 @@ SHAPE = {
 def main() -> None:
     """Write the file."""
     tokenizer, nemo, *layers = sys.argv[1:]
-    import torch
     from omegaconf import OmegaConf
-    from transformers import AutoConfig, AutoModelForCausalLM
 
     from hf_causal_lm import FORMAT, HFCausalLM
 
+    shape = {**SHAPE, "num_hidden_layers": int(*layers)} if layers else SHAPE
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(tokenizer, folder, dirs_exist_ok=True)
-        shape = {**SHAPE, "num_hidden_layers": int(*layers)} if layers else SHAPE
         (Path(folder) / "config.json").write_text(json.dumps(shape))
-        torch.manual_seed(0)
-        with torch.device("cuda"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), torch_dtype=torch.bfloat16)
         artifacts = {path.name.replace(".", "_"): str(path) for path in sorted(Path(folder).iterdir())}
         config = OmegaConf.create({"format": FORMAT, "dtype": "bfloat16", "artifacts": artifacts})
-        HFCausalLM(config, model=model.cpu()).save(Path(nemo))
+        HFCausalLM(config, model=random_model(shape).cpu()).save(Path(nemo))
+
+
+def random_model(shape: dict[str, Any] = SHAPE) -> Any:
+    """Return a transformers model of random bfloat16 weights, drawn on the GPU: a CPU takes minutes to."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    from hf_causal_lm import ATTENTION
+
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        return AutoModelForCausalLM.from_config(
+            LlamaConfig(**shape), torch_dtype=torch.bfloat16, attn_implementation=ATTENTION
+        )
+
+
+class RandomBase:
+    """What a restored .nemo file of random weights would be, without the 16 GB of the file."""
+
+    def __init__(self, tokenizer: str) -> None:
+        from transformers import AutoTokenizer
+
+        self.tokenizer, self.model = AutoTokenizer.from_pretrained(tokenizer), random_model()
 
 
 if __name__ == "__main__":

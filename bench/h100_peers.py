@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import torch
-from h100_base import SHAPE
+from h100_base import SHAPE, random_model
 from h100_tune import MODULES
 
 from answer_tokens import encode, read_prompts
@@ -39,7 +39,7 @@ def main() -> None:
             found = f"{PEERS[peer](Path(prompts), tokenizer):.0f}"
         except Exception as fault:  # one peer of many: the others are still worth having
             found = f"failed: {fault}"
-        print(f"| {peer} | {found} | {torch.cuda.max_memory_allocated() >> 20} | |", flush=True)
+        print(f"| {peer} | {found} | {torch.cuda.max_memory_allocated() >> 20} | | |", flush=True)
         gc.collect()
         torch.cuda.empty_cache()
 
@@ -47,17 +47,12 @@ def main() -> None:
 def _peft(rows: Callable[[Path, str], list[list[int]]], liger: bool) -> Callable[[Path, str], float]:
     def measure(prompts: Path, tokenizer: str) -> float:
         from peft import LoraConfig, get_peft_model
-        from transformers import AutoModelForCausalLM, LlamaConfig
 
         if liger:
             from liger_kernel.transformers import apply_liger_kernel_to_llama
 
             apply_liger_kernel_to_llama()
-        torch.manual_seed(0)
-        with torch.device("cuda"):
-            model = AutoModelForCausalLM.from_config(
-                LlamaConfig(**SHAPE), torch_dtype=torch.bfloat16, attn_implementation="sdpa"
-            )
+        model = random_model()
         lora = LoraConfig(r=16, lora_alpha=32, target_modules=MODULES)
         model = get_peft_model(model, lora, autocast_adapter_dtype=False).train()
         optimizer = torch.optim.AdamW([part for part in model.parameters() if part.requires_grad], 1e-4, fused=True)

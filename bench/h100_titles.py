@@ -1,11 +1,11 @@
 """Write titles with the 8B shape on one GPU, by the project's own evaluation code, and print what they cost.
 
-    python bench/h100_titles.py NEMO PROMPTS [TITLES [TOKENS [BATCH_TOKENS]]]
+    python bench/h100_titles.py TOKENIZER PROMPTS [TITLES [TOKENS [BATCH_TOKENS]]]
 
-NEMO is h100_base.py's, PROMPTS are real ones, {id, input, output} by line. The adapter, rank 16 on all seven modules,
-is random. Random weights write the end token hardly ever: every title has TOKENS tokens (default: 64). The base's and
-the adapter's titles are written twice, BATCH_TOKENS at once: the second time is without what a GPU does only once, and
-must give the same titles.
+PROMPTS are real ones, {id, input, output} by line, TOKENIZER is a folder with tokenizer.json and what lies beside it.
+Base and adapter, rank 16 on all seven modules, are random. Random weights write the end token hardly ever: every title
+has TOKENS tokens (default: 64). The base's and the adapter's titles are written twice, BATCH_TOKENS at once: the second
+time is without what a GPU does only once, and must give the same titles.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 DEFAULTS = (128, 64, 65536)
 
 
@@ -36,34 +35,33 @@ class Counting:
 
 def main() -> None:
     """Load, answer, print a table."""
-    nemo, prompts, *numbers = sys.argv[1:]
+    tokenizer, prompts, *numbers = sys.argv[1:]
     titles, most, together = (*map(int, numbers), *DEFAULTS[len(numbers) :])
     import torch
+    from h100_base import RandomBase
+    from h100_tune import MODULES
     from peft import LoraConfig, get_peft_model
 
     from answer_tokens import fit_prompt, read_prompts
     from evaluate_adapter import repeatable
-    from hf_causal_lm import HFCausalLM
 
     repeatable()
     began = time.perf_counter()
-    restored = HFCausalLM.restore(Path(nemo))
-    plain = restored.model.to(*(("cuda:0", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)))
-    torch.manual_seed(0)
-    model = get_peft_model(plain, LoraConfig(r=16, lora_alpha=32, target_modules=MODULES, init_lora_weights=False))
+    base = RandomBase(tokenizer)
+    model = get_peft_model(base.model, LoraConfig(r=16, lora_alpha=32, target_modules=MODULES, init_lora_weights=False))
     room = model.config.max_position_embeddings - most
     rows = read_prompts(Path(prompts), titles)
-    tokens = [fit_prompt(restored.tokenizer, row["input"], room)[0] for row in rows]
+    tokens = [fit_prompt(base.tokenizer, row["input"], room)[0] for row in rows]
     lengths = sorted(map(len, tokens))
-    print(f"{len(rows)} prompts of {lengths[0]} to {lengths[-1]} tokens, {sum(lengths)} in all, on {plain.device}")
+    print(f"{len(rows)} prompts of {lengths[0]} to {lengths[-1]} tokens, {sum(lengths)} in all, on {base.model.device}")
     print(f"loaded in {time.perf_counter() - began:.0f} s, {_mebibytes()} MiB")
     print("| titles of | time | s | titles | made tokens | made tokens/s | peak memory of the card, MiB | sha256 |")
     print("|---|---|---:|---:|---:|---:|---:|---|")
     with torch.no_grad():
         for time_of in ("first", "second"):
             with model.eval().disable_adapter():
-                print(_row(f"base | {time_of}", model, restored.tokenizer, tokens, most, together), flush=True)
-            print(_row(f"adapter | {time_of}", model, restored.tokenizer, tokens, most, together), flush=True)
+                print(_row(f"base | {time_of}", model, base.tokenizer, tokens, most, together), flush=True)
+            print(_row(f"adapter | {time_of}", model, base.tokenizer, tokens, most, together), flush=True)
 
 
 def _row(name: str, model: Any, tokenizer: Any, prompts: list[list[int]], most: int, together: int) -> str:
@@ -74,9 +72,8 @@ def _row(name: str, model: Any, tokenizer: Any, prompts: list[list[int]], most: 
     from progress import Progress
 
     counting = Counting(tokenizer)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.synchronize()
     began = time.perf_counter()
     with Progress("titles", len(prompts)) as bar:
         texts = answer(model, counting, prompts, most, together, bar)
@@ -86,10 +83,10 @@ def _row(name: str, model: Any, tokenizer: Any, prompts: list[list[int]], most: 
 
 
 def _mebibytes() -> int:
-    """Return the peak of the GPU's memory, 0 without one."""
+    """Return the peak of the GPU's memory."""
     import torch
 
-    return torch.cuda.max_memory_allocated() >> 20 if torch.cuda.is_available() else 0
+    return torch.cuda.max_memory_allocated() >> 20
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@
 
 PROMPTS are real ones, {id, input, output} by line, TOKENIZER is a folder with tokenizer.json and what lies beside it.
 One process for all ways: nemo_toolkit takes half a minute to import. The base's weights are drawn anew for each, on
-the GPU; restoring them from a .nemo file is left out. Speed leaves out the first step.
+the GPU; restoring them from a .nemo file is left out. Speed leaves out the first step. Beside memory's peak is what
+gpu_memory.py counted before; the adapter is named by its sha256.
 """
 
 import contextlib
 import gc
+import hashlib
 import io
 import json
 import re
@@ -19,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from h100_base import SHAPE
+from h100_base import SHAPE, RandomBase
 
 from nemo_archive import CONFIG, write_archive
 
@@ -31,11 +33,14 @@ COMMON = {
 REAL = {"kernels": "graphed", "pack-length": 4096, "global-batch-size": 48, "max-steps": 14, "sequence-length": 1024}
 FULL = {**REAL, "global-batch-size": 64, "max-steps": 10, "sequence-length": 256}
 ONE = {**FULL, "global-batch-size": 4, "sequence-length": 4096}
+EACH = {**REAL, "kernels": "plain", "pack-length": 0, "global-batch-size": 16, "max-steps": 5}
+SAID = ("tokens per second", "MiB of the GPU's memory", "MiB were estimated")  # units of a log's numbers
 WAYS: dict[str, dict[str, Any]] = {
     "real questions, packs of 4,096": REAL,
     "real questions, packs of 8,192": {**REAL, "pack-length": 8192},
     "real questions, packs of 8,192, FP8": {**REAL, "pack-length": 8192, "products": "fp8"},
     "4,096 full": FULL,
+    "4,096 full, again": FULL,
     "4,096 full, FP8": {**FULL, "products": "fp8"},
     "8,192 full, FP8": {**FULL, "pack-length": 8192, "global-batch-size": 128, "max-steps": 6, "products": "fp8"},
     "real questions, packs of 8,192, recomputed": {**REAL, "pack-length": 8192, "activations": "recompute"},
@@ -45,6 +50,8 @@ WAYS: dict[str, dict[str, Any]] = {
         "weights": "fp8",
     },
     "one record of 4,096, fastest attention": {**ONE, "attention": "fastest"},
+    "real questions one by one, plain layers": EACH,
+    "real questions, micro-batches of 4, plain layers": {**EACH, "micro-batch-size": 4},
 }
 
 
@@ -60,53 +67,50 @@ def main() -> None:
         base = Path(folder) / "base.nemo"
         members: dict[str, Path | bytes] = {path.name: path for path in Path(tokenizer).iterdir()}
         write_archive(base, {**members, CONFIG: b"format: hf\n", "config.json": json.dumps(SHAPE).encode()})
-        HFCausalLM.restore = lambda _: _random(tokenizer)
-        print("| | tokens/s | peak memory of the card, MiB | packs of a step |\n|---|---:|---:|---:|")
+        HFCausalLM.restore = lambda _: RandomBase(tokenizer)
+        print("| | tokens/s | peak memory of the card, MiB | counted | adapter |\n|---|---:|---:|---:|---|")
         for way in ways or WAYS:
             file = files[WAYS[way]["sequence-length"] in (256, 4096)]
+            adapter = Path(folder) / "adapter.nemo"
             torch.cuda.reset_peak_memory_stats()
             try:
-                found = tune(base, file, file, Path(folder) / "adapter.nemo", **COMMON, **WAYS[way])
+                said = tune(base, file, file, adapter, **WAYS[way])
             except Exception as fault:  # one way of many: the others are still worth having
-                found = {"tokens per second": f"failed: {fault}"}
-            print(f"| {way} | {' | '.join(found.values())} |", flush=True)
+                print(f"| {way} | failed: {fault} | | | |", flush=True)
+            else:
+                found = [number(said, unit) for unit in SAID]
+                print(f"| {way} | {' | '.join(found)} | `{digest(adapter)}` |", flush=True)
             gc.collect()
             torch.cuda.empty_cache()
 
 
-def tune(base: Path, train: Path, validation: Path, adapter: Path, **settings: Any) -> dict[str, str]:
-    """Run tune_adapter in this process and return what its log says of speed, memory and packs."""
+def tune(base: Path, train: Path, validation: Path, adapter: Path, **settings: Any) -> str:
+    """Run tune_adapter in this process and return its log."""
     import tune_adapter
 
-    options = [word for name, value in {**COMMON, **settings}.items() for word in (f"--{name}", str(value))]
-    files = {"base": base, "train": train, "validation": validation, "checkpoint": adapter}
-    files["metrics"] = adapter.with_suffix(".metrics.jsonl")
-    sys.argv = ["tune_adapter.py", "--target-modules", *MODULES, *options]
-    sys.argv += [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    sys.argv = ["tune_adapter.py", *options(base, train, validation, adapter, **settings)]
     with contextlib.redirect_stdout(io.StringIO()) as said:
         tune_adapter.main()
-    patterns = {"tokens per second": r"(\d+) tokens per second", "MiB": r"(\d+) MiB", "packs": r"(\d+) packs"}
-    found = {name: re.search(pattern, said.getvalue()) for name, pattern in patterns.items()}
-    return {name: match[1] if match else "-" for name, match in found.items()}
+    return said.getvalue()
 
 
-def _random(tokenizer: str) -> Any:
-    """Return a base of SHAPE, as the .nemo file's would be."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+def options(base: Path, train: Path, validation: Path, adapter: Path, **settings: Any) -> list[str]:
+    """Return tune_adapter's options; the metrics lie beside the adapter."""
+    files = {"base": base, "train": train, "validation": validation, "checkpoint": adapter}
+    files["metrics"] = adapter.with_suffix(".metrics.jsonl")
+    named = {**COMMON, **settings, **files}
+    return ["--target-modules", *MODULES, *(word for name in named for word in (f"--{name}", str(named[name])))]
 
-    from hf_causal_lm import ATTENTION
 
-    class Base:
-        pass
+def number(said: str, unit: str) -> str:
+    """Return the number that a log says before a unit, or a dash."""
+    match = re.search(rf"(\d+) {unit}", said)
+    return match[1] if match else "-"
 
-    base = Base()
-    base.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-    torch.manual_seed(0)
-    with torch.device("cuda"):
-        shape = LlamaConfig(**SHAPE)
-        base.model = AutoModelForCausalLM.from_config(shape, torch_dtype=torch.bfloat16, attn_implementation=ATTENTION)
-    return base
+
+def digest(adapter: Path) -> str:
+    """Return the beginning of a checkpoint's sha256."""
+    return hashlib.sha256(adapter.read_bytes()).hexdigest()[:12]
 
 
 def _long(prompts: Path, path: Path) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from layer_memory import BF16, FP8, FP32, PROJECTIONS, Shape, Work, beside, kept, rank_of, room_of, saved
+from packing import rounded_layers
 
 MIB = 2**20
 STEP, GRAPHS = 128, 12  # graphed_loss's: tokens that graphs' sizes are multiples of, and how many there are at the most
@@ -19,14 +20,13 @@ LOGIT = 3 * FP32  # bytes a logit at the most: log-softmax, its gradient, that o
 
 def resident(shape: Shape, adapter: Mapping[str, Any]) -> int:
     """Return the bytes that are there all the time: base and LoRA's weights, in each form that a layer keeps."""
-    linear = sum(inputs * outputs for inputs, outputs in shape.sizes.values()) * shape.layers
+    linear = sum(inputs * outputs for inputs, outputs in shape.sizes.values())
     other = shape.vocabulary * shape.hidden * (1 if shape.tied else 2) + shape.hidden * (2 * shape.layers + 1)
-    each = {"full": BF16, "fp8": 2 * FP8}[adapter["products"]]  # FP8 products have a copy by rows, one by columns
-    again = 0
-    if adapter.get("weights") == "fp8":
-        each, again = FP8, BF16 * 2 * shape.hidden * shape.inner  # the weight that is multiplied with, in full again
+    weights = sum(count * linear * _bytes(layer) for count, layer in _layers(shape, adapter))
+    # A weight that is held in FP8 is in full again while it is multiplied with.
+    again = BF16 * 2 * shape.hidden * shape.inner if adapter.get("weights") == "fp8" else 0
     copies = _copies(shape, adapter) + FP32 * trained(shape, adapter)
-    return BF16 * other + each * linear + again + copies + WORKSPACES
+    return BF16 * other + weights + again + copies + WORKSPACES
 
 
 def trained(shape: Shape, adapter: Mapping[str, Any]) -> int:
@@ -67,6 +67,17 @@ def needed(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
     return most + most * 3 // 100 + 512 * MIB
 
 
+def _layers(shape: Shape, adapter: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
+    """Return how many layers are rounded, and how many are not, with the settings of each kind."""
+    rounded = len(rounded_layers(shape.layers))
+    return [(rounded, adapter), (shape.layers - rounded, {**adapter, "products": "full", "weights": "full"})]
+
+
+def _bytes(adapter: Mapping[str, Any]) -> int:
+    """Return the bytes that hold a frozen weight; products in FP8 have a copy by rows and one by columns."""
+    return FP8 if adapter.get("weights") == "fp8" else 2 * FP8 if adapter["products"] == "fp8" else BF16
+
+
 def _copies(shape: Shape, adapter: Mapping[str, Any]) -> int:
     """Return what holds A and B in bfloat16: projection.Projection's buffers, or autocast's copies."""
     if adapter["kernels"] == "plain":
@@ -75,15 +86,17 @@ def _copies(shape: Shape, adapter: Mapping[str, Any]) -> int:
     for names, _ in PROJECTIONS:
         inputs, outputs = shape.sizes[names[0]][0], sum(shape.sizes[name][1] for name in names)
         rank = rank_of(adapter, names)
-        total += inputs * rank + outputs * (room_of(adapter, names) or rank)
-    return BF16 * total * shape.layers
+        for count, layer in _layers(shape, adapter):
+            total += count * (inputs * rank + outputs * (room_of(layer, names) or rank))
+    return BF16 * total
 
 
 def _computing(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
     """Return what forward and backward of the largest pack take: what layers keep, and the greatest moment beside."""
-    each = saved(shape, adapter, work)
-    layers = shape.layers * (each if adapter["activations"] == "keep" else kept(shape))
-    again = each if adapter["activations"] == "recompute" else 0
+    kinds = [(count, saved(shape, layer, work)) for count, layer in _layers(shape, adapter)]
+    recomputed = adapter["activations"] == "recompute"
+    layers = shape.layers * kept(shape) if recomputed else sum(count * each for count, each in kinds)
+    again = max(each for _, each in kinds) if recomputed else 0
     rows = min(work.answers, ROWS) if adapter["pack_length"] else work.answers
     return work.tokens * (layers + again) + max(
         rows * shape.vocabulary * LOGIT, work.tokens * beside(shape, adapter, work)

@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from llama_layer import FusedLayer
 from packed_attention import Documents
+from packing import rounded_layers
 
 ROWS = 1024  # tokens whose logits are in memory at once
 
@@ -15,14 +16,28 @@ ROWS = 1024  # tokens whose logits are in memory at once
 class PackedModel:
     """A transformers Llama whose linear layers have NeMo's LoRA.
 
-    `fused` computes each layer as one function, with FusedLayer's further arguments; `recompute` keeps of each layer
-    its input alone, and computes it again for its gradients: less memory, a third more time.
+    `fused` computes each layer as one function, with FusedLayer's further arguments: `products` and `weights` are of
+    the layers that are rounded, others are in full. `recompute` keeps of each layer its input alone, and computes it
+    again for its gradients: less memory, a third more time.
     """
 
-    def __init__(self, model: Any, fused: bool, recompute: bool, **settings: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        fused: bool,
+        recompute: bool,
+        products: str = "full",
+        weights: str = "full",
+        fast: bool = False,
+    ) -> None:
+        layers = model.model.layers
+        rounded = rounded_layers(len(layers))
+        kinds = [(products, weights) if number in rounded else ("full", "full") for number in range(len(layers))]
         self._model, self._recompute = model, recompute and not fused
-        self._fused = [FusedLayer(layer, recompute, **settings) for layer in model.model.layers] if fused else []
-        self._layers = self._fused or [_plain(layer) for layer in model.model.layers]
+        self._fused = [
+            FusedLayer(layer, recompute, *kind, fast) for layer, kind in zip(layers, kinds, strict=True) if fused
+        ]
+        self._layers = self._fused or [_plain(layer) for layer in layers]
         self.trained = [weight for weight in model.parameters() if weight.requires_grad]
         self._versions: list[int] = []
 

@@ -100,9 +100,19 @@ class Checkout:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny chain's base model: a folder of Hugging Face files."""
-    folder = tmp_path_factory.mktemp("tiny") / "base"
-    subprocess.run([ROOT / ".venvs/tune/bin/python", ROOT / "tests/tiny/make_base.py", folder], check=True)
-    return folder
+    return _base(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def deep_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a layer between the first and the last, which are never rounded."""
+    return _base(tmp_path_factory.mktemp("deep"), "3")
+
+
+def _base(folder: Path, *layers: str) -> Path:
+    made = folder / "base"
+    subprocess.run([ROOT / ".venvs/tune/bin/python", ROOT / "tests/tiny/make_base.py", made, *layers], check=True)
+    return made
 
 
 @pytest.fixture

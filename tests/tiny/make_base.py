@@ -1,7 +1,8 @@
 """Write a base model for tests: a 2-layer Llama with random weights, the same bytes every time, in about a second.
 
-Run it with the tune environment: `.venvs/tune/bin/python tests/tiny/make_base.py FOLDER`. Its special tokens have the
-numbers of SmolLM2-Instruct's; its byte-level pieces are learned from the LICENSE file: about three letters a token.
+Run it with the tune environment: `.venvs/tune/bin/python tests/tiny/make_base.py FOLDER [LAYERS]`. Its special tokens
+have the numbers of SmolLM2-Instruct's; its byte-level pieces are learned from the LICENSE file: about three letters a
+token.
 """
 
 import json
@@ -41,7 +42,7 @@ CONFIG = {
 }
 
 
-def make_base(folder: Path) -> None:
+def make_base(folder: Path, layers: int = LAYERS) -> None:
     """Write the base's Hugging Face files into `folder`, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer(models.BPE())
@@ -59,12 +60,12 @@ def make_base(folder: Path) -> None:
     settings = {**roles, "model_max_length": CONFIG["max_position_embeddings"], "clean_up_tokenization_spaces": False}
     _write(folder / "tokenizer_config.json", {**settings, "tokenizer_class": "PreTrainedTokenizerFast"})
     _write(folder / "special_tokens_map.json", roles)
-    _write(folder / "config.json", CONFIG)
+    _write(folder / "config.json", {**CONFIG, "num_hidden_layers": layers})
     _write(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2})
-    save_file(_weights(), folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(_weights(layers), folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _weights() -> dict[str, np.ndarray]:
+def _weights(layers: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
 
     def random(rows: int, columns: int) -> np.ndarray:
@@ -75,7 +76,7 @@ def _weights() -> dict[str, np.ndarray]:
         "model.embed_tokens.weight": random(VOCABULARY, HIDDEN),
         "model.norm.weight": np.ones(HIDDEN, np.float32),
     }
-    for number in range(LAYERS):
+    for number in range(layers):
         layer = f"model.layers.{number}"
         weights[f"{layer}.self_attn.q_proj.weight"] = random(HIDDEN, HIDDEN)
         weights[f"{layer}.self_attn.k_proj.weight"] = random(key, HIDDEN)
@@ -94,4 +95,4 @@ def _write(path: Path, content: dict) -> None:
 
 
 if __name__ == "__main__":
-    make_base(Path(sys.argv[1]))
+    make_base(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -12,7 +12,7 @@ from tiny_chain import chain, python
 from configuration import check as check_configuration
 from configuration import overlaid
 from faults import BadInput
-from gpu_memory import GRAPHS, MIB, ROWS, STEP, loading, needed, peak
+from gpu_memory import GRAPHS, MIB, ROWS, STEP, loading, needed, peak, resident
 from gpu_preflight import Size, check, estimate_of, largest, mends
 from layer_memory import COLUMNS, Shape, Work
 
@@ -112,6 +112,15 @@ def test_more_work_takes_more() -> None:
     plain = {**PACKED, "kernels": "plain", "pack_length": 0}
     assert peak(LLAMA, plain, Work(512, 60)) < peak(LLAMA, plain, Work(512, 512)) < peak(LLAMA, plain, Work(8192, 60))
     assert loading(LLAMA, PACKED) < least < needed(LLAMA, PACKED, work)
+
+
+def test_the_first_and_last_layer_are_held_in_full() -> None:
+    none = {**PACKED, "target_modules": []}
+    linear = sum(inputs * outputs for inputs, outputs in LLAMA.sizes.values())
+    in_full_again = 2 * 2 * LLAMA.hidden * LLAMA.inner
+    held = resident(LLAMA, {**none, "weights": "fp8"})
+    assert resident(LLAMA, none) - held == (LLAMA.layers - 2) * linear - in_full_again
+    assert resident(LLAMA, {**none, "products": "fp8"}) == resident(LLAMA, none), "two copies of a byte"
 
 
 def test_the_largest_pack_and_micro_batch() -> None:

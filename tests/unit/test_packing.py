@@ -11,7 +11,7 @@ from configuration import check, overlaid
 from faults import BadInput
 from jsonl import read_jsonl
 from nemo_archive import read_member
-from packing import graph_sizes, pack_count, packs, unfit
+from packing import graph_sizes, pack_count, packs, rounded_layers, unfit
 
 GRADIENTS = """
 import copy
@@ -167,8 +167,6 @@ def test_a_packed_run_learns_the_same_and_gives_the_same_bytes_twice(tiny: Chain
         "fused": {**packed, "kernels": "fused"},
         "again": {**packed, "kernels": "fused"},
         "less": {**packed, "kernels": "fused", "activations": "recompute"},
-        "fp8": {**packed, "kernels": "fused", "products": "fp8"},
-        "held": {**packed, "kernels": "fused", "weights": "fp8"},
         "fastest": {**packed, "kernels": "fused", "attention": "fastest"},
     }
     for name, changes in runs.items():
@@ -183,14 +181,31 @@ def test_a_packed_run_learns_the_same_and_gives_the_same_bytes_twice(tiny: Chain
         for row, wanted in zip(rows[name], rows["plain"], strict=True):
             assert row.keys() == wanted.keys()
             assert row == pytest.approx(wanted, rel=1e-4), name
-    # Rounded: near at first, and it learns as well.
-    first, wanted = rows["fp8"][0], rows["plain"][0]
-    assert first == pytest.approx(wanted, rel=0.05) and first != pytest.approx(wanted, rel=1e-6)
-    means = {name: statistics.mean(row["train_loss"] for row in of if "train_loss" in row) for name, of in rows.items()}
-    for name in ("fp8", "held"):
-        assert means[name] == pytest.approx(means["plain"], rel=0.05) and means[name] != means["plain"], name
     assert sha256(tmp_path / "again/metrics.jsonl") == sha256(tmp_path / "fused/metrics.jsonl")
     assert weights("again") == weights("fused") != weights("packed")
+
+
+@pytest.mark.slow
+def test_rounded_layers_learn_as_well_and_the_first_and_last_are_in_full(
+    tiny: Chain, deep_base: Path, tmp_path: Path
+) -> None:
+    packed = {"dropout": 0.0, "micro_batch_size": 1, "max_steps": 20, "pack_length": 300, "kernels": "fused"}
+    runs = {"full": {}, "products": {"products": "fp8"}, "weights": {"weights": "fp8"}}
+    rows = {}
+    for base, made in (("deep", chain(deep_base)), ("tiny", tiny)):
+        for name, changes in runs.items():
+            result = made.tune(tmp_path / f"{base}-{name}", **packed, **changes)
+            assert result.returncode == 0, result.stderr
+            rows[base, name] = list(read_jsonl(tmp_path / f"{base}-{name}/metrics.jsonl"))
+    first = {name: rows["deep", name][0]["train_loss"] for name in runs}
+    means = {
+        name: statistics.mean(row["train_loss"] for row in rows["deep", name] if "train_loss" in row) for name in runs
+    }
+    for name in ("products", "weights"):
+        assert first[name] == pytest.approx(first["full"], rel=0.05) and first[name] != first["full"], name
+        assert means[name] == pytest.approx(means["full"], rel=0.05) and means[name] != means["full"], name
+        assert rows["tiny", name] == rows["tiny", "full"], "a base of two layers has none between the first and last"
+    assert list(rounded_layers(32)) == list(range(1, 31)) and not rounded_layers(1)
 
 
 PLAIN = {
