@@ -107,6 +107,7 @@ rule tune_adapter:
         validation_interval=lookup("adapters/{adapter}/validation_interval", within=config),
         validation_limit=lookup("adapters/{adapter}/validation_limit", within=config),
         patience=lookup("adapters/{adapter}/patience", within=config),
+        products=lookup("adapters/{adapter}/products", within=config),
         seed=lookup("adapters/{adapter}/seed", within=config),
     shell:
         "python scripts/step.py --env {params.environment:q} {params.container:q} {params.devices:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
@@ -121,7 +122,7 @@ rule tune_adapter:
         " --param sequence-length {params.sequence_length:q}"
         " --param validation-interval {params.validation_interval:q}"
         " --param validation-limit {params.validation_limit:q} --param patience {params.patience:q}"
-        " --param seed {params.seed:q}"
+        " --param products {params.products:q} --param seed {params.seed:q}"
         " -- scripts/tune_megatron.py"
 
 

@@ -95,11 +95,7 @@ def saved(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
         gated = inner * (4 if rank_of(adapter, ("down_proj",)) else 3)  # gate, its silu, up, and A's input
         ranks = rank_of(adapter, shape.sizes)
         dropped = sum(shape.sizes[name][1] for name in adapter["target_modules"]) if adapter["dropout"] else 0  # masks
-        # With padding there is a mask, and what PyTorch has for it that repeats itself is attention's formula as it
-        # stands, in float32: every token's weight for each other of its record, and q, k and v.
-        length = work.tokens // adapter["micro_batch_size"] if adapter["micro_batch_size"] > 1 else 0
-        masked = FP32 * (shape.heads * length + 3 * queries) if length else 0
-        return wide + BF16 * (normed + heads + gated + ranks) + attention + masked + dropped
+        return wide + BF16 * (normed + heads + gated + ranks) + attention + dropped
     rooms = sum(room_of(adapter, names) or rank_of(adapter, names) for names, has_room in PROJECTIONS if has_room)
     ranks = sum(rank_of(adapter, names) for names, has_room in PROJECTIONS if not has_room)
     copies = 2 * queries if work.alone else 0  # packed_attention's `cat`, and its flattening

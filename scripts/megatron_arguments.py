@@ -18,6 +18,15 @@ NEMO = Path("/opt/NeMo")  # where the container has it
 FINETUNING = "examples/nlp/language_modeling/tuning/megatron_gpt_finetuning.py"
 CONVERTER = "scripts/checkpoint_converters/convert_llama_hf_to_nemo.py"
 WARM_UP = 50  # steps; model.optim.sched.warmup_steps
+OF_PACKS = {key: plain for key, plain in UNPACKED.items() if key != "products"}  # which this backend has too
+
+# Transformer Engine's own FP8, of every layer: e4m3 forward, e5m2 for gradients, scaled by the greatest value of the
+# last 1024 steps. The names are conf/megatron_gpt_config.yaml's, the values megatron_gpt_model.py's where nothing is
+# said; the configuration of tuning has none of them, hence the ++.
+FP8 = (
+    "++model.fp8=True", "++model.fp8_e4m3=False", "++model.fp8_hybrid=True", "++model.fp8_margin=0",
+    "++model.fp8_interval=1", "++model.fp8_amax_history_len=1024", "++model.fp8_amax_compute_algo=max",
+)  # fmt: skip
 
 # Megatron's layers are fused: each takes these together or not at all.
 FUSED = {
@@ -50,7 +59,7 @@ def unfit_for_megatron(adapter: Mapping[str, Any], devices: int) -> str | None:
         fused(adapter["target_modules"])
     except ValueError as error:
         return f"target_modules: {error}"
-    if foreign := [key for key, plain in UNPACKED.items() if adapter[key] != plain]:
+    if foreign := [key for key, plain in OF_PACKS.items() if adapter[key] != plain]:
         return f"{foreign[0]}: {adapter[foreign[0]]} is of tune.backend embedded: leave it out"
     if adapter["max_steps"] <= WARM_UP:
         return f"max_steps: {adapter['max_steps']}, but this backend's learning rate rises for {WARM_UP}: raise it"
@@ -117,6 +126,7 @@ def tuning(adapter: Mapping[str, Any], base: Path, train: Path, validation: Path
         "model.data.train_ds.truncation_field=input",
         "model.answer_only_loss=True",
         stopping,
+        *(FP8 if adapter["products"] == "fp8" else ()),
     ]
 
 

@@ -70,6 +70,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--validation-interval", type=int, required=True, help="0: at the end only")
     parser.add_argument("--validation-limit", type=int, required=True, help="validation records at the most; 0: all")
     parser.add_argument("--patience", type=int, required=True, help="0: never stop early")
+    parser.add_argument("--products", choices=("full", "fp8"), default="full", help="fp8: Transformer Engine's")
     parser.add_argument("--image", required=True, help="the container's image by digest: what is run is in it")
     return parser
 

@@ -64,29 +64,32 @@ def test_records_are_measured_by_the_tokenizer_alone(tiny_base: Path, tmp_path: 
 FP8 = {"products": "fp8"}
 LONG = {"pack_length": 8192}
 PLAIN = {"kernels": "plain", "pack_length": 0}
-FEW = {**PLAIN, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+RECOMPUTED = {"activations": "recompute"}
 
 
 @pytest.mark.parametrize(
     ("changes", "work", "measured"),
     [
         ({}, Work(4096, 240), 30296),
-        (FP8, Work(4096, 240), 30229),
-        ({**LONG, **FP8}, Work(8192, 480), 44709),
-        ({}, Work(3712, 240, graphs=6), 29032),
-        (LONG, Work(7296, 480, graphs=9), 41662),
-        ({**LONG, **FP8}, Work(7296, 480, graphs=9), 41614),
-        ({"activations": "recompute", "weights": "fp8"}, Work(3712, 240, graphs=6), 15776),
+        (FP8, Work(4096, 240), 30218),
+        ({**LONG, **FP8}, Work(8192, 480), 44689),
+        ({}, Work(3328, 221, graphs=6), 27582),
+        (LONG, Work(6400, 415, graphs=8), 38413),
+        ({**LONG, **FP8}, Work(6400, 415, graphs=8), 38353),
+        ({**LONG, **RECOMPUTED}, Work(6400, 415, graphs=8), 19657),
+        ({**RECOMPUTED, "weights": "fp8"}, Work(3328, 221, graphs=6), 15893),
+        ({"attention": "fastest"}, Work(4096, 15, alone=True), 32279),
         (PLAIN, Work(4096, 4096), 47359),
-        (FEW, Work(1023, 1023), 24553),
-        ({**FEW, "micro_batch_size": 4}, Work(4 * 1023, 4 * 1023), 65271),
+        (PLAIN, Work(712, 36), 20512),
+        ({**PLAIN, "micro_batch_size": 4}, Work(4 * 712, 320), 34362),
     ],
 )
 def test_the_estimate_is_near_what_was_measured(changes: dict[str, object], work: Work, measured: int) -> None:
     """bench/h100.md's peaks. The packs are those of the same records; (PLAIN, 4096) is nemo_toolkit's own model."""
     adapter = {**PACKED, "pack_length": 4096, **changes}
-    assert peak(LLAMA, adapter, work) / MIB == pytest.approx(measured, rel=0.1)
-    if "weights" not in changes:  # there the peak is before any pack
+    counted = peak(LLAMA, adapter, work)
+    assert counted / MIB == pytest.approx(measured, rel=0.1)
+    if counted > loading(LLAMA, adapter) and counted - resident(LLAMA, adapter) > counted / 3:
         # The failing twin: a third of the activations left out.
         less = replace(work, tokens=work.tokens * 2 // 3)
         assert peak(LLAMA, adapter, less) / MIB != pytest.approx(measured, rel=0.1)
@@ -151,9 +154,9 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
 
 def test_micro_batches_that_do_not_fit() -> None:
     plain = {**PACKED, "kernels": "plain", "pack_length": 0, "micro_batch_size": 8}
-    with pytest.raises(BadInput, match=r"adapters\.<name>\.micro_batch_size: 2"):
+    with pytest.raises(BadInput, match=r"adapters\.<name>\.micro_batch_size: 4"):
         check(LLAMA, plain, STREAM, GB48, "L40S")
-    assert check(LLAMA, {**plain, "micro_batch_size": 2}, STREAM, GB48, "L40S")
+    assert check(LLAMA, {**plain, "micro_batch_size": 4}, STREAM, GB48, "L40S")
 
 
 def test_weights_in_fp8_are_proposed_where_nothing_else_fits() -> None:

@@ -117,6 +117,22 @@ def test_another_job_has_its_own(config):
     } <= set(ours)
 
 
+def test_fp8_is_transformer_engines(config):
+    config["adapters"]["law-titlegen"]["products"] = "fp8"
+    check(config)
+    plain, rounded = command(config, products="full"), command(config)
+    assert rounded[: len(plain)] == plain
+    assert rounded[len(plain) :] == [
+        "++model.fp8=True",
+        "++model.fp8_e4m3=False",
+        "++model.fp8_hybrid=True",
+        "++model.fp8_margin=0",
+        "++model.fp8_interval=1",
+        "++model.fp8_amax_history_len=1024",
+        "++model.fp8_amax_compute_algo=max",
+    ]
+
+
 def test_the_converters_command_line():
     """The options of 24.07: with underscores, which later versions write as hyphens."""
     assert conversion(Path("/b/llama"), Path("/w/base.nemo")) == [
@@ -138,6 +154,7 @@ def test_the_converters_command_line():
         ),
         ("adapter", {"target_modules": ["up_proj"]}, "target_modules: up_proj without gate_proj: Megatron's mlp_fc1"),
         ("adapter", {"pack_length": 8192}, "pack_length: 8192 is of tune.backend embedded"),
+        ("adapter", {"weights": "fp8"}, "weights: fp8 is of tune.backend embedded"),
         ("adapter", {"max_steps": 40}, "max_steps: 40, but this backend's learning rate rises for 50"),
         ("adapter", {"validation_interval": 2000}, "validation_interval: more than max_steps"),
         ("config", {"devices": 0}, "config: devices: 0, but tune.backend nemo-24.07 runs on GPUs alone"),

@@ -15,7 +15,7 @@ from equal_titles import PROMPTS, by_transformers, count_equal
 from jsonschema import Draft202012Validator
 from pinned_losses import misfits, pinned
 from serve_build import serving
-from tiny_chain import script
+from tiny_chain import python, script
 
 from configuration import read_config
 from hermetic.artifacts import artifacts
@@ -69,6 +69,27 @@ def test_sentinel(job):
 def test_losses_are_the_pinned_ones(job):
     made, _ = job
     assert misfits(read_jsonl(made.folder / "results/checkpoints/law-titlegen.metrics.jsonl"), pinned()) == []
+
+
+ROUNDING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from packing import rounded_layers
+from rounded_layers import NONE, Loss
+
+loss = Loss(*map(Path, sys.argv[2:]), 24)
+full = loss.of(lambda _: NONE)
+print(*(loss.of(layers, products="fp8") / full - 1 for layers in (rounded_layers, range)))
+"""
+
+
+def test_rounding_to_fp8_does_little_to_the_base(job, tmp_path):
+    """The twin rounds the first and the last layer too."""
+    results = job[0].folder / "results"
+    files = results / "base/smollm2-135m-instruct.nemo", results / "prompts/law-titlegen/train.jsonl"
+    ours, every = map(float, python(ROUNDING, tmp_path, ROOT / "bench", *files).splitlines()[-1].split())
+    assert abs(ours) < 0.01 < every
 
 
 def test_packed_and_fused_it_learns_the_same(job, tmp_path):

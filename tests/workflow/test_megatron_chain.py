@@ -33,7 +33,7 @@ OVERLAY = {
     "adapters": {
         "law-titlegen": {
             "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-            "max_steps": 60, "validation_interval": 20, "validation_limit": 5, "patience": 2,
+            "max_steps": 60, "validation_interval": 20, "validation_limit": 5, "patience": 2, "products": "fp8",
         }
     },
     "deploy": {"engine": "nim", "nim": {"image": "stand-in", "version": 1}},
@@ -133,6 +133,8 @@ def test_from_the_base_to_the_model_store(project):
     with tarfile.open(STAGED) as archive:
         assert archive.getnames() == ["./model_config.yaml", "./model_weights.ckpt"]
         assert {entry.mtime for entry in archive} == {0}
+        tuned_with = yaml.safe_load(archive.extractfile("./model_config.yaml"))
+    assert tuned_with["fp8"] and tuned_with["fp8_hybrid"] and not tuned_with["fp8_e4m3"]
     rows = [json.loads(line) for line in CHECKPOINT.with_suffix(".metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "validation_loss" in row] == [19, 39, 59]
     assert [row["step"] for row in rows if "train_loss" in row] == [9, 19, 29, 39, 49, 59]
