@@ -40,24 +40,25 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Print a row for each way and seed."""
-    base, prompts, *seeds = map(Path, sys.argv[1:])
-    lines = prompts.read_text(encoding="utf-8").splitlines(keepends=True)
+    base, prompts, *seeds = sys.argv[1:]
+    lines = Path(prompts).read_text(encoding="utf-8").splitlines(keepends=True)
     with tempfile.TemporaryDirectory() as folder:
         train, validation = Path(folder) / "train.jsonl", Path(folder) / "validation.jsonl"
         train.write_text("".join(lines[:-KEPT]), encoding="utf-8")
         validation.write_text("".join(lines[-KEPT:]), encoding="utf-8")
-        files = base, train, validation, Path(folder) / "adapter.nemo"
+        files = Path(base), train, validation, Path(folder) / "adapter.nemo"
         kept = files[3].with_name("kept")
         resumed = {"resume": kept, "checkpoint-interval": SAVED}
         with _tuning(*files, **SETTINGS, **resumed) as killed:
-            in_full = InFull(base, validation)
+            in_full = InFull(files[0], validation)
             if not any(line.startswith(KILLED) for line in killed.stdout):
                 sys.exit(f"it ended before it was killed, with {killed.wait()}")
             killed.kill()
         print("| | seed | loss after 50, 100, 150 and 200 steps | on the base in full | tokens/s | adapter |")
         print("|---|---:|---|---:|---:|---|")
         wanted: dict[int, tuple[float, float]] = {}
-        for way, changes, seed in _runs(int(str(*seeds or [3])), {"killed at step 100, and resumed": resumed, **WAYS}):
+        others = {"killed at step 100, and resumed": resumed, **WAYS}
+        for way, changes, seed in _runs(int(*seeds or ["3"]), others):
             try:
                 said = tune(*files, **{**SETTINGS, **changes, "seed": seed})
             except Exception as fault:  # one way of many: the others are still worth having
