@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -144,10 +145,12 @@ def test_one_build_at_a_time(checkout):
         lock = checkout.folder / ".snakemake/build.lock"
         while first.poll() is None and not (lock.is_file() and lock.read_text()):
             pass
+        first.send_signal(signal.SIGSTOP)  # else, on a busy machine, it ends before the second one looks
         second = checkout.snakemake("--quiet", "all", "--", "results/raw/records.jsonl")
         assert f"another build is running here (pid {first.pid} on " in second.stderr
         assert second.returncode != 0
     finally:
+        first.send_signal(signal.SIGCONT)
         first.wait(120)
     assert first.returncode == 0
     checkout.build("results/raw/records.jsonl")
