@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from h100_tune import MODULES, REAL, digest, number, options, tune
+from h100_tune import MODULES, REAL, number, options, tune
+
+from hermetic.digests import file_digest
 
 KEPT = 200
 SETTINGS = {
@@ -71,7 +73,7 @@ def main() -> None:
             more = [f"{100 * (ours / right - 1):+.2f} %" for ours, right in zip(found, wanted[seed], strict=True)]
             print(
                 f"| {way} | {seed} | {', '.join(f'{loss:.4f}' for loss in losses)} ({more[0]}) | {found[1]:.4f}"
-                f" ({more[1]}) | {number(said, 'tokens per second')} | `{digest(files[3])}` |",
+                f" ({more[1]}) | {number(said, 'tokens per second')} | `{file_digest(files[3])[:12]}` |",
                 flush=True,
             )
             if "resume" in changes:

@@ -10,7 +10,6 @@ gpu_memory.py counted before; the adapter is named by its sha256.
 
 import contextlib
 import gc
-import hashlib
 import io
 import json
 import re
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from h100_base import SHAPE, RandomBase
 
+from hermetic.digests import file_digest
 from nemo_archive import CONFIG, write_archive
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -79,7 +79,7 @@ def main() -> None:
                 print(f"| {way} | failed: {fault} | | | |", flush=True)
             else:
                 found = [number(said, unit) for unit in SAID]
-                print(f"| {way} | {' | '.join(found)} | `{digest(adapter)}` |", flush=True)
+                print(f"| {way} | {' | '.join(found)} | `{file_digest(adapter)[:12]}` |", flush=True)
             gc.collect()
             torch.cuda.empty_cache()
 
@@ -106,11 +106,6 @@ def number(said: str, unit: str) -> str:
     """Return the number that a log says before a unit, or a dash."""
     match = re.search(rf"(\d+) {unit}", said)
     return match[1] if match else "-"
-
-
-def digest(adapter: Path) -> str:
-    """Return the beginning of a checkpoint's sha256."""
-    return hashlib.sha256(adapter.read_bytes()).hexdigest()[:12]
 
 
 def _long(prompts: Path, path: Path) -> Path:

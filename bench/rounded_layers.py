@@ -12,13 +12,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+from packing import rounded_layers
+
 LENGTH, PACK = 768, 4096  # tokens of a record and of a pack, at the most
-NONE = ()
 ROUNDED: dict[str, Callable[[int], Collection[int]]] = {
     "all": range,
     "all but the first": lambda layers: range(1, layers),
     "all but the last": lambda layers: range(layers - 1),
-    "all but the first and the last": lambda layers: range(1, layers - 1),
+    "all but the first and the last": rounded_layers,
     "all but two at each end": lambda layers: range(2, layers - 2),
 }
 
@@ -27,7 +28,7 @@ def main() -> None:
     """Print a row for each choice of layers."""
     nemo, prompts, *records = sys.argv[1:]
     loss = Loss(Path(nemo), Path(prompts), int(*records or ["40"]))
-    full = loss.of(lambda _: NONE)
+    full = loss.of(range)
     print(f"in full: {full:.4f}\n\n| rounded layers | products in FP8 | | weights held in FP8 | |")
     print("|---|---:|---:|---:|---:|", flush=True)
     for name, rounded in ROUNDED.items():
@@ -50,7 +51,7 @@ class Loss:
         self._packs = Packs(examples, examples, PACK, len(examples))
 
     def of(self, rounded: Callable[[int], Collection[int]], **settings: str) -> float:
-        """Return it for a base of which these layers are rounded."""
+        """Return it for a base of which these layers are rounded, by PackedModel's settings: without any, none is."""
         import torch
 
         import packed_loss

@@ -11,8 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from faults import BadInput
 from hermetic.keys import OWN
-from packing import unfit
-from tuning_backend import MEGATRON, check_backend
+from tuning_backend import check_backend
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
 SPLITS = ("train", "val", "test")
@@ -100,8 +99,6 @@ def _check_adapters(config: dict[str, Any]) -> None:
             raise BadInput(f"{where}.rank: {adapter['rank']} is more than deploy.max_rank: lower it or raise that")
         if adapter["global_batch_size"] % (adapter["micro_batch_size"] * config["nodes"]):
             raise BadInput(f"{where}.global_batch_size: must be a multiple of micro_batch_size times nodes")
-        if config["tune"]["backend"] != MEGATRON and (fault := unfit(adapter)):
-            raise BadInput(f"{where}.{fault}")
 
 
 def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ NEMO = Path("/opt/NeMo")  # where the container has it
 FINETUNING = "examples/nlp/language_modeling/tuning/megatron_gpt_finetuning.py"
 CONVERTER = "scripts/checkpoint_converters/convert_llama_hf_to_nemo.py"
 WARM_UP = 50  # steps; model.optim.sched.warmup_steps
-OF_PACKS = {key: plain for key, plain in UNPACKED.items() if key != "products"}  # which this backend has too
+OF_PACKS = {key: plain for key, plain in UNPACKED.items() if key != "products"}  # FP8 products are here, too
 
 # Transformer Engine's own FP8, of every layer: e4m3 forward, e5m2 for gradients, scaled by the greatest value of the
 # last 1024 steps. The names are conf/megatron_gpt_config.yaml's, the values megatron_gpt_model.py's where nothing is

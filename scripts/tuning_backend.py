@@ -9,6 +9,7 @@ from typing import Any
 
 from faults import BadInput
 from megatron_arguments import unfit_for_megatron
+from packing import unfit
 
 MEGATRON = "nemo-24.07"  # also the environment of its steps, and its image in containers/images.yaml
 FORMATS = {"embedded": "hf", MEGATRON: "megatron"}
@@ -16,17 +17,24 @@ FORMATS = {"embedded": "hf", MEGATRON: "megatron"}
 
 def check_backend(config: dict[str, Any]) -> None:
     """Raise `BadInput` naming the first key that the chosen backend cannot do."""
-    backend, base, deploy = config["tune"]["backend"], config["base"], config["deploy"]
+    backend, base = config["tune"]["backend"], config["base"]
     if base["format"] != FORMATS[backend]:
         raise BadInput(
             f"config: base.format: {base['format']}, but tune.backend {backend} reads {FORMATS[backend]}: set it so"
         )
-    if backend != MEGATRON:
-        if base["nemo"]:
-            raise BadInput(
-                "config: base.nemo: a Megatron .nemo, which tune.backend embedded does not read: leave it out"
-            )
-        return
+    if backend == MEGATRON:
+        _check_megatron(config)
+    elif base["nemo"]:
+        raise BadInput("config: base.nemo: a Megatron .nemo, which tune.backend embedded does not read: leave it out")
+    for name, adapter in config["adapters"].items():
+        fault = unfit_for_megatron(adapter, config["devices"]) if backend == MEGATRON else unfit(adapter)
+        if fault:
+            raise BadInput(f"config: adapters.{name}.{fault}")
+
+
+def _check_megatron(config: dict[str, Any]) -> None:
+    """Raise `BadInput` where a Megatron .nemo could not be served, or the container not be run."""
+    deploy = config["deploy"]
     if deploy["engine"] != "nim":
         raise BadInput(
             f"config: deploy.engine: {deploy['engine']} cannot read a Megatron .nemo adapter: set it to nim, with "
@@ -38,9 +46,6 @@ def check_backend(config: dict[str, Any]) -> None:
             "files: set it to 1, with an image of that version, or tune.backend to embedded"
         )
     if not config["devices"]:
-        raise BadInput(f"config: devices: 0, but tune.backend {backend} runs on GPUs alone: set how many")
+        raise BadInput(f"config: devices: 0, but tune.backend {MEGATRON} runs on GPUs alone: set how many")
     if config["nodes"] > 1:
-        raise BadInput(f"config: nodes: {config['nodes']}, but tune.backend {backend} runs on one: set it to 1")
-    for name, adapter in config["adapters"].items():
-        if fault := unfit_for_megatron(adapter, config["devices"]):
-            raise BadInput(f"config: adapters.{name}.{fault}")
+        raise BadInput(f"config: nodes: {config['nodes']}, but tune.backend {MEGATRON} runs on one: set it to 1")
