@@ -17,6 +17,7 @@ from hermetic.environments import CHECKS, needed, venv_marker
 from hermetic.runtime import Runtime
 from hermetic.settings import set_for_steps
 from published_images import published
+from rule_options import given, of_adapter
 
 
 configfile: "config.yaml"

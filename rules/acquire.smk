@@ -2,6 +2,8 @@
 
 import json
 
+FROM_THE_HUB = ["--network", "--secret", "HF_TOKEN"]
+
 if config["data"]["source"] == "file":
 
     rule acquire_raw:
@@ -22,12 +24,11 @@ if config["data"]["source"] == "file":
             runtime=growing(10),
         params:
             code=code("workflow", "scripts/acquire_raw.py"),
-            sha256=lookup("data/sha256", within=config),
+            options=given("--env", "workflow", kind="file", sha256=config["data"]["sha256"]),
         shell:
-            "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input source {input.source:q} --input schema {input.schema:q}"
             " --output records {output.records:q}"
-            " --param kind file --param sha256 {params.sha256:q}"
             " -- scripts/acquire_raw.py"
 
 elif config["data"]["source"] == "huggingface":
@@ -49,13 +50,16 @@ elif config["data"]["source"] == "huggingface":
             runtime=growing(60),
         params:
             code=code("workflow", "scripts/acquire_raw.py"),
-            dataset=lookup("data/dataset", within=config),
-            entry=json.dumps(LOCK["datasets"].get(config["data"]["dataset"])),
+            options=given(
+                *["--env", "workflow", *FROM_THE_HUB],
+                kind="huggingface",
+                dataset=config["data"]["dataset"],
+                entry=json.dumps(LOCK["datasets"].get(config["data"]["dataset"])),
+            ),
         shell:
-            "python scripts/step.py --env workflow --network --secret HF_TOKEN --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input schema {input.schema:q}"
             " --output records {output.records:q}"
-            " --param kind huggingface --param dataset {params.dataset:q} --param entry {params.entry:q}"
             " -- scripts/acquire_raw.py"
 
 else:
@@ -80,8 +84,9 @@ else:
             runtime=growing(10),
         params:
             code=code("workflow", "scripts/acquire_curated.py"),
+            options=given("--env", "workflow"),
         shell:
-            "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input source {input.source:q}"
             " --output curated {output.curated:q} --output ledger {output.ledger:q}"
             " -- scripts/acquire_curated.py"
@@ -104,18 +109,15 @@ rule acquire_base:
         runtime=growing(120),
     params:
         code=code("workflow", "scripts/acquire_base.py"),
-        base=lookup("base/name", within=config),
-        entry=json.dumps(BASE.entry),
-        source=(
-            ["--input", "source-files", *BASE.source_files]
-            if BASE.source_files
-            else ["--network", "--secret", "HF_TOKEN"]
+        options=given(
+            *["--env", "workflow"],
+            *(["--input", "source-files", *BASE.source_files] if BASE.source_files else FROM_THE_HUB),
+            base=config["base"]["name"],
+            entry=json.dumps(BASE.entry),
         ),
     shell:
-        "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
-        " {params.source:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --output files {output.files:q}"
-        " --param base {params.base:q} --param entry {params.entry:q}"
         " -- scripts/acquire_base.py"
 
 
@@ -138,8 +140,9 @@ if BASE.quantized:
             runtime=growing(30),
         params:
             code=code("tune", "scripts/dequantize_base.py"),
+            options=given("--env", "tune"),
         shell:
-            "python scripts/step.py --env tune --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input gguf {input.gguf:q}"
             " --output files {output.files:q}"
             " -- scripts/dequantize_base.py"

@@ -18,8 +18,9 @@ rule convert_base:
         runtime=growing(60),
     params:
         code=code("tune", "scripts/convert_base.py"),
+        options=given("--env", "tune"),
     shell:
-        "python scripts/step.py --env tune --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input files {input.files:q}"
         " --output nemo {output.nemo:q}"
         " -- scripts/convert_base.py"

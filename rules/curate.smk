@@ -8,15 +8,10 @@ PROCESSORS = config["threads"] if ON_RAY else 1
 CURATORS = config["curate"]["nodes"]
 CURATION = {
     "filters": lambda wildcards: "on" if wildcards.split in config["curate"]["filtered_splits"] else "off",
-    "min_words": lookup("curate/min_words", within=config),
-    "max_words": lookup("curate/max_words", within=config),
-    "min_score": lookup("curate/min_score", within=config),
-    "null_score": lookup("curate/null_score", within=config),
-    "executor": "ray" if ON_RAY else [],
-    "processors": PROCESSORS if ON_RAY else [],
-    "nodes": CURATORS if ON_RAY else [],
-    "runs_on": [*(["--threads", PROCESSORS] if ON_RAY else []), *step_options(CURATORS)],
+    **{name: config["curate"][name] for name in ("min_words", "max_words", "min_score", "null_score")},
+    **({"executor": "ray", "threads": PROCESSORS, "nodes": CURATORS} if ON_RAY else {}),
 }
+CURATOR = ["--env", "curate", *(["--threads", PROCESSORS] if ON_RAY else []), *step_options(CURATORS)]
 
 if config["curate"]["shards"] == 1:
 
@@ -38,16 +33,13 @@ if config["curate"]["shards"] == 1:
             mem_mb=growing(1500 * PROCESSORS),
             runtime=growing(30),
         params:
-            **CURATION,
             code=code("curate", "scripts/curate_split.py"),
+            options=given(*CURATOR, **CURATION),
         shell:
-            "python scripts/step.py --env curate {params.runs_on:q} --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input records {input.records:q}"
             " --output curated {output.curated:q} --output ledger {output.ledger:q}"
-            " --param split {wildcards.split:q} --param filters {params.filters:q}"
-            " --param min-words {params.min_words:q} --param max-words {params.max_words:q}"
-            " --param min-score {params.min_score:q} --param null-score {params.null_score:q}"
-            " --param executor {params.executor:q} --param threads {params.processors:q} --param nodes {params.nodes:q}"
+            " --param split {wildcards.split:q}"
             " -- scripts/curate_split.py"
 
 else:
@@ -70,18 +62,14 @@ else:
             mem_mb=growing(1500 * PROCESSORS),
             runtime=growing(30),
         params:
-            **CURATION,
             code=code("curate", "scripts/curate_split.py"),
-            shards=lookup("curate/shards", within=config),
+            options=given(*CURATOR, **CURATION, shards=config["curate"]["shards"]),
         shell:
-            "python scripts/step.py --env curate {params.runs_on:q} --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input records {input.records:q}"
             " --output curated {output.curated:q} --output ledger {output.ledger:q}"
-            " --param split {wildcards.split:q} --param filters {params.filters:q}"
-            " --param min-words {params.min_words:q} --param max-words {params.max_words:q}"
-            " --param min-score {params.min_score:q} --param null-score {params.null_score:q}"
-            " --param executor {params.executor:q} --param threads {params.processors:q} --param nodes {params.nodes:q}"
-            " --param shard {wildcards.shard:q} --param shards {params.shards:q}"
+            " --param split {wildcards.split:q}"
+            " --param shard {wildcards.shard:q}"
             " -- scripts/curate_split.py"
 
     rule curate_split:
@@ -111,8 +99,9 @@ else:
             runtime=growing(10),
         params:
             code=code("curate", "scripts/join_shards.py"),
+            options=given("--env", "curate"),
         shell:
-            "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input parts {input.parts:q} --input ledgers {input.ledgers:q}"
             " --output curated {output.curated:q} --output ledger {output.ledger:q}"
             " --param split {wildcards.split:q}"
@@ -138,8 +127,9 @@ rule collect_ledger:
         runtime=growing(10),
     params:
         code=code("curate", "scripts/collect_ledger.py"),
+        options=given("--env", "curate"),
     shell:
-        "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input records {input.records:q} --input unusable {input.unusable:q} --input splits {input.splits:q}"
         " --output ledger {output.ledger:q}"
         " -- scripts/collect_ledger.py"

@@ -25,19 +25,18 @@ rule check_deployment:
         runtime=growing(30 + config["deploy"]["timeout"] // 60),
     params:
         code=code(SERVER, "scripts/check_deployment.py"),
-        environment=SERVER,
-        engine=lookup("deploy/engine", within=config),
-        nim=ON_ENGINE,
-        base=lookup("base/name", within=config),
-        port=lookup("deploy/port", within=config),
-        timeout=lookup("deploy/timeout", within=config),
-        threads=lookup("threads", within=config),
+        options=given(
+            *["--env", SERVER, "--always", *ON_ENGINE, "--threads", config["threads"]],
+            engine=config["deploy"]["engine"],
+            base=config["base"]["name"],
+            port=config["deploy"]["port"],
+            timeout=config["deploy"]["timeout"],
+            threads=config["threads"],
+        ),
     shell:
-        "python scripts/step.py --env {params.environment:q} --always {params.nim:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input files {input.files:q} --input staged {input.staged:q} --input predictions {input.predictions:q}"
         " --output ready {output.ready:q}"
-        " --param engine {params.engine:q} --param base {params.base:q} --param port {params.port:q}"
-        " --param timeout {params.timeout:q} --param threads {params.threads:q}"
         " -- scripts/check_deployment.py"
 
 

@@ -25,19 +25,13 @@ rule evaluate_adapter:
         runtime=growing(120),
     params:
         code=code(TUNING, "scripts/evaluate_adapter.py"),
-        environment=TUNING,
-        limit=lookup("evaluate/limit", within=config),
-        max_new_tokens=lookup("evaluate/max_new_tokens", within=config),
-        batch_tokens=lookup("evaluate/batch_tokens", within=config),
-        resamples=lookup("evaluate/resamples", within=config),
-        seed=lookup("evaluate/seed", within=config),
-        devices=ON_GPUS,
-        threads=lookup("threads", within=config),
+        options=given(
+            *["--env", TUNING, *ON_GPUS, "--threads", config["threads"]],
+            **config["evaluate"],
+            threads=config["threads"],
+        ),
     shell:
-        "python scripts/step.py --env {params.environment:q} {params.devices:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input files {input.files:q} --input adapter-files {input.adapter:q} --input test {input.test:q}"
         " --output scores {output.scores:q} --output predictions {output.predictions:q}"
-        " --param limit {params.limit:q} --param max-new-tokens {params.max_new_tokens:q}"
-        " --param batch-tokens {params.batch_tokens:q} --param resamples {params.resamples:q} --param seed {params.seed:q}"
-        " --param threads {params.threads:q}"
         " -- scripts/evaluate_adapter.py"

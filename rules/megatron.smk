@@ -4,11 +4,17 @@
 
 # A container even where the other steps run on the host.
 IN_CONTAINER = ["--runtime", "apptainer" if RUNTIME.name == "apptainer" else "docker"]
+IN_NEMO = ["--env", NEMO.name, *IN_CONTAINER, *ON_GPUS, "--threads", config["threads"]]
 # Of the base's Hugging Face files, what its .nemo names by its repository.
 TOKENIZER = [path for path in BASE.files if path.endswith((".json", ".model")) and ".safetensors" not in path]
 STAGED = ["results/loras/{adapter}/{adapter}.nemo"]
-
-
+# What of an adapter's settings its programs are told.
+# fmt: off
+TUNED = [
+    "rank", "alpha", "dropout", "target_modules", "learning_rate", "max_steps", "micro_batch_size", "global_batch_size",
+    "sequence_length", "validation_interval", "validation_limit", "patience", "products", "seed",
+]
+# fmt: on
 if config["base"]["nemo"]:
 
     rule convert_base:
@@ -28,12 +34,11 @@ if config["base"]["nemo"]:
             runtime=growing(60),
         params:
             code=code("workflow", "scripts/take_megatron.py"),
-            sha256=lookup("base/nemo_sha256", within=config),
+            options=given("--env", "workflow", sha256=config["base"]["nemo_sha256"]),
         shell:
-            "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input source {input.source:q}"
             " --output nemo {output.nemo:q}"
-            " --param sha256 {params.sha256:q}"
             " -- scripts/take_megatron.py"
 
 else:
@@ -55,16 +60,11 @@ else:
             runtime=growing(60),
         params:
             code=code(NEMO.name, "scripts/convert_megatron.py"),
-            environment=NEMO.name,
-            image=NEMO.reference,
-            container=IN_CONTAINER,
-            devices=ON_GPUS,
-            threads=lookup("threads", within=config),
+            options=given(*IN_NEMO, image=NEMO.reference),
         shell:
-            "python scripts/step.py --env {params.environment:q} {params.container:q} {params.devices:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
+            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input files {input.files:q}"
             " --output nemo {output.nemo:q}"
-            " --param image {params.image:q}"
             " -- scripts/convert_megatron.py"
 
 
@@ -89,40 +89,17 @@ rule tune_adapter:
         runtime=growing(240),
     params:
         code=code(NEMO.name, "scripts/tune_megatron.py"),
-        environment=NEMO.name,
-        image=NEMO.reference,
-        container=IN_CONTAINER,
-        devices=ON_GPUS,
-        gpus=lookup("devices", within=config),
-        threads=lookup("threads", within=config),
-        rank=lookup("adapters/{adapter}/rank", within=config),
-        alpha=lookup("adapters/{adapter}/alpha", within=config),
-        dropout=lookup("adapters/{adapter}/dropout", within=config),
-        target_modules=lookup("adapters/{adapter}/target_modules", within=config),
-        learning_rate=lookup("adapters/{adapter}/learning_rate", within=config),
-        max_steps=lookup("adapters/{adapter}/max_steps", within=config),
-        micro_batch_size=lookup("adapters/{adapter}/micro_batch_size", within=config),
-        global_batch_size=lookup("adapters/{adapter}/global_batch_size", within=config),
-        sequence_length=lookup("adapters/{adapter}/sequence_length", within=config),
-        validation_interval=lookup("adapters/{adapter}/validation_interval", within=config),
-        validation_limit=lookup("adapters/{adapter}/validation_limit", within=config),
-        patience=lookup("adapters/{adapter}/patience", within=config),
-        products=lookup("adapters/{adapter}/products", within=config),
-        seed=lookup("adapters/{adapter}/seed", within=config),
+        options=given(
+            *IN_NEMO,
+            image=NEMO.reference,
+            devices=config["devices"],
+            **of_adapter(config, TUNED),
+        ),
     shell:
-        "python scripts/step.py --env {params.environment:q} {params.container:q} {params.devices:q} --threads {params.threads:q} --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input base {input.base:q} --input tokenizer {input.tokenizer:q}"
         " --input train {input.train:q} --input validation {input.validation:q}"
         " --output checkpoint {output.checkpoint:q} --output metrics {output.metrics:q}"
-        " --param image {params.image:q} --param devices {params.gpus:q}"
-        " --param rank {params.rank:q} --param alpha {params.alpha:q} --param dropout {params.dropout:q}"
-        " --param target-modules {params.target_modules:q} --param learning-rate {params.learning_rate:q}"
-        " --param max-steps {params.max_steps:q} --param micro-batch-size {params.micro_batch_size:q}"
-        " --param global-batch-size {params.global_batch_size:q}"
-        " --param sequence-length {params.sequence_length:q}"
-        " --param validation-interval {params.validation_interval:q}"
-        " --param validation-limit {params.validation_limit:q} --param patience {params.patience:q}"
-        " --param products {params.products:q} --param seed {params.seed:q}"
         " -- scripts/tune_megatron.py"
 
 
@@ -146,20 +123,16 @@ rule export_adapter:
         runtime=growing(10),
     params:
         code=code("tune", "scripts/export_megatron.py"),
-        model=BASE.model,
-        licence=BASE.entry.get("licence") or "",
-        revision=BASE.entry.get("revision") or "",
-        rank=lookup("adapters/{adapter}/rank", within=config),
-        alpha=lookup("adapters/{adapter}/alpha", within=config),
-        target_modules=lookup("adapters/{adapter}/target_modules", within=config),
+        options=given(
+            *["--env", "tune"],
+            **BASE.named,
+            **of_adapter(config, ["rank", "alpha", "target_modules"]),
+        ),
     shell:
-        "python scripts/step.py --env tune --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input checkpoint {input.checkpoint:q} --input metrics {input.metrics:q}"
         " --output config {output.config:q} --output weights {output.weights:q} --output card {output.card:q}"
-        " --param adapter {wildcards.adapter:q} --param model {params.model:q}"
-        " --param licence {params.licence:q} --param revision {params.revision:q}"
-        " --param rank {params.rank:q} --param alpha {params.alpha:q}"
-        " --param target-modules {params.target_modules:q}"
+        " --param adapter {wildcards.adapter:q}"
         " -- scripts/export_megatron.py"
 
 
@@ -183,15 +156,16 @@ rule stage_adapter:
         runtime=growing(10),
     params:
         code=code("workflow", "scripts/stage_megatron.py"),
-        base=lookup("base/name", within=config),
-        model=BASE.model,
-        max_rank=lookup("deploy/max_rank", within=config),
-        bundle="results/loras/{adapter}",
+        options=given(
+            *["--env", "workflow", "--bundle", lambda wildcards: f"results/loras/{wildcards.adapter}"],
+            base=config["base"]["name"],
+            base_model=BASE.model,
+            max_rank=config["deploy"]["max_rank"],
+        ),
     shell:
-        "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input checkpoint {input.checkpoint:q} --input config {input.config:q} --input weights {input.weights:q}"
         " --input base-config {input.base_config:q}"
-        " --output staged {output.staged:q} --bundle {params.bundle:q}"
-        " --param adapter {wildcards.adapter:q} --param base {params.base:q}"
-        " --param base-model {params.model:q} --param max-rank {params.max_rank:q}"
+        " --output staged {output.staged:q}"
+        " --param adapter {wildcards.adapter:q}"
         " -- scripts/stage_megatron.py"

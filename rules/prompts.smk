@@ -19,8 +19,9 @@ rule format_prompts:
         runtime=growing(10),
     params:
         code=code("workflow", "scripts/format_prompts.py"),
+        options=given("--env", "workflow"),
     shell:
-        "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input program {input.program:q} --input curated {input.curated:q}"
         " --output prompts {output.prompts:q}"
         " -- scripts/format_prompts.py"

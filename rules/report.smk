@@ -29,12 +29,11 @@ rule report:
     params:
         code=code("workflow", "scripts/report.py"),
         # Where and how steps run are no settings of the result: the same bytes come out of any.
-        settings=json.dumps(of_the_result(config), sort_keys=True),
+        options=given("--env", "workflow", settings=json.dumps(of_the_result(config), sort_keys=True)),
     shell:
-        "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input template {input.template:q} --input ledger {input.ledger:q} --input metrics {input.metrics:q}"
         " --input scores {input.scores:q} --input predictions {input.predictions:q}"
         " --input staged {input.staged:q} --input ready {input.ready:q}"
         " --output report {output.report:q}"
-        " --param settings {params.settings:q}"
         " -- scripts/report.py"

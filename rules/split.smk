@@ -21,12 +21,10 @@ rule split_records:
         runtime=growing(10),
     params:
         code=code("curate", "scripts/split_records.py"),
-        method=lookup("split/method", within=config),
-        seed=lookup("split/seed", within=config),
+        options=given("--env", "curate", method=config["split"]["method"], seed=config["split"]["seed"]),
     shell:
-        "python scripts/step.py --env curate --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input records {input.records:q}"
         " --output train {output.train:q} --output val {output.val:q} --output test {output.test:q}"
         " --output unusable {output.unusable:q}"
-        " --param method {params.method:q} --param seed {params.seed:q}"
         " -- scripts/split_records.py"

@@ -30,14 +30,15 @@ rule stage_adapter:
         runtime=growing(10),
     params:
         code=code("workflow", "scripts/stage_adapter.py"),
-        base=lookup("base/name", within=config),
-        model=BASE.model,
-        max_rank=lookup("deploy/max_rank", within=config),
-        bundle="results/loras/{adapter}",
+        options=given(
+            *["--env", "workflow", "--bundle", lambda wildcards: f"results/loras/{wildcards.adapter}"],
+            base=config["base"]["name"],
+            base_model=BASE.model,
+            max_rank=config["deploy"]["max_rank"],
+        ),
     shell:
-        "python scripts/step.py --env workflow --memory {resources.mem_mb} --log {log:q}"
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input adapter-files {input.adapter:q} --input base-config {input.base_config:q}"
-        " --output staged {output.staged:q} --bundle {params.bundle:q}"
-        " --param adapter {wildcards.adapter:q} --param base {params.base:q}"
-        " --param base-model {params.model:q} --param max-rank {params.max_rank:q}"
+        " --output staged {output.staged:q}"
+        " --param adapter {wildcards.adapter:q}"
         " -- scripts/stage_adapter.py"

@@ -37,6 +37,15 @@ class BaseModel:
         return self.files != self.acquired_files
 
     @property
+    def named(self) -> dict[str, str]:
+        """What an adapter's card says of its base: true name, licence and revision; the latter two may be empty."""
+        return {
+            "model": self.model,
+            "licence": self.entry.get("licence") or "",
+            "revision": self.entry.get("revision") or "",
+        }
+
+    @property
     def config(self) -> str:
         """The base's config.json."""
         return next(path for path in self.files if Path(path).name == "config.json")

@@ -1,27 +1,20 @@
 """Every step of the current targets, as Snakemake would call the runner for it. Nothing is run."""
 
 import json
-import re
+import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from faults import BadInput
 from step import parse, step_name
 
-CALL = re.compile(r"^Shell command: python scripts/step\.py (.*)$", re.MULTILINE)
-SETTINGS = re.compile(r"^settings of steps: (\{.*\})$", re.MULTILINE)
-# Snakemake, and at its end the variables that the Snakefile has set for the runners it would have started.
-SNAKEMAKE = """
-import atexit, json, os
-def tell(): print("settings of steps:", json.dumps({k: v for k, v in os.environ.items() if k.startswith("STEP_")}))
-atexit.register(tell)
-from snakemake.cli import main
-main()
-"""
+RUNNER = ["python", "scripts/step.py"]  # how a rule's shell command begins, if it is a step's
 
 
 @dataclass(frozen=True)
@@ -36,21 +29,29 @@ class Plan:
     settings: dict[str, str]
 
 
-def plan(options: Sequence[str] = ()) -> Plan:
+def plan(options: Sequence[str] = (), *, pending: bool = False) -> Plan:
     """Return the plan for the targets and settings that `options` of Snakemake name.
 
-    Raises `BadInput` with what Snakemake says where it cannot plan.
+    With `pending`, only the steps that Snakemake would run now. Raises `BadInput` with what Snakemake says where it
+    cannot plan.
     """
-    snakemake = [sys.executable, "-c", SNAKEMAKE, "--workflow-profile", "none", "--cores", "1"]
-    command = [*snakemake, "--dry-run", "--forceall", "--printshellcmds", "--nolock", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("error: ")]
-        raise BadInput(
-            said[0].removeprefix("error: ") if said else f"snakemake --dry-run: {done.stderr.strip()[-300:]}"
-        )
-    calls = [shlex.split(words) for words in CALL.findall(done.stdout + done.stderr)]
-    return Plan({step_name(parse(call)): call for call in calls}, json.loads(SETTINGS.findall(done.stdout)[-1]))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "plan.json"
+        command = [
+            sys.executable, str(Path(__file__).with_name("plan_executor.py")), "--workflow-profile", "none",
+            "--cores", "1", "--nolock", "--quiet", "all", *([] if pending else ["--forceall"]), *options,
+        ]  # fmt: skip
+        environment = {**os.environ, "PLAN": str(file)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if done.returncode or not file.is_file():
+            said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("error: ")]
+            raise BadInput(
+                said[0].removeprefix("error: ") if said else f"Snakemake cannot plan: {done.stderr.strip()[-300:]}"
+            )
+        found = json.loads(file.read_text(encoding="utf-8"))
+    commands = [shlex.split(job["command"]) for job in found["jobs"]]
+    calls = [words[len(RUNNER) :] for words in commands if words[: len(RUNNER)] == RUNNER]
+    return Plan({step_name(parse(call)): call for call in calls}, found["settings"])
 
 
 def planned_steps(options: Sequence[str] = ()) -> dict[str, Namespace]:

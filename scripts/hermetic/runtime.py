@@ -49,14 +49,13 @@ class Runtime:
         return [venv_marker(environment)] if self.name == "host" else []
 
     def code(self, environment: str, script: str) -> str:
-        """Return one digest of what a rule runs: the environment's lock, its image if it runs in one, the script.
-
-        Of the script it covers every module of ours in it, so that Snakemake notices a change in any.
+        """Return `code` and one digest of what a rule runs: its environment's lock, its image if it runs in one, the
+        script with every module of ours in it, so that Snakemake notices a change in any.
         """
         parts = {"lock": lock_digest(environment), "script": code_digest(script).removeprefix("h1:")}
         if self.name != "host":
             parts["image"] = image_of(environment).digest or ""
-        return combine(parts)
+        return f"code {combine(parts)}"
 
 
 def _whatever_is_there(environments: Iterable[str]) -> tuple[str, str]:
