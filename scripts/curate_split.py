@@ -20,6 +20,8 @@ from progress import Progress
 
 # Records per partition: bounds the memory. It changes no output.
 PARTITION = 1000
+TEXTS, SCORES = ("title", "question", "answer"), ("question_score", "answer_score")
+SCORE_LIMIT = 2**53
 MakeExecutor = Callable[[Callable[[Any], None]], Any]  # of what is called with each finished task, where that is told
 
 
@@ -95,13 +97,23 @@ def _executors(arguments: argparse.Namespace) -> Iterator[MakeExecutor]:
 
 
 def _partition(rows: Iterator[dict[str, Any]], folder: Path) -> dict[str, int]:
-    """Cut rows into files of `PARTITION` records. Returns the number of records of each, by path, in order."""
+    """Cut rows into files of `PARTITION` records. Returns the number of records of each, by path, in order.
+
+    Of a record they hold what Curator needs.
+    """
     folder.mkdir()
     partitions: dict[str, int] = {}
-    while batch := list(itertools.islice(rows, PARTITION)):
+    needed = (_needed(row) for row in rows)
+    while batch := list(itertools.islice(needed, PARTITION)):
         path = folder / f"{len(partitions):06}.jsonl"
         partitions[str(path)] = write_jsonl(path, batch)
     return partitions
+
+
+def _needed(row: dict[str, Any]) -> dict[str, Any]:
+    # pandas reads no integer of more than 64 bits: a score beyond any bound stays beyond it.
+    scores = {field: row[field] and max(-SCORE_LIMIT, min(SCORE_LIMIT, row[field])) for field in SCORES}
+    return {field: row[field] for field in ("id", *TEXTS)} | scores
 
 
 def _curate(
@@ -133,7 +145,7 @@ def _curate(
         if row["id"] != found["id"]:
             raise RuntimeError(f"NeMo Curator returned record {found['id']} in the place of {row['id']}")
         # Only the texts are Curator's: its tables would turn an integer beside a null into a float.
-        row |= {text: found[text] for text in curator_stages.TEXTS}
+        row |= {text: found[text] for text in TEXTS}
         entry = {
             "record_id": row["id"],
             "position": row["position"],

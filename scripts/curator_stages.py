@@ -6,7 +6,6 @@ Importing this module imports Curator (1.4 s): check arguments first.
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 os.environ["NEMO_CURATOR_SLURM_ARRAY_ENABLED"] = "0"
 
 import pandas as pd
-from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
 from loguru import logger
 from nemo_curator.backends.base import BaseExecutor, BaseStageAdapter
 from nemo_curator.stages.base import ProcessingStage
@@ -28,34 +26,31 @@ from nemo_curator.stages.text.modifiers import DocumentModifier, Modify
 from nemo_curator.stages.text.modifiers.unicode import UnicodeReformatter
 from nemo_curator.tasks import DocumentBatch, EmptyTask, Task
 
+from html_text import body_text, title_text
+from word_count import count_words
+
 TEXTS = ["title", "question", "answer"]
 SCORES = ["question_score", "answer_score"]
 FAILED = "failed"  # the column that says which check failed first; -1: none
-# An element that begins a line of its own in a browser: text on both sides of its tags is not one word.
-# fmt: off
-BLOCKS = [
-    "address", "article", "aside", "blockquote", "br", "caption", "dd", "details", "div", "dl", "dt", "fieldset",
-    "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav",
-    "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
-]
-# fmt: on
-
-warnings.filterwarnings("ignore", category=MarkupResemblesLocatorWarning)  # a title that looks like a file's name
 # Curator reports each stage at INFO.
 logger.remove()
 logger.add(sys.stderr, level="WARNING")
 
 
-class HtmlToText(DocumentModifier):
+class BodyToText(DocumentModifier):
     """HTML to its text: entities decoded, tags, comments, scripts and styles gone, code kept."""
 
     def modify_document(self, text: str) -> str:
         """Return the text, with blanks where a block begins or ends."""
-        soup = BeautifulSoup(text, "lxml")
-        for tag in soup.find_all(BLOCKS):
-            tag.insert(0, " ")
-            tag.append(" ")
-        return soup.get_text()
+        return body_text(text)
+
+
+class TitleToText(DocumentModifier):
+    """A title, plain text with entities, to what it reads as."""
+
+    def modify_document(self, text: str) -> str:
+        """Return the text."""
+        return title_text(text)
 
 
 class CollapseBlanks(DocumentModifier):
@@ -64,6 +59,14 @@ class CollapseBlanks(DocumentModifier):
     def modify_document(self, text: str) -> str:
         """Return the text on one line, with none at its ends."""
         return re.sub(r"\s+", " ", text).strip()
+
+
+class CountedWords(WordCountFilter):
+    """Curator's filter on the number of words, which knows scripts that have no blanks between words."""
+
+    def score_document(self, text: str) -> int:
+        """Return the number of words."""
+        return count_words(text)
 
 
 class HasText(DocumentFilter):
@@ -118,7 +121,7 @@ def checks(filters: bool, min_words: int, max_words: int, min_score: float, keep
     found = [Check(HasText(), text, "1..") for text in TEXTS]
     if filters:
         words = f"{min_words}..{max_words}"
-        found += [Check(WordCountFilter(min_words, max_words), text, words) for text in ("question", "answer")]
+        found += [Check(CountedWords(min_words, max_words), text, words) for text in ("question", "answer")]
         found += [Check(MinScore(min_score, keep_null), field, f"{min_score:g}..") for field in SCORES]
     return found
 
@@ -157,8 +160,11 @@ class FirstFailure(ProcessingStage[DocumentBatch, DocumentBatch]):
 
 def cleaning() -> list[ProcessingStage]:
     """Return the stages that turn the HTML of the three texts into repaired plain text."""
-    modifiers = (HtmlToText, UnicodeReformatter, CollapseBlanks)
-    return [Modify([modifier() for _ in TEXTS], input_fields=TEXTS) for modifier in modifiers]
+    to_text = [TitleToText() if text == "title" else BodyToText() for text in TEXTS]
+    # Entities are decoded by now: of what is left, `&lt;` in a text about HTML, none is to be decoded again.
+    repairs = [UnicodeReformatter(unescape_html=False) for _ in TEXTS]
+    blanks = [CollapseBlanks() for _ in TEXTS]
+    return [Modify(modifiers, input_fields=TEXTS) for modifiers in (to_text, repairs, blanks)]
 
 
 def pipeline(shards: list[str], folder: Path, declared: list[Check]) -> list[Any]:

@@ -56,7 +56,7 @@ def curate(run_script, tmp_path):
 
 
 def test_cleaning(curate):
-    """One run for all of it: each text is a title of its own record."""
+    """One run for all of it: each text is the question of a record of its own."""
     cases = {
         "<p>One</p><p>two</p><ul><li>three</li><li>four</li></ul>": "One two three four",
         "before<p>inside</p>after": "before inside after",
@@ -81,10 +81,23 @@ def test_cleaning(curate):
         "1 < 2 and 3 > 2": "1 < 2 and 3 > 2",
         'a/b \\ "c" \u2028 d': 'a/b \\ "c" d',
     }
-    result, kept, _ = curate([row(n, title=title) for n, title in enumerate(cases)])
+    cases |= {
+        "&amp;lt;p&amp;gt; &amp;amp;": "&lt;p&gt; &amp;",
+        "a List<String> of 10<sup>6</sup>": "a List<String> of 10^6",
+        "a<b and c>d": "a<b and c>d",
+    }
+    titles = {
+        "What does <script> mean in <b>clause</b> 4?": "What does <script> mean in clause 4?",
+        "&lt;br&gt; or &amp;lt;br&amp;gt;": "<br> or &lt;br&gt;",
+        "The courtâ€™s fine of 10<sup>6</sup> euros": "The court\u2019s fine of 10^6 euros",
+    }
+    rows = [row(n, question=text) for n, text in enumerate(cases)]
+    rows += [row(n, title=title) for n, title in enumerate(titles, len(cases))]
+    result, kept, _ = curate(rows, filters="off")
     assert result.returncode == 0, result.stderr
     assert result.stderr == "", "a library's warning reached the log"
-    assert dict(zip(cases, (one["title"] for one in kept), strict=True)) == cases
+    assert dict(zip(cases, (one["question"] for one in kept), strict=False)) == cases
+    assert dict(zip(titles, (one["title"] for one in kept[len(cases) :]), strict=True)) == titles
 
 
 def test_a_type_is_never_guessed(curate):
@@ -135,6 +148,17 @@ def test_without_filters_only_an_emptied_text_is_dropped(curate):
     assert {one["split"] for one in ledger} == {"val"}
 
 
+def test_words_are_counted_in_scripts_without_blanks(curate):
+    chinese = "房东可以因为墙面磨损而扣留全部押金吗" * 3
+    _, kept, ledger = curate([row(0, question=chinese), row(1, question=chinese[:49]), row(2, question=chinese * 10)])
+    assert reasons(ledger) == [
+        None,
+        ("word_count", "question", 49, "50..500"),
+        ("word_count", "question", 540, "50..500"),
+    ]
+    assert len(kept) == 1
+
+
 def test_null_scores_and_bounds_are_the_configurations(curate):
     rows = [row(0), row(1, question_score=None), row(2, answer_score=None), row(3, question="word " * 3)]
     _, _, ledger = curate(rows, null_score="drop", min_words=3, max_words=60, min_score=0.5)
@@ -152,7 +176,9 @@ def test_an_empty_split_is_refused(curate):
     assert result.stderr.count("\n") == 1
     for word in (
         "the train split is empty after curation",
-        "3 records: 2 with word_count of question not in 50..500, 1 with min_score of answer_score not in 0..",
+        "3 records: 2 with word_count of question not in 50..500 (it was 1), "
+        "1 with min_score of answer_score not in 0.. (it was -1)",
+        "words are counted at blanks",
         "curate.min_words",
         "curate.min_score",
         "curate.null_score",

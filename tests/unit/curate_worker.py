@@ -1,0 +1,41 @@
+"""A process of the environment `curate` that turns texts into plain ones, for tests that ask for many."""
+
+import json
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import json, sys
+sys.path.insert(0, "scripts")
+from html_text import body_text, title_text
+for line in sys.stdin:
+    kind, text = json.loads(line)
+    made = {"title": title_text, "body": body_text}[kind](text)
+    print(json.dumps(" ".join(made.split())), flush=True)
+"""
+
+
+class Worker:
+    """Answers with the plain text of a title or a body, on one line."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [ROOT / ".venvs/curate/bin/python", "-c", PROGRAM],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def title(self, text: str) -> str:
+        return self._ask("title", text)
+
+    def body(self, text: str) -> str:
+        return self._ask("body", text)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _ask(self, kind: str, text: str) -> str:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps([kind, text]) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
