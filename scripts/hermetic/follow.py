@@ -1,4 +1,4 @@
-"""Follow a running step: its lines to its log, its progress to the terminal, and one line of reason if it fails."""
+"""Follow a running step: lines to its log, progress and warnings to the terminal, one line of reason if it fails."""
 
 import json
 from collections import deque
@@ -35,6 +35,8 @@ def follow(step: str, action: Action, execution: Execution, log: Path, status: S
                 continue
             lines.write(line)
             lines.flush()
+            if line.startswith("warning: "):
+                status.finish(f"{step}: {line.strip()}")
             if line.startswith("error: "):
                 error = line.removeprefix("error: ").strip()
             if line.strip():

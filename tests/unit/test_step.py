@@ -72,6 +72,14 @@ def nothing_half_written(project: Path) -> bool:
     return not attempts and not (project / "results/out.txt").exists() and not (project / "results/lineage").exists()
 
 
+def test_a_warning_reaches_the_terminal_and_the_rest_the_log(step, project):
+    done = step(COPY + "import sys\nprint('warning: 3 of them are odd', file=sys.stderr)\nprint('note: it is so')\n")
+    assert done.returncode == 0, done.stderr
+    assert "copy/one: warning: 3 of them are odd\n" in done.stderr and "it is so" not in done.stderr
+    log = (project / "logs/copy/one.log").read_text()
+    assert "warning: 3 of them are odd\n" in log and "note: it is so\n" in log
+
+
 def test_output_and_attestation(step, project):
     done = step(COPY)
     assert done.returncode == 0, done.stderr
