@@ -2,6 +2,7 @@
 
     --method hash      A record's split follows from the seed and its id alone, so adding or removing records moves no
                        other one. The rows of a file lie in the order of their hashes: any head of it is a fair sample.
+                       Records with the same title and question go where the one with the lowest id goes.
     --method shuffle   The tutorial's: all records shuffled with the seed, cut at 80 % and 90 %. One record more can
                        move every other one. The rows lie in the shuffled order.
 
@@ -10,12 +11,17 @@ The best answer has the highest score; an unknown score is lower than any, and t
 
 import argparse
 import hashlib
+import itertools
 import random
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from faults import BadInput, run
 from jsonl import read_jsonl, write_jsonl
+from same_text import first_with_the_text, shared_between
 
 SPLITS = ("train", "val", "test")
 TENTHS = {"train": 8, "val": 1, "test": 1}
@@ -29,19 +35,36 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True, help="seed of the hash or the shuffle; the tutorial's is 42")
     for split in SPLITS:
         parser.add_argument(f"--{split}", type=Path, required=True, help=f"the {split} split to write")
-    parser.add_argument("--unusable", type=Path, required=True, help="records without an answer, to write")
+    parser.add_argument("--unusable", type=Path, required=True, help="records that reach no split, to write")
     arguments = parser.parse_args()
 
     usable, unusable = [], []
     for position, record in enumerate(read_jsonl(arguments.records)):
-        if record["answers"]:
+        if "answers" not in record:
+            unusable.append(_bad(position, record))
+        elif record["answers"]:
             usable.append(question_and_answer(position, record))
         else:
             unusable.append(_no_answer(position, record))
     if not usable:
         raise BadInput(f"{arguments.records}: no record has an answer: nothing to split")
-    divide = by_hash if arguments.method == "hash" else by_shuffle
-    for split, rows in divide(usable, arguments.seed).items():
+    if arguments.method == "hash":
+        repeated = first_with_the_text(usable)
+        splits = by_hash(usable, arguments.seed, repeated)
+        for record_id, first in itertools.islice(repeated.items(), 1):
+            print(
+                f"note: {len(repeated):,} records have title and question of another, as {record_id} those of {first}: "
+                "each is in the other's split",
+                file=sys.stderr,
+            )
+    else:
+        splits = by_shuffle(usable, arguments.seed)
+        if shared := shared_between(splits):
+            print(
+                f"warning: {shared}: scores will be too high; split.method: hash keeps such records together",
+                file=sys.stderr,
+            )
+    for split, rows in splits.items():
         write_jsonl(getattr(arguments, split), rows)
     write_jsonl(arguments.unusable, unusable)
 
@@ -64,12 +87,18 @@ def question_and_answer(position: int, record: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def by_hash(rows: list[dict[str, Any]], seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Divide rows by the sha256 of seed and id, read as a fraction of 1: below 0.8 train, below 0.9 val, else test."""
+def by_hash(
+    rows: list[dict[str, Any]], seed: int, repeated: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, list[dict[str, Any]]]:
+    """Divide rows by the sha256 of seed and id, read as a fraction of 1: below 0.8 train, below 0.9 val, else test.
+
+    `repeated` says of a record's id which other record's split is to be its own.
+    """
     ordered = sorted((_hash(seed, row["id"]), row["id"], row) for row in rows)
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    for fraction, _, row in ordered:
-        splits[_split_of(fraction)].append(row)
+    for fraction, record_id, row in ordered:
+        first = repeated.get(record_id)
+        splits[_split_of(_hash(seed, first) if first else fraction)].append(row)
     return splits
 
 
@@ -99,6 +128,12 @@ def _split_of(hashed: int) -> str:
         if hashed * 10 < tenths << 64:
             return split
     raise AssertionError("the shares sum to ten tenths")
+
+
+def _bad(position: int, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of a record that was dropped when the raw data was read."""
+    reason = {"step": "acquire_raw", **record["bad_record"], "measured": None}
+    return {"id": str(record["question_id"]), "position": position, **reason}
 
 
 def _no_answer(position: int, record: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,10 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from same_text import first_with_the_text, shared_between
 from split_records import by_hash, by_shuffle, question_and_answer
 
 SPLITS = ("train", "val", "test")
@@ -135,3 +138,57 @@ def test_records_without_any_answer_are_refused(run_script, tmp_path):
     assert result.stderr.count("\n") == 1
     assert "no record has an answer" in result.stderr
     assert not any(path.exists() for path in outputs.values())
+
+
+def asked(number: int, title: str, question: str) -> dict:
+    return {"id": str(number), "title": title, "question": question}
+
+
+def test_the_same_question_is_seen_through_markup_case_and_blanks():
+    same = [
+        asked(12, "Who pays &amp; when?", "<p>The landlord <b>says</b> me.</p>"),
+        asked(7, "who pays & when", "The landlord says\n me"),
+        asked(101, "Who pays & When?", "<div><p>The landlord says me</p></div>"),
+    ]
+    others = [
+        asked(8, "Who pays & when?", "The landlord says you."),
+        asked(9, "Who pays?", "The landlord says me."),
+        asked(10, "?", "!"),
+        asked(11, "!", "?"),
+        asked(13, "What is <b>?", "x"),
+        asked(14, "What is <i>?", "x"),
+    ]
+    assert first_with_the_text([*same, *others]) == {"12": "7", "101": "7"}
+    assert shared_between({"train": same[:1], "val": others, "test": same[1:]}) == (
+        "2 records have title and question of a record in another split, as 7 (test) that of 12 (train)"
+    )
+    assert shared_between({"train": same, "val": others[:1], "test": others[1:]}) == ""
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 30)), unique_by=lambda pair: pair[0]), st.integers(0, 9)
+)
+def test_records_with_the_same_text_share_a_split_and_no_other_moves(pairs, seed):
+    rows = [asked(number, f"Title {text}", "Question") for number, text in pairs]
+    repeated = first_with_the_text(rows)
+    before, after = by_hash(rows, seed), by_hash(rows, seed, repeated)
+    assert not shared_between(after)
+    old, new = membership(before), membership(after)
+    assert {record_id for record_id in old if old[record_id] != new[record_id]} <= repeated.keys()
+    # A later post with the text of an earlier one moves none that was there.
+    later = [*rows, *(asked(10**7 + number, f"Title {text}", "question") for number, text in pairs)]
+    grown = membership(by_hash(later, seed, first_with_the_text(later)))
+    assert all(grown[record_id] == split for record_id, split in new.items())
+
+
+@pytest.mark.parametrize(("method", "word"), [("hash", "note: 30 records"), ("shuffle", "warning: ")])
+def test_what_is_asked_twice_is_kept_together_or_told(run_script, tmp_path, method, word):
+    records = [raw(number, 1) | {"question_title": f"Title {number % 30}"} for number in range(60)]
+    result, outputs = run_split(run_script, tmp_path, records, method)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith(word) and result.stderr.count("\n") == 1
+    titles = [{json.loads(line)["title"] for line in outputs[split].read_text().splitlines()} for split in SPLITS]
+    shared = titles[0] & titles[1] | titles[0] & titles[2] | titles[1] & titles[2]
+    assert bool(shared) == (method == "shuffle")
+    assert ("split.method: hash" in result.stderr) == (method == "shuffle")

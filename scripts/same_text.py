@@ -1,0 +1,44 @@
+"""Questions that are asked twice: records with the same title and question, whatever their ids, markup and case."""
+
+import hashlib
+import html
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+WORD = re.compile(r"\w+")
+
+
+def first_with_the_text(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return the id of each record whose text another has too → the lowest id among them, its own left out."""
+    groups: dict[bytes, list[str]] = {}
+    for row in rows:
+        groups.setdefault(_key(row), []).append(row["id"])
+    found: dict[str, str] = {}
+    for ids in groups.values():
+        if len(ids) > 1:
+            first = min(ids, key=lambda record_id: (len(record_id), record_id))
+            found |= {record_id: first for record_id in ids if record_id != first}
+    return found
+
+
+def shared_between(splits: dict[str, Iterable[dict[str, Any]]]) -> str:
+    """Return how many records of later splits have the text of one in an earlier split, with an example; or nothing."""
+    places: dict[bytes, tuple[str, str]] = {}
+    count, example = 0, ""
+    for split, rows in splits.items():
+        for row in rows:
+            other, other_id = places.setdefault(_key(row), (split, row["id"]))
+            if other != split:
+                count += 1
+                example = example or f"{row['id']} ({split}) that of {other_id} ({other})"
+    return f"{count:,} records have title and question of a record in another split, as {example}" if count else ""
+
+
+def _key(row: dict[str, Any]) -> bytes:
+    texts = [row["title"], TAG.sub(" ", row["question"])]
+    plain = [unicodedata.normalize("NFKC", html.unescape(text)).casefold() for text in texts]
+    words = "\n".join(" ".join(WORD.findall(text)) or " ".join(text.split()) for text in plain)
+    return hashlib.sha256(words.encode()).digest()[:16]
