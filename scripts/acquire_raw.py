@@ -1,24 +1,27 @@
 """Acquire the raw dataset: one checked record per line, in the source's order and in one spelling.
 
-    --kind file          a JSON array or JSON Lines, also .xz or .gz; --sha256 is of the file on disk, as packed
+    --kind file          a JSON array or JSON Lines, also packed (xz, gzip, bzip2); --sha256 is of the packed file
     --kind huggingface   an entry of data.lock.yaml, fetched at its pinned revision and checked against its sha256
 
-Blanks, key order and escapes of the source change nothing in the output.
+Blanks, key order and escapes of the source change nothing in the output. Bad records stop the step, which names all of
+them; with --bad-records drop the place of each is kept by its id and what is wrong, for the ledger.
 """
 
 import argparse
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bad_records import Faults
 from data_lock import LOCK, Dataset, dataset_of, download, file_sha256, what
 from faults import BadInput, run
 from jsonl import write_jsonl
 from progress import Progress
-from raw_records import SCHEMA, read_raw_records
+from raw_records import SCHEMA, dropping_raw_records, read_raw_records
 
 
 def main() -> None:
@@ -27,13 +30,13 @@ def main() -> None:
     if arguments.kind == "file":
         if arguments.sha256:
             _check_sha256(arguments.source, arguments.sha256, "config key data.sha256")
-        _write(arguments.records, read_raw_records(arguments.source, arguments.schema))
+        _write(arguments.records, _read(arguments.source, arguments))
         return
     dataset = _pinned(arguments.dataset, arguments.entry)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         path = download(dataset, Path(folder))
         _check_sha256(path, dataset.sha256 or "", f"{LOCK} key datasets.{dataset.name}.sha256")
-        records = _counted(read_raw_records(path, arguments.schema), dataset)
+        records = _counted(_read(path, arguments), dataset)
         _write(arguments.records, records, dataset.records)
 
 
@@ -45,6 +48,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--dataset", help="kind huggingface: a name under datasets: in data.lock.yaml")
     parser.add_argument("--entry", type=json.loads, help="kind huggingface: what data.lock.yaml says of it, as JSON")
     parser.add_argument("--schema", type=Path, default=SCHEMA, help="JSON Schema of one raw record")
+    parser.add_argument("--bad-records", choices=["refuse", "drop"], default="refuse", help="fate of a bad record")
     parser.add_argument("--records", type=Path, required=True, help="JSON Lines to write")
     arguments = parser.parse_args()
     needed = ["source"] if arguments.kind == "file" else ["dataset", "entry"]
@@ -67,6 +71,17 @@ def _check_sha256(path: Path, expected: str, key: str) -> None:
         raise BadInput(
             f"{path}: wrong sha256: expected {expected} ({key}), got {got}: another file, or correct the key"
         )
+
+
+def _read(path: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the records, the bad ones replaced if they are to be dropped, which is said aloud."""
+    if arguments.bad_records == "refuse":
+        yield from read_raw_records(path, arguments.schema)
+        return
+    faults = Faults()
+    yield from dropping_raw_records(path, arguments.schema, faults)
+    if faults.count:
+        print(f"warning: {path}: {faults.count:,} bad records are dropped: {faults}", file=sys.stderr)
 
 
 def _counted(records: Iterator[dict[str, Any]], dataset: Dataset) -> Iterator[dict[str, Any]]:

@@ -70,6 +70,9 @@ def fate(row: dict[str, Any]) -> str:
     split = f" from the split {row['split']}" if row["split"] else ""
     measured = "was unknown" if row["measured"] is None else f"was {row['measured']:g}"
     asked = f", {row['bound']} was asked for" if row["bound"] else ""
-    what = f"{row['field']} {measured}{asked}" if row["field"] else "it could not be used"
+    if str(row["step"]).startswith("acquire_"):
+        what = f"{row['field']} must be {row['bound']}"
+    else:
+        what = f"{row['field']} {measured}{asked}" if row["field"] else "it could not be used"
     copied = f", a duplicate of {row['duplicate_of']}" if row["duplicate_of"] else ""
     return f"dropped{split} by {row['step']}, filter {row['filter']}: {what}{copied}"

@@ -1,32 +1,45 @@
-"""JSON values read one at a time from a file of any size: an array or JSON Lines, plain or packed with xz or gzip."""
+"""JSON values read one at a time from a file of any size: an array or JSON Lines, plain or packed (xz, gzip, bzip2)."""
 
+import bz2
 import gzip
 import io
 import itertools
 import json
 import lzma
-import math
 import re
+import shlex
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
 from faults import BadInput
+from file_formats import HEAD, name_bytes, name_text
 
 CHUNK = 1 << 20  # characters read at a time
 LARGEST_EXACT = 2.0**53  # a double beyond it need not be the integer that was written
 BLANK = re.compile(r"[ \t\r\n]*")
+WORD = re.compile(r"[\w.+-]*")
+# Its ending, its first bytes, and what unpacks it. A file's name says nothing.
+PACKED: list[tuple[str, bytes, Callable[[Path], IO[bytes]]]] = [
+    (".xz", b"\xfd7zXZ\0", lzma.open),
+    (".gz", b"\x1f\x8b", gzip.open),
+    (".bz2", b"BZh", bz2.open),
+]
 
 
 def read_values(path: Path) -> Iterator[Any]:
     """Yield the elements of the JSON array in `path`, or its values one after another if it is JSON Lines.
 
-    A name ending in .xz or .gz is unpacked on the way. Raises `BadInput` with line and column of what is wrong.
+    What is packed is unpacked on the way. Numbers that JSON does not have (NaN) come as they are. Raises `BadInput`
+    with line and column of what is wrong, or with the name of the format that the file has instead.
     """
     stream = _Stream(path, _chunks(path))
     if not stream.peek():
         raise BadInput(f"{path}: is empty: expected a JSON array of records, or one record per line")
+    if other := name_text(stream.head(), path):
+        raise BadInput(f"{path}: {other}")
     if stream.peek() != "[":
         while stream.peek():
             yield stream.value()
@@ -54,7 +67,13 @@ class _Stream:
         self._path, self._chunks = path, chunks
         self._text, self._at = "", 0
         self._line, self._column = 1, 1  # of the window's first character
-        self._decoder = json.JSONDecoder(parse_float=self._number, parse_constant=self._constant)
+        self._decoder = json.JSONDecoder(parse_float=_number)
+
+    def head(self) -> str:
+        """Return the text's beginning, from the next character on."""
+        while len(self._text) - self._at < HEAD and self._grow(1):
+            pass
+        return self._text[self._at : self._at + HEAD]
 
     def peek(self) -> str:
         """Return the next character that is not blank, without taking it; '' at the end."""
@@ -84,8 +103,8 @@ class _Stream:
                 raise self.fault(error.msg, error.pos) from None
             except (RecursionError, ValueError) as error:
                 raise self.fault(f"{error}, in the value that begins here") from None
-            # A number at the window's edge may go on behind it.
-            if end == len(self._text) and not isinstance(found, dict | list | str) and self._grow(1):
+            # A number, or a word, at the window's edge may go on behind it.
+            if WORD.match(self._text, end).end() == len(self._text) and self._grow(1):  # type: ignore[union-attr]
                 continue
             self._at = end
             return found
@@ -109,38 +128,54 @@ class _Stream:
         self._text, self._at = self._text[self._at :] + "".join(more), 0
         return True
 
-    def _number(self, text: str) -> int | float:
-        number = float(text)
-        if math.isinf(number):
-            raise ValueError(f"{text} is larger than any double")
-        # 3.0 and 3 are one number in JSON: one spelling, so that a rewritten file changes nothing downstream.
-        return int(number) if number.is_integer() and abs(number) < LARGEST_EXACT else number
 
-    def _constant(self, text: str) -> None:
-        raise ValueError(f"{text} is no JSON number")
+def _number(text: str) -> int | float:
+    number = float(text)
+    # 3.0 and 3 are one number in JSON: one spelling, so that a rewritten file changes nothing downstream.
+    if not number.is_integer():
+        return number
+    if abs(number) < LARGEST_EXACT:
+        return int(number)
+    numerator, denominator = Decimal(text).as_integer_ratio()
+    return numerator if denominator == 1 else number
 
 
 def _chunks(path: Path) -> Iterator[str]:
-    kind = path.suffix
+    kind = ""
     try:
-        with _open(path) as data, io.TextIOWrapper(data, encoding="utf-8-sig", newline="") as text:
-            while chunk := text.read(CHUNK):
-                yield chunk
+        with open(path, "rb") as data:
+            head = data.peek(HEAD)[:HEAD]
+            kind, unpack = next(
+                ((kind, unpack) for kind, magic, unpack in PACKED if head.startswith(magic)), ("", None)
+            )
+            if unpack is None:
+                yield from _decoded(path, head, data)
+                return
+        with unpack(path) as unpacked:
+            yield from _decoded(path, unpacked.peek(HEAD)[:HEAD], unpacked)  # type: ignore[attr-defined]
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
     except EOFError:
         raise BadInput(f"{path}: the {kind} file is truncated: fetch or pack it again") from None
     except (lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadInput(f"{path}: not a {kind} file, or a damaged one ({error})") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 ({error.reason}): convert it to UTF-8") from None
+        raise BadInput(f"{path}: a damaged {kind} file ({error}): fetch or pack it again") from None
     except OSError as error:
+        if kind and error.errno is None:  # bzip2's way to say it
+            raise BadInput(f"{path}: a damaged {kind} file ({error}): fetch or pack it again") from None
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".xz":
-        return lzma.open(path)
-    if path.suffix == ".gz":
-        return gzip.open(path)
-    return open(path, "rb")
+def _decoded(path: Path, head: bytes, data: IO[bytes]) -> Iterator[str]:
+    if other := name_bytes(head, path):
+        raise BadInput(f"{path}: {other}")
+    if any(head.startswith(magic) for _, magic, _ in PACKED):
+        raise BadInput(f"{path}: is packed twice: unpack it once")
+    try:
+        with io.TextIOWrapper(data, encoding="utf-8-sig", newline="") as text:
+            while chunk := text.read(CHUNK):
+                yield chunk
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{path}: not UTF-8 ({error.reason}, byte {error.object[error.start]:#04x}): convert it; if it is Latin-1 "
+            f"or Windows-1252: iconv -f WINDOWS-1252 -t UTF-8 {shlex.quote(str(path))} > raw.json"
+        ) from None
