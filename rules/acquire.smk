@@ -2,6 +2,8 @@
 
 import json
 
+from curated_files import curated_files
+
 FROM_THE_HUB = ["--network", "--secret", "HF_TOKEN"]
 
 if config["data"]["source"] == "file":
@@ -24,7 +26,12 @@ if config["data"]["source"] == "file":
             runtime=growing(10),
         params:
             code=code("workflow", "scripts/acquire_raw.py"),
-            options=given("--env", "workflow", kind="file", sha256=config["data"]["sha256"]),
+            options=given(
+                *["--env", "workflow"],
+                kind="file",
+                sha256=config["data"]["sha256"],
+                bad_records=config["data"]["bad_records"],
+            ),
         shell:
             "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input source {input.source:q} --input schema {input.schema:q}"
@@ -55,6 +62,7 @@ elif config["data"]["source"] == "huggingface":
                 kind="huggingface",
                 dataset=config["data"]["dataset"],
                 entry=json.dumps(LOCK["datasets"].get(config["data"]["dataset"])),
+                bad_records=config["data"]["bad_records"],
             ),
         shell:
             "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
@@ -68,9 +76,7 @@ else:
         """Check splits that somebody has curated already, and take them as they are."""
         input:
             venv=local(venv("workflow")),
-            source=local(
-                expand("{folder}/law-qa-{split}.jsonl", folder=config["data"]["path"], split=["train", "val", "test"])
-            ),
+            source=local(curated_files(config["data"]["path"])),
         output:
             curated=expand("results/curated/law-qa-{split}.jsonl", split=["train", "val", "test"]),
             ledger="results/curated/ledger.parquet",
@@ -84,7 +90,7 @@ else:
             runtime=growing(10),
         params:
             code=code("workflow", "scripts/acquire_curated.py"),
-            options=given("--env", "workflow"),
+            options=given("--env", "workflow", bad_records=config["data"]["bad_records"]),
         shell:
             "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
             " --input source {input.source:q}"

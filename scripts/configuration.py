@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
+from curated_files import curated_files
 from faults import BadInput
 from hermetic.keys import OWN
 from tuning_backend import check_backend
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
-SPLITS = ("train", "val", "test")
 # The same bytes come out, whatever these are.
 SPREAD = {"curate": ("executor", "nodes", "shards"), "adapters": ("checkpoint_interval",)}
 
@@ -107,7 +107,7 @@ def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if data["source"] == "file":
         yield "data.path", data["path"]
     if data["source"] == "curated":
-        yield from (("data.path", f"{data['path']}/law-qa-{split}.jsonl") for split in SPLITS)
+        yield from (("data.path", path) for path in curated_files(data["path"]))
     if config["base"]["path"]:
         yield "base.path", f"{config['base']['path']}/config.json"
     if config["base"]["nemo"]:
