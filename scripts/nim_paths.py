@@ -3,6 +3,7 @@
 Clients that speak to NIM find the same paths here. What answers says that it is `embedded`, never that it is NIM.
 """
 
+import asyncio
 import importlib.metadata
 import json
 import os
@@ -35,20 +36,20 @@ class NimPaths:
         elif scope["path"] == "/v1/health/live":
             await answer(send, 200, {"object": "health.response", "message": "Service is live."})
         elif scope["path"] == "/v1/health/ready":
-            await self._ready(scope, receive, send)
+            await self._ready(scope, send)
         elif scope["path"] == "/v1/version":
             await answer(send, 200, {"release": _engine_version(), "api": ENGINE, "engine": ENGINE})
         else:
-            await self._metadata(scope, receive, send)
+            await self._metadata(scope, send)
 
-    async def _ready(self, scope: Message, receive: Receive, send: Send) -> None:
-        status, _ = await self._ask(scope, receive, "/health")
+    async def _ready(self, scope: Message, send: Send) -> None:
+        status, _ = await asked(self.app, scope, "/health")
         ready = status == 200
         message = "Service is ready." if ready else "Service is not ready."
         await answer(send, 200 if ready else 503, {"object": "health.response", "message": message})
 
-    async def _metadata(self, scope: Message, receive: Receive, send: Send) -> None:
-        status, body = await self._ask(scope, receive, "/v1/models")
+    async def _metadata(self, scope: Message, send: Send) -> None:
+        status, body = await asked(self.app, scope, "/v1/models")
         models = json.loads(body)["data"] if status == 200 else []
         metadata = {
             "engine": ENGINE,
@@ -60,18 +61,23 @@ class NimPaths:
         }
         await answer(send, 200, metadata)
 
-    async def _ask(self, scope: Message, receive: Receive, path: str) -> tuple[int, bytes]:
-        """Return status and body of the application's own answer to GET `path`."""
-        status, body = 500, b""
 
-        async def keep(message: Message) -> None:
-            nonlocal status, body
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            body += message.get("body", b"")
+async def asked(app: App, scope: Message, path: str) -> tuple[int, bytes]:
+    """Return status and body of an application's own answer to GET `path`, asked within another request."""
+    status, body = 500, b""
+    left: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
 
-        await self.app(_at(scope, path), receive, keep)
-        return status, body
+    async def receive() -> Message:
+        return left.pop() if left else await asyncio.Future()  # this client stays until it is answered
+
+    async def keep(message: Message) -> None:
+        nonlocal status, body
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        body += message.get("body", b"")
+
+    await app({**_at(scope, path), "method": "GET"}, receive, keep)
+    return status, body
 
 
 def _at(scope: Message, path: str) -> Message:

@@ -1,7 +1,8 @@
 """What a client may ask of the embedded engine, as ASGI middleware around everything else.
 
 NIM's paths and no other that vLLM opens; with the key, where there is one; in a body, and for an answer, of bounded
-size. A request that is refused never reaches vLLM.
+size; of a model that it names; of the base alone, where a chat template is put around what is asked. A request that is
+refused never reaches vLLM.
 """
 
 import hashlib
@@ -9,11 +10,12 @@ import hmac
 import json
 from collections.abc import Iterable
 
+import chat_route
 import nim_paths
 from nim_paths import App, Message, Receive, Send, answer
 from serve_key import KEY, api_key
 
-ASKED = ("/v1/completions", "/v1/chat/completions")
+ASKED = ("/v1/completions", chat_route.PATH)
 PATHS = frozenset((*nim_paths.PATHS, "/v1/models", *ASKED))
 OPEN = ("/v1/health/live", "/v1/health/ready")  # a probe has no key
 MAX_BODY = 65536  # bytes: many times what the engine's context of 2048 tokens holds
@@ -47,6 +49,8 @@ class RequestBounds:
             await _refuse(send, 413, f"the body has more than {MAX_BODY} bytes")
         elif fault := _fault(body):
             await _refuse(send, 400, fault)
+        elif scope["path"] == chat_route.PATH and (refused := await chat_route.refused(self.app, scope, body)):
+            await _refuse(send, *refused)
         else:
             await self.app(scope, _again(body, receive), send)
 
@@ -96,7 +100,11 @@ def _fault(body: bytes) -> str | None:
     # One prompt may be a list, too: of tokens.
     prompts = len(prompt) if isinstance(prompt, list) and not all(type(part) is int for part in prompt) else 1
     answers = prompts * max(asked.get("n") or 1, asked.get("best_of") or 1)
-    return f"it asks for {answers} answers: at most {MAX_ANSWERS} are given at once" if answers > MAX_ANSWERS else None
+    if answers > MAX_ANSWERS:
+        return f"it asks for {answers} answers: at most {MAX_ANSWERS} are given at once"
+    if not isinstance(asked.get("model"), str) or not asked["model"]:  # vLLM would let the base answer
+        return "it names no model: give it `model`, one that /v1/models lists"
+    return None
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

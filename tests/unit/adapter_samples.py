@@ -68,6 +68,7 @@ def write_base(folder: Path) -> list[Path]:
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIALS[1], "eos_token": SPECIALS[2],
             "pad_token": SPECIALS[0], "model_max_length": 512,
+            "chat_template": "{% for message in messages %}{{ message['content'] }}\n{% endfor %}",
         },
     }  # fmt: skip
     for name, content in files.items():

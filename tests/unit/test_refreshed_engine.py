@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from adapter_samples import adapter_config, adapter_tensors, poisoned, write_adapter
-from openai import NotFoundError, OpenAI
+from openai import BadRequestError, NotFoundError, OpenAI
 from running_server import PROMPT, ROOT, Serving, served
 
 from inference_client import complete, get
@@ -26,6 +26,7 @@ SECRET = "k3y-of-these-tests-alone"
 INTERVAL = 0.2  # seconds
 LONG = 300  # tokens: longer than an interval
 WEIGHTS = "adapter_model.safetensors"
+CHAT = {"messages": [{"role": "user", "content": "May my landlord keep my deposit?"}], "max_tokens": 3}
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -234,6 +235,17 @@ def _ask(serving: Serving, key: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+def test_an_adapter_does_not_chat(serving: Serving) -> None:
+    """One that came later neither; the line says which route is its own."""
+    client = OpenAI(base_url=f"{serving.url}/v1", api_key=SECRET, max_retries=0)
+    for name in ("law", "tax"):
+        with pytest.raises(
+            BadRequestError, match=f"adapter {name} is tuned on plain prompts.*/v1/completions.*make ask"
+        ):
+            client.chat.completions.create(model=name, **CHAT)
+    assert client.chat.completions.create(model="tiny", **CHAT).choices[0].message.content
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
@@ -241,6 +253,12 @@ def _ask(serving: Serving, key: str) -> subprocess.CompletedProcess[str]:
         ("/v1/completions", {"prompt": PROMPT + " " * MAX_BODY}, 413),
         ("/v1/completions", {"prompt": PROMPT, "max_tokens": 1025}, 400),
         ("/v1/completions", {"prompt": [PROMPT] * 9}, 400),
+        ("/v1/completions", {"prompt": PROMPT, "model": None}, 400),
+        ("/v1/completions", {"prompt": PROMPT, "model": "absent"}, 404),
+        ("/v1/chat/completions", {**CHAT, "model": "tiny"}, 200),
+        ("/v1/chat/completions", CHAT, 400),
+        ("/v1/chat/completions", {**CHAT, "model": "absent"}, 404),
+        ("/v1/chat/completions", {**CHAT, "model": ""}, 400),
         ("/v1/load_lora_adapter", {"lora_name": "law", "lora_path": "/tmp"}, 404),
         ("/v1/unload_lora_adapter", {"lora_name": "law"}, 404),
         ("/tokenize", {"prompt": PROMPT}, 404),

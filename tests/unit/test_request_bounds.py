@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import request_bounds
 from faults import BadInput
@@ -15,10 +17,17 @@ from serve_key import KEY
 
 SECRET = "k3y-of-these-tests-alone"
 COMPLETE = "/v1/completions"
+CHAT = "/v1/chat/completions"
+
+
+LISTED = [{"id": "base", "parent": None}, {"id": "law", "parent": "base"}]
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
-    """Answer with the path and the body as they arrived."""
+    """Answer with the path and the body as they arrived; asked within a request to chat, list the models."""
+    if (scope["path"], scope["method"]) == ("/v1/models", "GET") and scope.get("listing"):
+        await answer(send, scope["listing"], {"data": LISTED})
+        return
     body, more = b"", scope["method"] == "POST"
     while more:
         message = await receive()
@@ -48,7 +57,8 @@ def ask(
         sent.append(message)
 
     method = "GET" if body is None else "POST"
-    asked = {"type": "http", "path": path, "method": method, "headers": headers, **scope}
+    listing = {"listing": 200} if path == CHAT else {}
+    asked = {"type": "http", "path": path, "method": method, "headers": headers, **listing, **scope}
     asyncio.run(RequestBounds(application)(asked, receive, send))
     return sent[0].get("status", 0), json.loads(sent[-1].get("body", b"null"))
 
@@ -84,7 +94,8 @@ def test_a_websocket_fails() -> None:
 
 def test_a_body_arrives_as_it_was_sent() -> None:
     """Whole or in chunks, up to the last byte that is allowed, with what is not looked at."""
-    text = json.dumps({"prompt": "ä", "max_tokens": MAX_TOKENS, "n": MAX_ANSWERS, "seed": 1, "stop": None}).encode()
+    asked = {"model": "base", "prompt": "ä", "max_tokens": MAX_TOKENS, "n": MAX_ANSWERS, "seed": 1, "stop": None}
+    text = json.dumps(asked).encode()
     for body in (text, text + b" " * (MAX_BODY - len(text)), [text[:9], text[9:20], b"", text[20:]]):
         for path in ASKED:
             whole = body if isinstance(body, bytes) else b"".join(body)
@@ -129,7 +140,7 @@ def test_as_much_as_is_allowed_passes() -> None:
         {"prompt": ["a", "b", "c", "d"], "n": 2},
         {"prompt": [[1]] * 8, "max_tokens": 0},
     ):
-        assert ask(COMPLETE, json.dumps(asked).encode())[0] == 200
+        assert ask(COMPLETE, json.dumps({"model": "law", **asked}).encode())[0] == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 60_000, b"[]", b'"a"', b"null"])
@@ -138,11 +149,42 @@ def test_a_body_that_is_no_json_object_fails(body: bytes) -> None:
     assert status == 400 and "the body is not" in said["error"]["message"]
 
 
+def test_chat_is_for_the_base_alone() -> None:
+    """Adapters are tuned on plain prompts: no template is put around what they are asked."""
+    body = json.dumps({"model": "base", "messages": []}).encode()
+    assert ask(CHAT, body) == (200, {"path": CHAT, "body": body.decode()})
+    status, said = ask(CHAT, b'{"model": "law", "messages": []}')
+    told = said["error"]["message"]
+    assert status == 400 and "adapter law" in told and "/v1/completions" in told and "make ask" in told
+    assert "\n" not in told
+    assert ask(COMPLETE, b'{"model": "law"}')[0] == 200
+
+
+@given(st.text() | st.sampled_from(["Base", "base ", "law/", "BASE", "base\0", "\u202ebase"]))
+@settings(derandomize=True, deadline=None, max_examples=50)
+def test_whatever_is_no_base_does_not_chat(model: str) -> None:
+    status, said = ask(CHAT, json.dumps({"model": model}).encode())
+    assert status in ((200,) if model == "base" else (400, 404))
+    assert status == 200 or "\n" not in said["error"]["message"]
+
+
+@pytest.mark.parametrize("model", [{}, {"model": None}, {"model": ""}, {"model": 1}, {"model": ["base"]}])
+@pytest.mark.parametrize("path", ASKED)
+def test_a_request_that_names_no_model_fails(path: str, model: dict[str, Any]) -> None:
+    """vLLM would let the base answer, as if it were the adapter."""
+    status, said = ask(path, json.dumps({"prompt": "a", **model}).encode())
+    assert status == 400 and "it names no model" in said["error"]["message"]
+
+
+def test_nobody_chats_before_the_models_are_known() -> None:
+    assert ask(CHAT, b'{"model": "base"}', listing=500)[0] == 503
+
+
 @pytest.mark.usefixtures("locked")
 def test_the_key_opens_every_path() -> None:
     for path in PATHS:
         assert ask(path, key=f"Bearer {SECRET}")[0] == 200
-    assert ask(COMPLETE, b"{}", key=f"Bearer {SECRET}")[0] == 200
+    assert ask(COMPLETE, b'{"model": "law"}', key=f"Bearer {SECRET}")[0] == 200
 
 
 @pytest.mark.usefixtures("locked")
