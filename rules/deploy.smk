@@ -32,6 +32,9 @@ rule check_deployment:
             port=config["deploy"]["port"],
             timeout=config["deploy"]["timeout"],
             threads=config["threads"],
+            context_length=config["deploy"]["embedded"]["context_length"],
+            max_new_tokens=config["evaluate"]["max_new_tokens"],
+            differing_answers=config["deploy"]["differing_answers"],
         ),
     shell:
         "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"

@@ -6,19 +6,20 @@ The sentinel says what was seen and of what: no time, no port, no host. Whatever
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import embedded_engine
 import nim_engine
-from deployment_checks import CHECKS, check, special_tokens
+from asked_prompts import PREDICTIONS, Row, asked_prompts
+from deployment_checks import CHECKS, Asking, check, served_length, special_tokens
+from engine_command import MAX_MODEL_LEN, SEQUENCES, context_length
 from faults import BadInput, run
 from hermetic.digests import set_digest
-from jsonl import read_jsonl
+from inference_client import MAX_TOKENS
+from json_object import read_object
 from nim_settings import from_text
-
-PREDICTIONS = ".predictions.jsonl"
 
 
 def main() -> None:
@@ -34,23 +35,46 @@ def main() -> None:
     parser.add_argument("--port", required=True, type=int, help="TCP port on loopback; 0: any free one (deploy.port)")
     parser.add_argument("--timeout", required=True, type=float, help="seconds to become ready (deploy.timeout)")
     parser.add_argument("--threads", required=True, type=int, help="threads of the engine")
+    parser.add_argument(
+        "--context-length", type=int, default=MAX_MODEL_LEN, help="engine embedded: deploy.embedded.context_length"
+    )
+    parser.add_argument("--max-new-tokens", type=int, default=MAX_TOKENS, help="of an answer, as in its evaluation")
+    parser.add_argument(
+        "--differing-answers", type=int, default=0, help="that may not be evaluation's (deploy.differing_answers)"
+    )
     parser.add_argument("--ready", required=True, type=Path, help="the sentinel to write")
     arguments = parser.parse_args()
     if (arguments.engine == "nim") != bool(arguments.nim):
         parser.error("--nim: NIM's settings, for --engine nim alone")
 
     adapters = _by_adapter(arguments.staged)
-    golden = _golden(arguments.predictions, adapters)
     specials = special_tokens(arguments.files)
     folders = {name: files[0].parent for name, files in adapters.items()}
     settings = from_text(arguments.nim) if arguments.engine == "nim" else None
+    config = _base_config(arguments.files)
+    positions, length = config["max_position_embeddings"], context_length(config, arguments.context_length)
+
+    def asked(length: int, longest: int = 0) -> dict[str, list[Row]]:
+        return {
+            name: asked_prompts(_predictions(arguments.predictions, name), name, length, most, longest)
+            for name in sorted(adapters)
+        }
+
+    most = arguments.max_new_tokens
+    prompts = asked(positions if settings else length, 0 if settings else positions)
     how = {"port": arguments.port, "timeout": arguments.timeout}
     with (
         nim_engine.serving(arguments.base, folders, settings, **how)
         if settings
-        else embedded_engine.serving(arguments.base, arguments.files, folders, threads=arguments.threads, **how)
+        else embedded_engine.serving(
+            arguments.base, arguments.files, folders, threads=arguments.threads, context=length, **how
+        )
     ) as server:
-        checked = check(server.url, arguments.base, golden, specials)
+        if settings:  # it tells how long a prompt may be, or takes as much as the embedded engine, which is little
+            prompts = asked(min(positions, served_length(server.url, arguments.base) or MAX_MODEL_LEN))
+        # On a GPU, answers that are made together may round otherwise.
+        asking = Asking(most, 1 if settings else SEQUENCES, arguments.differing_answers)
+        checked = check(server.url, arguments.base, prompts, specials, asking)
     sentinel = {
         "engine": arguments.engine,
         "engine_version": f"nim {server.version}" if settings else server.version,
@@ -58,6 +82,8 @@ def main() -> None:
         "base": {"name": arguments.base, "digest": _digest(arguments.files)},
         "adapters": [{"name": name, "digest": _digest(adapters[name]), **checked[name]} for name in sorted(adapters)],
         "checks": list(CHECKS),
+        "max_new_tokens": most,
+        "differing_answers_allowed": arguments.differing_answers,
     }
     _write(arguments.ready, sentinel)
 
@@ -71,22 +97,20 @@ def _by_adapter(staged: Sequence[Path]) -> dict[str, list[Path]]:
     return dict(adapters)
 
 
-def _golden(predictions: Sequence[Path], adapters: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return, per adapter, the first row of its predictions in which base and adapter both answer, and differently."""
-    by_name = {path.name.removesuffix(PREDICTIONS): path for path in predictions}
-    golden = {}
-    for name in sorted(adapters):
-        if name not in by_name:
-            raise BadInput(f"--predictions: none is named {name}{PREDICTIONS}")
-        rows = (row for row in read_jsonl(by_name[name]) if row["adapter"].strip() and row["base"].strip())
-        row = next((row for row in rows if row["adapter"].strip() != row["base"].strip()), None)
-        if row is None:
-            raise BadInput(
-                f"{by_name[name]}: in no row does the adapter answer otherwise than its base: "
-                f"raise adapters.{name}.max_steps or adapters.{name}.learning_rate"
-            )
-        golden[name] = row
-    return golden
+def _predictions(paths: Sequence[Path], adapter: str) -> Path:
+    """Return the file of an adapter's predictions."""
+    found = next((path for path in paths if path.name == f"{adapter}{PREDICTIONS}"), None)
+    if found is None:
+        raise BadInput(f"--predictions: none is named {adapter}{PREDICTIONS}")
+    return found
+
+
+def _base_config(files: Sequence[Path]) -> dict[str, Any]:
+    """Return what the base's config.json says."""
+    path = next((path for path in files if path.name == "config.json"), None)
+    if path is None:
+        raise BadInput("--files: the base has no config.json: check base.name")
+    return read_object(path, "run: make")
 
 
 def _digest(files: Sequence[Path]) -> str:

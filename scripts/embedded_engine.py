@@ -17,7 +17,7 @@ from pathlib import Path
 
 from child_group import end_group, ended_by_signals
 from engine_adapters import CHANNEL
-from engine_command import command, environment
+from engine_command import MAX_MODEL_LEN, command, environment
 from engine_server import SECONDS_TO_LOAD, Server
 from faults import BadInput
 from free_port import EVERYWHERE, HOST, free_port
@@ -43,12 +43,14 @@ def serving(
     python: str | Path = sys.executable,
     host: str = HOST,
     max_rank: int | None = None,
+    context: int = MAX_MODEL_LEN,
 ) -> Iterator[Server]:
     """Serve base model `base` (its HF `files`) and `adapters` (name → staged folder).
 
-    With `max_rank` there is room for others, up to that rank, which `Server.serve` takes. `port` 0 takes a free one of
-    the address `host`; `python` has vLLM. Raises `BadInput` if the port is taken, the engine ends early or is not ready
-    within `timeout` seconds; the last lines of its log then stand on stderr. TERM and INT end it and this process.
+    With `max_rank` there is room for others, up to that rank, which `Server.serve` takes. `context` bounds the tokens
+    of prompt and answer. `port` 0 takes a free one of the address `host`; `python` has vLLM. Raises `BadInput` if the
+    port is taken, the engine ends early or is not ready within `timeout` seconds; the last lines of its log then stand
+    on stderr. TERM and INT end it and this process.
     """
     port = free_port(port, host)
     url = f"http://{HOST if host == EVERYWHERE else host}:{port}"
@@ -59,7 +61,7 @@ def serving(
         ours, theirs = map(cleanup.enter_context, socket.socketpair())
         ours.settimeout(SECONDS_TO_LOAD)
         process = subprocess.Popen(
-            command(base, _assemble(scratch, files), adapters, host, port, python, max_rank),
+            command(base, _assemble(scratch, files), adapters, host, port, python, max_rank, context),
             cwd=scratch,
             env={**environment(scratch, threads), CHANNEL: str(theirs.fileno())},
             pass_fds=[theirs.fileno()],

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from faults import BadInput
 from free_port import HOST
@@ -11,8 +12,8 @@ from request_bounds import MAX_TOKENS
 from serve_key import KEY, api_key
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those vLLM can be told to make room for
-MAX_MODEL_LEN = 2048  # tokens of prompt and answer: the tutorial's prompts of 500 words, with room
-SEQUENCES = 8  # served at once; each has room for MAX_MODEL_LEN tokens
+MAX_MODEL_LEN = 2048  # tokens of prompt and answer unless deploy.embedded.context_length says otherwise
+SEQUENCES = 8  # served at once; each has room for that many tokens
 ADAPTERS_IN_MEMORY = 64  # of a server that takes any: those asked least lately are read again when they are asked
 FLOAT32_BYTES = 4
 PASSED = ("PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # what belongs to the machine
@@ -26,14 +27,15 @@ def command(
     port: int,
     python: str | Path,
     max_rank: int | None,
+    context: int = MAX_MODEL_LEN,
 ) -> list[str]:
     """Return the arguments that serve the model in `folder` under the name `base`, and `adapters` (name → folder).
 
-    With `max_rank` there is room for adapters that come later. The sizes follow from the base's config.json. Raises
-    `BadInput` for a rank that vLLM does not take.
+    With `max_rank` there is room for adapters that come later. `context` bounds the tokens of prompt and answer. The
+    sizes follow from the base's config.json. Raises `BadInput` for a rank that vLLM does not take.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    length = min(MAX_MODEL_LEN, config["max_position_embeddings"])
+    length = context_length(config, context)
     heads = config["num_attention_heads"]
     head = config.get("head_dim") or config["hidden_size"] // heads
     kv_width = head * (config.get("num_key_value_heads") or heads)
@@ -66,6 +68,11 @@ def command(
         *(_room(max_rank) if max_rank else _fitted(adapters)),
         *(["--lora-modules", *modules] if modules else []),
     ]  # fmt: skip
+
+
+def context_length(config: Mapping[str, Any], wanted: int = MAX_MODEL_LEN) -> int:
+    """Return how many tokens of prompt and answer a base with this config.json is served with, `wanted` at the most."""
+    return min(wanted, config["max_position_embeddings"])
 
 
 def environment(scratch: Path, threads: int) -> dict[str, str]:

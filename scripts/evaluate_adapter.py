@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from answer_text import first_line
 from answer_tokens import fit_prompt, read_prompts
 from base_checks import check_base
 from faults import BadInput, run
@@ -34,7 +35,8 @@ def main() -> None:
     repeatable()
     model, tokenizer = load(options.files[0].parent, options.adapter_files[0].parent)
     room = model.config.max_position_embeddings - options.max_new_tokens
-    prompts = [fit_prompt(tokenizer, row["input"], room)[0] for row in rows]
+    fitted = [fit(tokenizer, row, room, options.test) for row in rows]
+    prompts = [tokens for tokens, _ in fitted]
     with Progress("evaluate", total=2 * len(prompts), unit="answer") as bar:
         with model.disable_adapter():
             base = answer(model, tokenizer, prompts, options.max_new_tokens, options.batch_tokens, bar)
@@ -52,8 +54,16 @@ def main() -> None:
     write_jsonl(
         options.predictions,
         (
-            {"id": row.get("id"), "input": row["input"], "reference": reference, "base": plain, "adapter": tuned}
-            for row, reference, plain, tuned in zip(rows, references, base, adapter, strict=True)
+            {
+                "id": row.get("id"),
+                "input": row["input"],
+                "prompt_tokens": len(tokens),
+                "cut_tokens": cut,  # of the prompt: a server is asked the whole of it, so not this one
+                "reference": reference,
+                "base": plain,
+                "adapter": tuned,
+            }
+            for row, (tokens, cut), reference, plain, tuned in zip(rows, fitted, references, base, adapter, strict=True)
         ),
     )
     options.scores.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -98,6 +108,16 @@ def load(base: Path, adapter: Path) -> tuple[Any, Any]:
     return PeftModel.from_pretrained(model, adapter).eval(), AutoTokenizer.from_pretrained(base)
 
 
+def fit(tokenizer: Any, row: dict[str, Any], room: int, where: Path) -> tuple[list[int], int]:
+    """Return the tokens of a record's prompt, `room` at the most, and how many were cut off. Raises `BadInput`."""
+    try:
+        return fit_prompt(tokenizer, row["input"], room)
+    except ValueError as error:
+        raise BadInput(
+            f"{where}: record {row.get('id')}: of its prompt {error}: lower evaluate.max_new_tokens"
+        ) from None
+
+
 def answer(
     model: Any, tokenizer: Any, prompts: Sequence[list[int]], most: int, together: int, bar: Progress
 ) -> list[str]:
@@ -116,11 +136,6 @@ def answer(
         texts[number] = first_line(tokenizer.decode(tokens, skip_special_tokens=True))
         bar.update()
     return [texts[number] for number in range(len(prompts))]
-
-
-def first_line(text: str) -> str:
-    """Return an answer as it is read back: its first line, without space at the ends."""
-    return next(iter(text.strip().splitlines()), "").strip()
 
 
 if __name__ == "__main__":

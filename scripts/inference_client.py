@@ -6,6 +6,8 @@ Each request shows the key (serve_key.py) where there is one.
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
@@ -22,11 +24,15 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True)
 class Answer:
-    """One greedy completion: its text as a client sees it, its tokens (None if the server keeps them), why it ended."""
+    """One greedy completion: its text as a client sees it, its tokens, why it ended, how many tokens its prompt has.
+
+    None stands for what the server does not tell.
+    """
 
     text: str
     tokens: list[int] | None
     finish_reason: str
+    prompt_tokens: int | None
 
 
 def get(url: str, path: str, seconds: float = SECONDS_TO_ANSWER) -> tuple[int, Any]:
@@ -34,16 +40,30 @@ def get(url: str, path: str, seconds: float = SECONDS_TO_ANSWER) -> tuple[int, A
     return _ask(urllib.request.Request(url + path), seconds)
 
 
-def complete(url: str, model: str, prompt: str) -> Answer:
-    """Return the greedy completion of `prompt` by `model`. Raises `BadInput` if the server does not give one."""
-    body: dict[str, Any] = {"model": model, "prompt": prompt, "max_tokens": MAX_TOKENS, "temperature": 0}
+def complete(url: str, model: str, prompt: str, most: int = MAX_TOKENS) -> Answer:
+    """Return the greedy completion of `prompt` by `model`, of `most` tokens at most. Raises `BadInput` without one."""
+    body: dict[str, Any] = {"model": model, "prompt": prompt, "max_tokens": most, "temperature": 0}
     status, answer = _post(url, {**body, "return_token_ids": True})
     if status in (400, 422) and "return_token_ids" in json.dumps(answer):  # NIM 1.x takes no key that it does not know
         status, answer = _post(url, body)
     if status != 200:
         raise BadInput(f"{model}: the server answered {status} to a completion: {json.dumps(answer)[:300]}")
     choice = answer["choices"][0]
-    return Answer(choice["text"].strip(), choice.get("token_ids"), choice["finish_reason"])
+    read = (answer.get("usage") or {}).get("prompt_tokens")
+    return Answer(choice["text"].strip(), choice.get("token_ids"), choice["finish_reason"], read)
+
+
+def complete_all(url: str, model: str, prompts: Sequence[str], most: int, at_once: int) -> Iterator[Answer]:
+    """Yield the greedy completion of each prompt, in their order, `at_once` being asked together."""
+    if at_once == 1:
+        yield from (complete(url, model, prompt, most) for prompt in prompts)
+        return
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        yield from pool.map(lambda prompt: complete(url, model, prompt, most), prompts)
+    finally:
+        # Whoever is interrupted ends the server first; what is still asked then fails by itself.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _post(url: str, body: dict[str, Any]) -> tuple[int, Any]:

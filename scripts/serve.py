@@ -66,6 +66,7 @@ def main() -> None:
             host=deploy["embedded"]["host"],
             interval=deploy["embedded"]["refresh_interval"],
             max_rank=deploy["max_rank"],
+            context=deploy["embedded"]["context_length"],
             say=partial(print, flush=True),
             threads=config["threads"],
             python=interpreter("serve"),

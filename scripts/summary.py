@@ -50,7 +50,7 @@ def lines(
         ("Where", f"report {results}/report/index.html; {_plural('adapter', scores)} in {results}/loras/{one}/"),
         (
             "Served",
-            f"{len(ready['checks'])} checks passed on {ready['engine_version']}, {_engine(ready)}",
+            f"{len(ready['checks'])} checks passed on {ready['engine_version']}, {_engine(ready)}; {_compared(ready)}",
         ),
         ("Next", "make serve, its curl line | edit config.yaml, .venvs/workflow/bin/snakemake -n, then make"),
     ]
@@ -94,6 +94,14 @@ def _engine(ready: dict[str, Any]) -> str:
     if ready["engine"] == "embedded":
         return "embedded (vLLM on CPU, not NIM)"
     return f"image {ready['image_digest'][: len('sha256:') + 12]}"
+
+
+def _compared(ready: dict[str, Any]) -> str:
+    """Return how many of the answers that were checked are those of evaluation."""
+    compared, differing = (
+        sum(adapter[key] for adapter in ready["adapters"]) for key in ("compared_answers", "differing_answers")
+    )
+    return f"{compared - differing}/{compared} as evaluated"
 
 
 if __name__ == "__main__":

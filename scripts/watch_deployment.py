@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from asked_prompts import PREDICTIONS, Row
 from child_group import ended_by_signals
 from configuration import read_config
-from deployment_checks import check, special_tokens
+from deployment_checks import Asking, check, special_tokens
 from faults import BadInput, run
 from hermetic.whole import write_whole
+from inference_client import MAX_TOKENS
 from jsonl import read_jsonl
 from serve import base_files
 
@@ -63,22 +65,24 @@ def _sentinel(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: no sentinel there: run `make` first") from None
 
 
-def _golden(sentinel: dict[str, Any], folder: Path) -> dict[str, dict[str, str]]:
-    """Return the row of predictions that each adapter was checked with."""
+def _golden(sentinel: dict[str, Any], folder: Path) -> dict[str, list[Row]]:
+    """Return the golden prompt of each adapter, as a row of its predictions."""
     golden = {}
     for adapter in sentinel["adapters"]:
-        path = folder / f"{adapter['name']}.predictions.jsonl"
+        path = folder / f"{adapter['name']}{PREDICTIONS}"
         row = next((row for row in read_jsonl(path) if row["id"] == adapter["prompt_id"]), None)
         if row is None:
             raise BadInput(f"{path}: has no record {adapter['prompt_id']}, which the sentinel names: run `make`")
-        golden[adapter["name"]] = row
+        golden[adapter["name"]] = [row]
     return golden
 
 
-def _reason(url: str, sentinel: dict[str, Any], golden: dict[str, Any], specials: dict[str, int]) -> str | None:
+def _reason(url: str, sentinel: dict[str, Any], golden: dict[str, list[Row]], specials: dict[str, int]) -> str | None:
     """Return what is not as the sentinel says, or None."""
+    # A sentinel is what the server is compared with here: it says how far evaluation's answers may be others.
+    how = Asking(sentinel.get("max_new_tokens", MAX_TOKENS), differing=None)
     try:
-        found = check(url, sentinel["base"]["name"], golden, specials)
+        found = check(url, sentinel["base"]["name"], golden, specials, how)
     except BadInput as fault:
         return str(fault)
     for adapter in sentinel["adapters"]:

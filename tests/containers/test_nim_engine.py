@@ -85,6 +85,9 @@ def test_sentinel(check, version):
     assert KEY not in done.stderr + (check.folder / "ready.json").read_text()
     assert check.cache.stat().st_uid == 1000 and (check.cache / "weights/file").exists()
     assert not (check.folder / "loras/note").exists()
+    (check.folder / "ready.json").unlink()
+    write_predictions(check.folder, "tax", [("A base's title", "Another title")])
+    refused(check, check(version=version), "adapter tax: 1 of 2 answers", "evaluated 'Another title'", "dtype")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +206,8 @@ def stand_in(copy_of_built, images):
         record_image(copy_of_built.folder / "containers/images.lock.yaml", image)
         return digest
 
-    overlay = "deploy: {engine: nim, port: 0, nim: {image: stand-in, gpus: 0, network: host}}\n"
+    # Whatever it is asked, it answers otherwise than the tiny base.
+    overlay = "deploy: {engine: nim, port: 0, differing_answers: 8, nim: {image: stand-in, gpus: 0, network: host}}\n"
     (copy_of_built.folder / "nim.yaml").write_text(overlay)
     copy_of_built.pin, copy_of_built.reference = pin, reference
     return copy_of_built
@@ -228,6 +232,8 @@ def test_a_build_ends_with_nims_sentinel(stand_in, engine):
     assert done.returncode == 0, done.stderr
     ready = json.loads((stand_in.folder / "results/deploy/ready.json").read_text())
     assert (ready["engine"], ready["image_digest"]) == ("nim", digest)
+    [adapter] = ready["adapters"]
+    assert adapter["differing_answers"] == adapter["compared_answers"] == 8 and not adapter["equals_evaluation"]
     attested = read_statement(stand_in.folder / "results/lineage/check_deployment.json")
     run = attested["predicate"]["runDetails"]["byproducts"][0]["annotations"]
     assert (run["runtime"], run["isolation"]) == ("host", "none")

@@ -162,11 +162,16 @@ def sentinel(staged: Sequence[Path], posts: Sequence[tuple[str, str, str, str]])
                 "prompt_id": "1003",
                 "answer": posts[0][3],
                 "base_answer": posts[0][2] or "-",
+                "prompt_ids": ["1003", "1034", "1065"],
+                "compared_answers": 6,
+                "differing_answers": 0,
                 "equals_evaluation": True,
             }
             for folder in folders
         ],
         "checks": CHECKS,
+        "max_new_tokens": 25,
+        "differing_answers_allowed": 0,
     }
 
 

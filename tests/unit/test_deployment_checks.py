@@ -8,7 +8,7 @@ from adapter_samples import adapter_tensors, poisoned, write_adapter, write_base
 from running_server import PROMPT, ROOT, golden
 
 import embedded_engine
-from deployment_checks import check, special_tokens
+from deployment_checks import Asking, check, special_tokens
 from faults import BadInput
 from inference_client import complete
 
@@ -46,13 +46,47 @@ def test_check_passes_with_two_adapters(engine: Engine) -> None:
     assert list(checked) == ["law", "tax"]
     for name, found in checked.items():
         assert found == {
-            "prompt_id": "1", "answer": rows[name]["adapter"], "base_answer": rows[name]["base"],
-            "equals_evaluation": True,
+            "prompt_id": "1", "answer": rows[name][0]["adapter"], "base_answer": rows[name][0]["base"],
+            "prompt_ids": ["1"], "compared_answers": 2, "differing_answers": 0, "equals_evaluation": True,
         }  # fmt: skip
     assert checked["law"]["answer"] != checked["tax"]["answer"]
-    rows["tax"]["adapter"] += "s"
-    again = check(engine.url, "tiny", rows, engine.specials)
+    rows["tax"][0]["adapter"] += "s"
+    again = check(engine.url, "tiny", rows, engine.specials, Asking(differing=1))
     assert [found["equals_evaluation"] for found in again.values()] == [True, False]
+
+
+def test_eight_prompts_at_once_are_answered_as_one_by_one(engine: Engine) -> None:
+    rows = golden(engine.url, "law", prompts=8)
+    assert len({row["adapter"] for row in rows["law"]}) == 8
+    together = check(engine.url, "tiny", rows, engine.specials, Asking(at_once=8))
+    assert together == check(engine.url, "tiny", rows, engine.specials)
+    assert together["law"]["compared_answers"] == 16 and together["law"]["equals_evaluation"]
+    shorter = Asking(most=7, differing=16)
+    assert len(check(engine.url, "tiny", rows, engine.specials, shorter)["law"]["answer"]) < 10
+
+
+def test_answers_that_are_not_evaluations_fail(engine: Engine) -> None:
+    """One more than is allowed, of adapter or base; the first is shown, with what can be the cause and the key."""
+    rows = golden(engine.url, "law", prompts=3)
+    served = rows["law"][1]["adapter"]
+    rows["law"][1] |= {"adapter": "Another title", "prompt_tokens": 7}
+    with pytest.raises(
+        BadInput, match="adapter law: 1 of 6 answers of it and base tiny are not evaluation's, 0 may"
+    ) as told:
+        check(engine.url, "tiny", rows, engine.specials)
+    tokens = f"(it reads {len(rows['law'][1]['input'])} tokens in the prompt, evaluation 7)"  # a byte each
+    for part in (
+        f"law to prompt 2: served {served!r}, evaluated 'Another title' {tokens}", "tokenizer, rope settings or dtype",
+        "raise deploy.differing_answers",
+    ):  # fmt: skip
+        assert part in str(told.value)
+    assert "\n" not in str(told.value)
+    found = check(engine.url, "tiny", rows, engine.specials, Asking(differing=1))["law"]
+    assert (found["differing_answers"], found["equals_evaluation"]) == (1, False)
+    rows["law"][2]["base"] = "Another base"
+    with pytest.raises(BadInput, match="2 of 6 answers of it and base tiny are not evaluation's, 1 may be: law to"):
+        check(engine.url, "tiny", rows, engine.specials, Asking(differing=1))
+    assert check(engine.url, "tiny", rows, engine.specials, Asking(differing=None))["law"]["differing_answers"] == 2
 
 
 def test_adapter_that_is_its_base_fails(engine: Engine) -> None:
@@ -61,7 +95,7 @@ def test_adapter_that_is_its_base_fails(engine: Engine) -> None:
 
 
 def test_adapter_that_is_not_served_fails(engine: Engine) -> None:
-    rows = {"absent": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
+    rows = {"absent": [{"id": "1", "input": PROMPT, "base": "", "adapter": ""}]}
     with pytest.raises(BadInput, match="lists adapter absent not at all"):
         check(engine.url, "tiny", rows, engine.specials)
     rows = {"tiny": rows["absent"]}
@@ -84,13 +118,13 @@ def test_answer_that_runs_past_the_end_token_fails(engine: Engine) -> None:
 
 def test_prompt_too_long_fails(engine: Engine) -> None:
     rows = golden(engine.url, "law")
-    rows["law"]["input"] *= 20
+    rows["law"][0]["input"] *= 20
     with pytest.raises(BadInput, match="tiny: the server answered 400"):
         check(engine.url, "tiny", rows, engine.specials)
 
 
 def test_adapter_with_nan_fails(engine: Engine) -> None:
     """Last: whatever is asked after it may get nothing."""
-    rows = {**golden(engine.url, "law"), "poison": {"id": "1", "input": PROMPT, "base": "", "adapter": ""}}
+    rows = {**golden(engine.url, "law"), "poison": [{"id": "1", "input": PROMPT, "base": "", "adapter": ""}]}
     with pytest.raises(BadInput, match=r"adapter poison: .*may hold NaN"):
         check(engine.url, "tiny", rows, engine.specials)

