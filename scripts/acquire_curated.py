@@ -15,7 +15,7 @@ from bad_records import Fault, Faults, odd_value
 from curated_files import split_of
 from faults import BadInput, run
 from file_formats import name_records
-from json_stream import read_values
+from json_stream import Broken, read_values
 from jsonl import read_jsonl, write_jsonl
 from ledger import write_ledger
 from same_text import shared_between
@@ -121,6 +121,8 @@ def _id(row: Any) -> str | None:
 
 
 def _fault(place: str, record_id: str | None, row: Any) -> Fault | None:
+    if isinstance(row, Broken):
+        return Fault(place, row.what, "json", "the record", "JSON")
     if not isinstance(row, dict):
         return Fault(place, "expected a JSON object", "curated_schema", "the record", "object")
     if odd := odd_value(row):

@@ -26,6 +26,7 @@ def _table(read: str) -> Callable[[str], str]:
 BINARY: list[tuple[str, bytes, Any]] = [
     ("Parquet", b"PAR1", _table("pyarrow.parquet as p; json.dump(p.read_table({f}).to_pylist()")),
     ("Arrow", b"ARROW1", _table("pyarrow as p; json.dump(p.ipc.open_file({f}).read_all().to_pylist()")),
+    ("Feather", b"FEA1", _table("pyarrow.feather as p; json.dump(p.read_table({f}).to_pylist()")),
     ("ORC", b"ORC", _table("pyarrow.orc as p; json.dump(p.read_table({f}).to_pylist()")),
     ("Avro", b"Obj\x01", "convert it to JSON Lines"),
     ("a 7z archive", b"7z\xbc\xaf\x27\x1c", lambda name: UNPACK.format(f"7z x {shlex.quote(name)}")),
@@ -37,6 +38,7 @@ BINARY: list[tuple[str, bytes, Any]] = [
     ("an SQLite database", b"SQLite format 3\0",
      lambda name: f"export it: sqlite3 -json {shlex.quote(name)} 'SELECT * FROM posts' > raw.json (your own table)"),
     ("an old Excel file", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "save it as JSON or CSV, and convert that"),
+    ("RTF", b"{\\rtf", "save it as plain text, and convert that"),
     ("a PDF", b"%PDF-", "bring the data that it was made of"),
     ("an HDF5 file", b"\x89HDF\r\n\x1a\n", "convert it to JSON Lines"),
     ("a NumPy array", b"\x93NUMPY", "convert it to JSON Lines"),
@@ -58,8 +60,8 @@ def name_bytes(head: bytes, path: Path) -> str | None:
         if head.startswith(magic):
             return f"is {kind}, not JSON: {mend if isinstance(mend, str) else mend(name)}"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        if b"[Content_Types].xml" in head or b"xl/" in head:
-            return "is an Excel workbook, not JSON: save it as JSON or CSV, and convert that"
+        if any(part in head for part in (b"[Content_Types].xml", b"xl/", b"opendocument")):
+            return "is an Office document (an Excel workbook, or the like), not JSON: save it as CSV, and convert that"
         return f"is a zip archive, not JSON: {UNPACK.format(f'unzip {shlex.quote(name)}')}"
     if head[257:262] == b"ustar":
         return f"is a tar archive, not JSON: {UNPACK.format(f'tar -xf {shlex.quote(name)}')}"

@@ -24,13 +24,19 @@ FORMATTING = frozenset({
     "samp", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var",
 })
 HIDDEN = frozenset({"script", "style", "template", "rt", "rp"})  # what stands in them is not the post's text
-SWALLOWING = frozenset({"script", "style", "template", "title", "textarea", "iframe"})  # take all up to their end tag
-KNOWN = BLOCKS | FORMATTING | HIDDEN | SWALLOWING | {
-    "area", "audio", "base", "bdi", "bdo", "body", "button", "canvas", "center", "col", "colgroup", "data", "datalist",
-    "dfn", "dialog", "dir", "embed", "head", "hgroup", "html", "img", "input", "label", "legend", "link", "map", "menu",
-    "meta", "meter", "nobr", "noscript", "object", "optgroup", "option", "output", "param", "picture", "progress",
-    "ruby", "search", "select", "slot", "source", "svg", "time", "track", "video", "wbr",
+# In posts these stand alone as words more often than as tags, `<section>` as a blank to fill in: markup with their end
+# tag or an attribute. Without its end tag some would take all that follows.
+ENDED = HIDDEN | {
+    "address", "area", "article", "aside", "audio", "base", "bdi", "bdo", "button", "canvas", "caption", "data",
+    "datalist", "details", "dfn", "dialog", "dir", "embed", "fieldset", "figcaption", "figure", "footer", "form",
+    "header", "hgroup", "iframe", "input", "label", "legend", "link", "main", "map", "menu", "meta", "meter", "nav",
+    "noscript", "object", "optgroup", "output", "param", "picture", "progress", "ruby", "search", "section", "select",
+    "slot", "source", "summary", "svg", "template", "textarea", "time", "title", "track", "var", "video",
 }
+KNOWN = BLOCKS | FORMATTING | ENDED | {
+    "body", "center", "col", "colgroup", "head", "html", "img", "nobr", "option", "wbr",
+}
+SWALLOWING = frozenset({"script", "style", "template", "title", "textarea", "iframe", "noscript"})
 FLAGS = frozenset({  # attributes that stand without a value
     "allowfullscreen", "async", "autofocus", "autoplay", "checked", "compact", "controls", "default", "defer",
     "disabled", "hidden", "inert", "ismap", "itemscope", "loop", "multiple", "muted", "nohref", "noshade",
@@ -39,7 +45,7 @@ FLAGS = frozenset({  # attributes that stand without a value
 # fmt: on
 TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*|(?:o|v|w|m|st1):[a-zA-Z]+)(?=[\s/>]|$)([^<>]*)(>?)")
 DECLARATION = re.compile(r"<(?:!doctype\b|!\[(?:if|endif)\b|\?xml\b)", re.IGNORECASE)
-WRAPPED = re.compile(r"\s*(<(p|div|h[1-6])(?:\s[^<>]*=[^<>]*)?>)(.*)(</\2\s*>)\s*", re.IGNORECASE | re.DOTALL)
+WRAPPED = re.compile(r"\s*(<(p|div|h[1-6])(?:\s[^<>]*)?>)(.*)(</\2>)\s*", re.IGNORECASE | re.DOTALL)
 MARKS = {"sup": "^", "sub": "_"}
 PLAIN = re.compile(r"[+\-\u2212\u2013]?[\w.,'\u2019]+[+\-\u2212]?")  # needs no brackets
 ORDINALS = frozenset({"st", "nd", "rd", "th", "er", "re", "e", "ème", "o", "os", "a", "as"})
@@ -72,6 +78,7 @@ def _markup(body: str) -> set[int]:
     """Return the places of a body at which markup begins; none if there is no whole tag."""
     lower = body.lower()
     last_comment = body.rfind("-->")
+    ends: dict[str, int] = {}  # a name → its last end tag
     found: set[int] = set()
     whole = False
     for bracket in re.finditer("<", body):
@@ -82,18 +89,21 @@ def _markup(body: str) -> set[int]:
                 whole = True
         elif DECLARATION.match(body, place):
             found.add(place)
-        elif (tag := TAG.match(body, place)) and _is_tag(tag, lower):
+        elif (tag := TAG.match(body, place)) and _is_tag(tag, lower, ends):
             found.add(place)
             whole = whole or bool(tag[4] or "=" in tag[3])
     return found if whole else set()
 
 
-def _is_tag(tag: re.Match[str], lower: str) -> bool:
+def _is_tag(tag: re.Match[str], lower: str, ends: dict[str, int]) -> bool:
     name, attributes = tag[2].lower(), tag[3].strip().rstrip("/").lower()
     if name not in KNOWN and ":" not in name:
         return False
-    if name in SWALLOWING and not tag[1] and lower.find(f"</{name}", tag.end()) < 0:
-        return False
+    if name in ENDED and not tag[1] and (name in SWALLOWING or "=" not in attributes):
+        if name not in ends:
+            ends[name] = lower.rfind(f"</{name}")
+        if ends[name] < tag.end():
+            return False
     if "=" in attributes:
         return not tag[1]
     return FLAGS.issuperset(attributes.split()) and (bool(tag[4]) or tag.end() == len(lower))
@@ -126,7 +136,7 @@ def _text(markup: str) -> str:
     markup = markup.replace("\0", "")
     if not markup.strip() or ("<" not in markup and "&" not in markup):
         return markup
-    parser = etree.HTMLParser(target=_Text())
+    parser = etree.HTMLParser(target=_Text(), huge_tree=True)
     parser.feed(markup)
     return parser.close()
 

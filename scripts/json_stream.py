@@ -10,6 +10,7 @@ import re
 import shlex
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ from faults import BadInput
 from file_formats import HEAD, name_bytes, name_text
 
 CHUNK = 1 << 20  # characters read at a time
+LONGEST = 4300  # digits of an integer that Python reads; a longer one is larger than any double
 LARGEST_EXACT = 2.0**53  # a double beyond it need not be the integer that was written
 BLANK = re.compile(r"[ \t\r\n]*")
 WORD = re.compile(r"[\w.+-]*")
@@ -32,8 +34,9 @@ PACKED: list[tuple[str, bytes, Callable[[Path], IO[bytes]]]] = [
 def read_values(path: Path) -> Iterator[Any]:
     """Yield the elements of the JSON array in `path`, or its values one after another if it is JSON Lines.
 
-    What is packed is unpacked on the way. Numbers that JSON does not have (NaN) come as they are. Raises `BadInput`
-    with line and column of what is wrong, or with the name of the format that the file has instead.
+    What is packed is unpacked on the way. Numbers that JSON does not have (NaN) come as they are, and a line of JSON
+    Lines that is not JSON as `Broken`. Raises `BadInput` with line and column of what is wrong, or with the name of the
+    format that the file has instead.
     """
     stream = _Stream(path, _chunks(path))
     if not stream.peek():
@@ -42,7 +45,7 @@ def read_values(path: Path) -> Iterator[Any]:
         raise BadInput(f"{path}: {other}")
     if stream.peek() != "[":
         while stream.peek():
-            yield stream.value()
+            yield stream.line()
         return
     stream.step()
     following = stream.peek()
@@ -60,6 +63,13 @@ def read_values(path: Path) -> Iterator[Any]:
         raise stream.fault("text after the end of the array")
 
 
+@dataclass(frozen=True)
+class Broken:
+    """A line of JSON Lines that is not JSON."""
+
+    what: str
+
+
 class _Stream:
     """A window over the text. It grows only while one value needs more, and knows its place in the file."""
 
@@ -67,7 +77,7 @@ class _Stream:
         self._path, self._chunks = path, chunks
         self._text, self._at = "", 0
         self._line, self._column = 1, 1  # of the window's first character
-        self._decoder = json.JSONDecoder(parse_float=_number)
+        self._decoder = json.JSONDecoder(parse_float=_number, parse_int=_integer)
 
     def head(self) -> str:
         """Return the text's beginning, from the next character on."""
@@ -109,10 +119,43 @@ class _Stream:
             self._at = end
             return found
 
+    def line(self) -> Any:
+        """Take the value that a line holds: `Broken` if it is not JSON and the next line begins a record as it does."""
+        self.peek()
+        while (end := self._text.find("\n", self._at)) < 0 and self._grow(1):
+            pass
+        line = self._text[self._at : end]
+        if end < 0 or line[0] != "{":
+            return self.value()
+        try:
+            found, stop = self._decoder.raw_decode(line)
+        except json.JSONDecodeError as error:
+            if not self._begins_record(len(line)):
+                return self.value()
+            broken = Broken(self._where(self._at + error.pos, error.msg))
+            self._at += len(line)
+            return broken
+        except (RecursionError, ValueError):
+            return self.value()
+        if line[stop:].strip():
+            return self.value()
+        self._at += len(line)
+        return found
+
+    def _begins_record(self, length: int) -> bool:
+        """Say whether what follows the next `length` characters, and blanks, is an object."""
+        while (place := BLANK.match(self._text, self._at + length).end()) == len(self._text):  # type: ignore[union-attr]
+            if not self._grow(1):
+                return False
+        return self._text[place] == "{"
+
     def fault(self, what: str, at: int | None = None) -> BadInput:
         """Return a complaint about the character at `at`, by default the next one."""
-        line, column = self._place(self._at if at is None else at)
-        return BadInput(f"{self._path}: line {line}, column {column}: not JSON ({what})")
+        return BadInput(f"{self._path}: {self._where(self._at if at is None else at, what)}")
+
+    def _where(self, at: int, what: str) -> str:
+        line, column = self._place(at)
+        return f"line {line}, column {column}: not JSON ({what})"
 
     def _place(self, at: int) -> tuple[int, int]:
         breaks = self._text.count("\n", 0, at)
@@ -127,6 +170,10 @@ class _Stream:
         self._line, self._column = self._place(self._at)
         self._text, self._at = self._text[self._at :] + "".join(more), 0
         return True
+
+
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) < LONGEST else float(text)
 
 
 def _number(text: str) -> int | float:

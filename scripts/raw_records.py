@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from bad_records import Fault, Faults, odd_value
 from faults import BadInput
 from file_formats import name_records
-from json_stream import read_values
+from json_stream import Broken, read_values
 
 SCHEMA = Path("schemas/raw-record.schema.json")
 BAD = "bad_record"  # the one field beside question_id of what stands for a dropped record
@@ -78,6 +78,8 @@ def _checked(path: Path, schema: Path) -> Iterator[tuple[int, Any, Fault | None]
 
 
 def _fault(validator: Draft202012Validator, position: int, record: Any) -> Fault | None:
+    if isinstance(record, Broken):
+        return Fault(_name(position, record), record.what, "json", "the record", "JSON")
     if odd := odd_value(record):
         place, what, bound = odd
         return Fault(_name(position, record), f"{place} {what}", "raw_schema", place, bound)

@@ -9,6 +9,9 @@ from typing import Any
 
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 WORD = re.compile(r"\w+")
+STATE = re.compile(
+    r"\[(?:duplicate|closed|on hold|migrated)\]\s*$", re.IGNORECASE
+)  # what Stack Exchange adds to a title
 
 
 def first_with_the_text(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
@@ -38,7 +41,7 @@ def shared_between(splits: dict[str, Iterable[dict[str, Any]]]) -> str:
 
 
 def _key(row: dict[str, Any]) -> bytes:
-    texts = [row["title"], TAG.sub(" ", row["question"])]
+    texts = [STATE.sub("", row["title"]), TAG.sub(" ", row["question"])]
     plain = [unicodedata.normalize("NFKC", html.unescape(text)).casefold() for text in texts]
     words = "\n".join(" ".join(WORD.findall(text)) or " ".join(text.split()) for text in plain)
     return hashlib.sha256(words.encode()).digest()[:16]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_acquire_raw import RECORDS, dumped, record
 
+import json_stream
 from audit_records import fate
 from bad_records import Faults
 from faults import BadInput
@@ -129,6 +130,34 @@ def test_good_records_come_the_same_either_way(tmp_path):
     path.write_bytes(dumped([record(1, score="x"), None]))
     with pytest.raises(BadInput, match="2 bad records"):
         list(dropping_raw_records(path, SCHEMA, faults))
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+def test_broken_lines_are_bad_records(tmp_path, monkeypatch, ending, chunk):
+    """Between others; the last one may be cut off, which is a fault of the whole file."""
+    monkeypatch.setattr(json_stream, "CHUNK", chunk)
+    path = tmp_path / "raw.jsonl"
+    lines = [dumped(one) for one in RECORDS]
+    path.write_bytes(ending.join([lines[0], b'{"question_id": 4,, }', lines[1], b'{"question_id', lines[2], b""]))
+    with pytest.raises(BadInput) as refused:
+        list(read_raw_records(path, SCHEMA))
+    line = 1 + ending.count(b"\n")
+    for words in ("2 bad records", "record at position 1", f"line {line}, column 19: not JSON"):
+        assert words in str(refused.value)
+    faults = Faults()
+    taken = list(dropping_raw_records(path, SCHEMA, faults))
+    assert [one for one in taken if "answers" in one] == RECORDS and faults.count == 2
+    assert taken[1] == {"question_id": "@1", "bad_record": {
+        "filter": "json", "field": "the record", "bound": "JSON", "duplicate_of": None}}  # fmt: skip
+    path.write_bytes(b"\n".join([lines[0], lines[1][:-9]]))
+    with pytest.raises(BadInput, match="line 2, column"):
+        list(dropping_raw_records(path, SCHEMA, Faults()))
+    # Values that take several lines, or share one, are no broken lines.
+    path.write_bytes(
+        ending.join([*(dumped(one, indent=1) for one in RECORDS[:2]), lines[2]]).replace(b"}\r\n\r\n{", b"}{")
+    )
+    assert list(read_raw_records(path, SCHEMA)) == RECORDS
 
 
 numbers = st.one_of(

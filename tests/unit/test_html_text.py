@@ -50,7 +50,10 @@ BODIES = {
     "<p>x <script>if (a<b) f()</script>y <style>p {}</style><!-- a --> z</p>": "x y z",
     "<p>a <script> tag, never ended</p>": "a <script> tag, never ended", "<p>a <!-- b</p>": "a <!-- b",
     "<p>Word's <o:p></o:p>own</p>": "Word's own", "<td nowrap>x</td><img alt='<x>' src=y>z": "x z",
-    "<p>a <b and c> d</p>": "a <b and c> d", "<P>A<BR/>B</P>": "A B", "a\0b<p>c": "ab c", "": "", " ": "",
+    "<p>a <b and c> d</p>": "a <b and c> d",
+    "<p>the <section> of <title> by <link> <data></p>": "the <section> of <title> by <link> <data>",
+    "<section>a</section>b<link rel=x>c<summary>d</summary>": "a bc d", "<P>A<BR/>B</P>": "A B", "a\0b<p>c": "ab c",
+    "": "", " ": "",
     "<div>" * 400 + "deep" + "</div>" * 400: "deep",
 }  # fmt: skip
 

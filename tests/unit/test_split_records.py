@@ -147,7 +147,7 @@ def asked(number: int, title: str, question: str) -> dict:
 def test_the_same_question_is_seen_through_markup_case_and_blanks():
     same = [
         asked(12, "Who pays &amp; when?", "<p>The landlord <b>says</b> me.</p>"),
-        asked(7, "who pays & when", "The landlord says\n me"),
+        asked(7, "who pays & when [Duplicate]", "The landlord says\n me"),
         asked(101, "Who pays & When?", "<div><p>The landlord says me</p></div>"),
     ]
     others = [
