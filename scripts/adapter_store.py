@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapter_bundle import read_bundle
-from adapter_checks import check_config, check_weights, llama_modules
+from adapter_checks import check_config, check_weights
 from faults import BadInput
 from hermetic.artifacts import BUNDLE
 from hermetic.digests import file_digest
+from llama_shape import llama_modules
 from stage_adapter import check_name
 
 SERVED = ("adapter_config.json", "adapter_model.safetensors")

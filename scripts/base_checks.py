@@ -1,11 +1,14 @@
-"""What every base model must be: Llama-shaped, with one end token that tokenizer and generation agree on."""
+"""The conditions for a base model: Llama-shaped, whole, in full precision, with one end token that generation obeys."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from base_weights import check_base_weights, check_quantisation
 from faults import BadInput
+from json_object import given_object
+from llama_shape import positions, shape_of
+from tokenizer_files import MEND, TokenizerFiles, check_end
 
 ARCHITECTURE = "LlamaForCausalLM"
 
@@ -17,15 +20,20 @@ def named(files: Iterable[Path]) -> dict[str, Path]:
 
 def check_base(files: Iterable[Path]) -> None:
     """Check a base's Hugging Face files. Raises `BadInput` naming the file and what is wrong with it."""
-    by_name = named(files)
+    by_name = named(path for path in files if not path.is_dir())
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if name not in by_name:
-            raise BadInput(f"the base has no {name}: check base.name, base.path and its entry in data.lock.yaml")
-    if not any(name.endswith(".safetensors") for name in by_name):
-        raise BadInput("the base has no *.safetensors: check base.name, base.path and its entry in data.lock.yaml")
-    config = _read(by_name["config.json"])
-    check_llama(config, by_name["config.json"])
-    check_end_token(by_name, config)
+            raise BadInput(f"the base has no {name}: {MEND}")
+    where = by_name["config.json"]
+    config = given_object(where, MEND, unique=True)
+    check_llama(config, where)
+    check_quantisation(config, where)
+    shape = shape_of(config, where)
+    positions(config, where)
+    check_base_weights(by_name, config, shape)
+    tokens = TokenizerFiles(by_name)
+    check_end(tokens, by_name, config)
+    check_vocabulary(tokens, shape.vocabulary, where)
 
 
 def check_llama(config: dict[str, Any], where: Path) -> None:
@@ -37,31 +45,11 @@ def check_llama(config: dict[str, Any], where: Path) -> None:
         )
 
 
-def check_end_token(by_name: dict[str, Path], config: dict[str, Any]) -> None:
-    """Refuse a base whose tokenizer ends a text with a token on which generation does not stop."""
-    settings = _read(by_name["tokenizer_config.json"])
-    end = settings.get("eos_token")
-    text = end.get("content") if isinstance(end, dict) else end
-    added = _read(by_name["tokenizer.json"]).get("added_tokens") or []
-    number = next((token["id"] for token in added if token["content"] == text), None)
-    if number is None:
-        raise BadInput(f"{by_name['tokenizer_config.json']}: eos_token {text!r} is no special token of tokenizer.json")
-    where = by_name.get("generation_config.json", by_name["config.json"])
-    stops = (_read(where) if where != by_name["config.json"] else config).get("eos_token_id")
-    if number not in (stops if isinstance(stops, list) else [stops]):
+def check_vocabulary(tokens: TokenizerFiles, rows: int, where: Path) -> None:
+    """Refuse a tokenizer that uses a token for which the base has no row."""
+    text, number = max(tokens.used(), key=lambda token: token[1], default=("", -1))
+    if number >= rows:
         raise BadInput(
-            f"{where}: eos_token_id is {stops}, but the tokenizer's end token {text!r} is {number}: generation would "
-            "run on past the answer; correct the one that is wrong"
+            f"{tokens.tokenizer}: token {text!r} has the number {number}, but vocab_size in {where} is {rows}: take "
+            "tokenizer and weights of one base"
         )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise BadInput(f"{path}: expected a JSON object")
-    return content

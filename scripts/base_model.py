@@ -1,10 +1,12 @@
-"""Which files the configured base model consists of, and where each step finds them."""
+"""The files of the configured base model, and where each step finds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from faults import BadInput
+from git_lfs import refuse_pointer
+from weight_files import INDEX, weight_files
 
 HUGGING_FACE_FILES = (
     "config.json",
@@ -22,7 +24,7 @@ class BaseModel:
 
     `source_files` lie in the user's own folder, `acquired_files` are what is fetched, `files` are the Hugging Face
     files that steps read; they differ from the acquired ones where that is one GGUF file (`quantized`). `entry` is
-    what data.lock.yaml says of it.
+    what data.lock.yaml says of it. `left_out` are *.safetensors in the user's folder that are no part of the base.
     """
 
     model: str
@@ -30,6 +32,7 @@ class BaseModel:
     source_files: list[str]
     acquired_files: list[str]
     files: list[str]
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def quantized(self) -> bool:
@@ -55,13 +58,11 @@ def base_model(base: dict[str, Any], lock: dict[str, Any]) -> BaseModel:
     """Return config's `base`, by data.lock.yaml or, with base.path, by what lies in that folder."""
     folder = Path("results/base") / base["name"]
     if base["path"]:
-        names = sorted(path.name for path in Path(base["path"]).iterdir() if _is_model_file(path))
-        if not any(name.endswith(".safetensors") for name in names) or "tokenizer.json" not in names:
-            raise BadInput(f"config: base.path: {base['path']} has no *.safetensors or no tokenizer.json")
+        names, others = _names(Path(base["path"]))
         files = [str(folder / name) for name in names]
         sources = [str(Path(base["path"]) / name) for name in names]
         entry = {"source": "path", "files": {name: {} for name in names}}
-        return BaseModel(base["model"] or Path(base["path"]).name, entry, sources, files, files)
+        return BaseModel(base["model"] or Path(base["path"]).name, entry, sources, files, files, others)
     entry = lock["bases"][base["name"]]
     names = sorted(entry["files"])
     acquired = files = [str(folder / name) for name in names]
@@ -71,9 +72,18 @@ def base_model(base: dict[str, Any], lock: dict[str, Any]) -> BaseModel:
     return BaseModel(entry["model"], entry, [], acquired, files)
 
 
-def _is_model_file(path: Path) -> bool:
-    return (
-        path.name in HUGGING_FACE_FILES
-        or path.suffix == ".safetensors"
-        or path.name.endswith(".safetensors.index.json")
-    )
+def _names(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of a base's files in the user's own folder, and of *.safetensors there that are none of them."""
+    where = f"config: base.path: {folder}"
+    try:
+        found = {path.name for path in folder.iterdir() if path.is_file()}
+    except OSError as error:
+        raise BadInput(f"{where}: {error.strerror}: set it to a folder of Hugging Face files") from None
+    for name in ("config.json", "tokenizer.json"):
+        if name not in found:
+            raise BadInput(f"{where} has no {name}: save the tokenizer and the model there (save_pretrained)")
+    weights = weight_files(found, folder / INDEX, where)
+    kept = sorted({*weights.names, *found.intersection(HUGGING_FACE_FILES) - {"model.safetensors"}})
+    for name in kept:
+        refuse_pointer(folder / name)
+    return kept, weights.others

@@ -12,6 +12,8 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from curated_files import curated_files
 from faults import BadInput
 from hermetic.keys import OWN
+from json_object import given_object
+from llama_shape import check_lengths
 from tuning_backend import check_backend
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
@@ -34,6 +36,7 @@ def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> d
     if config["curate"]["nodes"] > 1 and config["curate"]["executor"] != "ray":
         raise BadInput("config: curate.nodes: more than one node needs curate.executor: ray")
     _check_adapters(config)
+    _check_lengths(config)
     check_backend(config)
     return lock
 
@@ -99,6 +102,27 @@ def _check_adapters(config: dict[str, Any]) -> None:
             raise BadInput(f"{where}.rank: {adapter['rank']} is more than deploy.max_rank: lower it or raise that")
         if adapter["global_batch_size"] % (adapter["micro_batch_size"] * config["nodes"]):
             raise BadInput(f"{where}.global_batch_size: must be a multiple of micro_batch_size times nodes")
+
+
+def _check_lengths(config: dict[str, Any]) -> None:
+    """Refuse lengths beyond the positions of one's own base; those of another are known when it is acquired."""
+    if config["base"]["path"]:
+        where = Path(config["base"]["path"]) / "config.json"
+        lengths = {
+            f"adapters.{name}.sequence_length": adapter["sequence_length"]
+            for name, adapter in config["adapters"].items()
+        }
+        lengths["evaluate.max_new_tokens"] = config["evaluate"]["max_new_tokens"]
+        try:
+            check_lengths(given_object(where, "give the base's own"), where, lengths)
+        except BadInput as fault:
+            raise BadInput(f"config: {fault}") from None
+
+
+def engine_of(config: dict[str, Any]) -> str:
+    """Return the engine that serves the adapters, as adapter_checks.ENGINES name it."""
+    deploy = config["deploy"]
+    return f"nim-{deploy['nim']['version']}" if deploy["engine"] == "nim" else deploy["engine"]
 
 
 def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from acquire_base import check_pinned
 from adapter_checks import check_config
+from configuration import engine_of
 from data_lock import LOCK, dataset_of
 from doctor_job import Finding, Job
 from faults import BadInput
@@ -77,5 +78,5 @@ def adapters(job: Job) -> Iterator[Finding]:
     for name, adapter in job.config["adapters"].items():
         yield "ok", f"{name}: rank {adapter['rank']} of {limit} at the most, {', '.join(adapter['target_modules'])}"
     for path in sorted(job.results.glob("loras/*/adapter_config.json")):
-        check_config(path, job.base.model, dict.fromkeys(MODULES), limit, path.parent.name)
+        check_config(path, job.base.model, dict.fromkeys(MODULES), limit, path.parent.name, engine_of(job.config))
         yield "ok", f"{path.parent.name}, staged: made for {job.base.model}, rank {json.loads(path.read_text())['r']}"

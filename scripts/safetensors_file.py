@@ -2,20 +2,33 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from faults import BadInput
+from git_lfs import refuse_pointer
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+# Every type of the format: bits of a number.
+BITS = {
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+    "C64": 64, "F64": 64, "I64": 64, "U64": 64,
+}  # fmt: skip
 LONGEST_HEADER = 100_000_000  # bytes, the format's own bound
 
 
-def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Return where the numbers begin and tensor → {dtype, shape, data_offsets}, of a sound safetensors file."""
+def read_header(
+    path: Path, mend: str = "export the adapter again", types: Collection[str] = DTYPES.keys()
+) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Return where the numbers begin and tensor → {dtype, shape, data_offsets}, of a sound file with these types.
+
+    Raises `BadInput` naming the file, what is wrong and the `mend`.
+    """
+    refuse_pointer(path)
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
@@ -27,16 +40,18 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
         end = 0
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             begin, stop = entry["data_offsets"]
-            if entry["dtype"] not in DTYPES:
-                raise ValueError(f"tensor {name} has dtype {entry['dtype']}; expected one of {', '.join(DTYPES)}")
-            if begin != end or stop - begin != math.prod(entry["shape"]) * np.dtype(DTYPES[entry["dtype"]]).itemsize:
+            if entry["dtype"] not in types:
+                raise ValueError(f"tensor {name} has dtype {entry['dtype']}; expected one of {', '.join(types)}")
+            if not all(type(size) is int and size >= 0 for size in entry["shape"]):
+                raise ValueError(f"tensor {name} has shape {entry['shape']}")
+            if begin != end or 8 * (stop - begin) != math.prod(entry["shape"]) * BITS[entry["dtype"]]:
                 raise ValueError(f"tensor {name} does not lie where its header says")
             end = stop
         if end != size - 8 - length:
             raise ValueError(f"{size - 8 - length} bytes of numbers where the header says {end}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = error if isinstance(error, ValueError | OSError) else "its header is not a safetensors header"
-        raise BadInput(f"{path}: not a whole safetensors file ({reason}): export the adapter again") from None
+        raise BadInput(f"{path}: not a whole safetensors file ({reason}): {mend}") from None
     return 8 + length, header
 
 

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapter_checks import check_config, check_weights, llama_modules
+from adapter_checks import ENGINES, check_config, check_weights
 from faults import BadInput, run
+from llama_shape import llama_modules
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
 # A name is a folder, a part of a URL and a model's name at once.
@@ -23,6 +24,9 @@ def main() -> None:
     parser.add_argument("--base-config", required=True, type=Path, help="that base's config.json")
     parser.add_argument("--base-model", required=True, help="the base's true name, which its adapters carry")
     parser.add_argument("--max-rank", required=True, type=int, help="greatest rank the server takes (deploy.max_rank)")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="embedded", help="what serves it: NIM 1.x, 2.x or vLLM here"
+    )
     parser.add_argument("--staged", required=True, nargs="+", type=Path, metavar="PATH", help="where the copies go")
     arguments = parser.parse_args()
 
@@ -30,7 +34,9 @@ def main() -> None:
     check_name(name, arguments.base)
     sources, staged = _by_name(arguments.adapter_files), _by_name(arguments.staged)
     modules, layers = llama_modules(arguments.base_config)
-    config = check_config(sources["adapter_config.json"], arguments.base_model, modules, arguments.max_rank, name)
+    config = check_config(
+        sources["adapter_config.json"], arguments.base_model, modules, arguments.max_rank, name, arguments.engine
+    )
     check_weights(sources["adapter_model.safetensors"], config, modules, layers, name)
     copy_whole({sources[file]: staged[file] for file in FILES})
 

@@ -6,8 +6,9 @@ Its numbers are checked in the PEFT files that were made of it, as those of any 
 import argparse
 from pathlib import Path
 
-from adapter_checks import check_config, check_weights, llama_modules
+from adapter_checks import check_config, check_weights
 from faults import BadInput, run
+from llama_shape import llama_modules
 from megatron_arguments import fused
 from megatron_nemo import check_adapter
 from stage_adapter import check_name, copy_whole
@@ -29,7 +30,7 @@ def main() -> None:
     name = options.adapter
     check_name(name, options.base)
     modules, layers = llama_modules(options.base_config)
-    config = check_config(options.config, options.base_model, modules, options.max_rank, name)
+    config = check_config(options.config, options.base_model, modules, options.max_rank, name, "nim-1")
     network = check_adapter(options.checkpoint, config["r"], config["lora_alpha"], fused(config["target_modules"]))
     if network["num_layers"] != layers:
         raise BadInput(f"{options.checkpoint}: has {network['num_layers']} layers, its base {layers}: check base.nemo")

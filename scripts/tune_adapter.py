@@ -19,7 +19,8 @@ from gpu_preflight import preflight
 from hermetic.digests import file_digest
 from jsonl import write_jsonl
 from large_import import large_import
-from nemo_archive import CONFIG, read_config, write_archive
+from llama_shape import check_lengths
+from nemo_archive import CONFIG, read_config, read_member, write_archive
 from packing import unfit
 from record_order import record_order
 
@@ -38,6 +39,8 @@ def main() -> None:
     if fault := unfit(vars(options)):
         raise BadInput(f"adapters.<name>.{fault}")
     read_config(options.base, "hf")
+    shape = json.loads(read_member(options.base, "config.json"))
+    check_lengths(shape, "the base's config.json", {"adapters.<name>.sequence_length": options.sequence_length})
     rows = {
         "train": read_prompts(options.train),
         "validation": read_prompts(options.validation, options.validation_limit),

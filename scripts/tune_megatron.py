@@ -12,6 +12,7 @@ from pathlib import Path
 from answer_tokens import read_prompts
 from faults import BadInput, run
 from jsonl import write_jsonl
+from llama_shape import check_lengths
 from megatron_arguments import fused, tuning, unfit_for_megatron
 from megatron_losses import read_losses
 from megatron_nemo import check_adapter, check_base, repack
@@ -30,6 +31,9 @@ def main() -> None:
     if fault := unfit_for_megatron(settings, options.devices):
         raise BadInput(f"adapters.<name>.{fault}")
     config = check_base(options.base)
+    if "max_position_embeddings" in config:
+        lengths = {"adapters.<name>.sequence_length": options.sequence_length}
+        check_lengths(config, f"model_config.yaml of {options.base}", lengths)
     work = Path(tempfile.gettempdir()) / "tuning"  # one name: the adapter's own configuration holds it
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()

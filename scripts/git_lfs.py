@@ -1,0 +1,19 @@
+"""Git LFS pointers: the three lines that a clone without git-lfs has in place of a large file."""
+
+from pathlib import Path
+
+from faults import BadInput
+
+POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
+LONGEST = max(map(len, POINTERS))
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise `BadInput` if a file is a Git LFS pointer. A file that cannot be read is left to its own reader."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(LONGEST)
+    except OSError:
+        return
+    if head.startswith(POINTERS):
+        raise BadInput(f"{path}: is a Git LFS pointer: git lfs pull, in the clone that it came from")
