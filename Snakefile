@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from base_model import base_model
 from begin_build import begin
-from configuration import check
+from configuration import check, engine_of
 from faults import BadInput
 from growing import growing
 from hermetic.environments import CHECKS, needed, venv_marker
@@ -37,7 +37,7 @@ set_for_steps(config, RUNTIME.name)
 
 
 onstart:
-    begin(config, RUNTIME, NIM)
+    begin(config, RUNTIME, NIM, BASE)
 
 
 container: "docker://localhost/adapter-build"  # for --lint and reports: steps choose their own by digest

@@ -35,6 +35,7 @@ rule stage_adapter:
             base=config["base"]["name"],
             base_model=BASE.model,
             max_rank=config["deploy"]["max_rank"],
+            engine=engine_of(config),
         ),
     shell:
         "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"

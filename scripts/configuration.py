@@ -112,9 +112,9 @@ def _check_lengths(config: dict[str, Any]) -> None:
             f"adapters.{name}.sequence_length": adapter["sequence_length"]
             for name, adapter in config["adapters"].items()
         }
-        lengths["evaluate.max_new_tokens"] = config["evaluate"]["max_new_tokens"]
+        content = given_object(where, "give the base's own")
         try:
-            check_lengths(given_object(where, "give the base's own"), where, lengths)
+            check_lengths(content, where, lengths, config["evaluate"]["max_new_tokens"])
         except BadInput as fault:
             raise BadInput(f"config: {fault}") from None
 

@@ -11,6 +11,8 @@ from json_object import given_object
 MEND = "check base.name or base.path"
 # With these, max_position_embeddings is the length before the rotary embedding is stretched (as vLLM reads it, too).
 STRETCHED_AFTER = ("linear", "dynamic")
+# Far above any base's: what is larger is damaged, and would be counted for hours.
+GREATEST, GREATEST_SIZE = {"num_hidden_layers": 1000}, 10**9
 ATTENTION, MLP = "self_attn", "mlp"
 
 
@@ -99,23 +101,34 @@ def positions(config: Mapping[str, Any], where: Path | str) -> int:
     return found
 
 
-def check_lengths(config: Mapping[str, Any], where: Path | str, lengths: Mapping[str, int]) -> None:
-    """Raise `BadInput` with the first of `lengths` (config key → tokens) for which the base has no positions."""
+def check_lengths(config: Mapping[str, Any], where: Path | str, lengths: Mapping[str, int], answer: int = 0) -> None:
+    """Raise `BadInput` with the first of `lengths` (config key → tokens) for which the base has no positions.
+
+    `answer`, evaluate.max_new_tokens, must leave some for a prompt.
+    """
     most = positions(config, where)
+    where = f"max_position_embeddings in {where}"
     for key, length in lengths.items():
         if length > most:
             raise BadInput(
-                f"{key} is {length}, but the base has {most} positions (max_position_embeddings in {where}): "
-                f"set it to {most} at the most, or take another base"
+                f"{key} is {length}, but the base has {most} positions ({where}): set it to {most} at the most, or "
+                "take another base"
             )
+    if answer >= most:
+        raise BadInput(
+            f"evaluate.max_new_tokens is {answer}, but the base has {most} positions ({where}) for prompt and answer: "
+            "lower it"
+        )
 
 
 def _size(config: Mapping[str, Any], key: str, where: Path | str, default: int | None = None) -> int:
     value = config.get(key)
     if value is None and default is not None:
         return default
-    if type(value) is not int or value < 1:
-        raise BadInput(f"{where}: {key} is {value!r}; a Llama-shaped base's is a whole number of at least 1: {MEND}")
+    greatest = GREATEST.get(key, GREATEST_SIZE)
+    if type(value) is not int or not 1 <= value <= greatest:
+        reason = f"{key} is {value!r}; a Llama-shaped base's is a whole number from 1 to {greatest}"
+        raise BadInput(f"{where}: {reason}: {MEND}")
     return value
 
 

@@ -40,12 +40,12 @@ class TokenizerFiles:
                 numbers = {piece: number for number, (piece, _) in enumerate(vocabulary)}
             else:
                 numbers = dict(vocabulary or {})
-            numbers |= {token["content"]: token["id"] for token in self._added}
-            if not all(type(number) is int and number >= 0 for number in numbers.values()):
+            added = {token["content"]: token["id"] for token in self._added}
+            if not all(type(number) is int and number >= 0 for number in (*numbers.values(), *added.values())):
                 raise ValueError("a number is none")
         except (TypeError, ValueError, KeyError) as error:
             raise BadInput(f"{self.tokenizer}: its tokens are not texts and numbers ({error!r}): {MEND}") from None
-        return numbers
+        return numbers | added
 
     @cached_property
     def declared(self) -> dict[str, int]:
