@@ -8,6 +8,7 @@ Raised and lowered text keeps a mark where it touches other text: `10^6`, `H_2O`
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
 
 from lxml import etree
@@ -44,6 +45,7 @@ FLAGS = frozenset({  # attributes that stand without a value
 })
 # fmt: on
 TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*|(?:o|v|w|m|st1):[a-zA-Z]+)(?=[\s/>]|$)([^<>]*)(>?)")
+QUOTED = re.compile(r"=\s*[\"']")
 DECLARATION = re.compile(r"<(?:!doctype\b|!\[(?:if|endif)\b|\?xml\b)", re.IGNORECASE)
 WRAPPED = re.compile(r"\s*(<(p|div|h[1-6])(?:\s[^<>]*)?>)(.*)(</\2>)\s*", re.IGNORECASE | re.DOTALL)
 MARKS = {"sup": "^", "sub": "_"}
@@ -105,7 +107,7 @@ def _is_tag(tag: re.Match[str], lower: str, ends: dict[str, int]) -> bool:
         if ends[name] < tag.end():
             return False
     if "=" in attributes:
-        return not tag[1]
+        return not tag[1] and attributes[0] != "=" and bool(tag[4] or QUOTED.search(attributes))
     return FLAGS.issuperset(attributes.split()) and (bool(tag[4]) or tag.end() == len(lower))
 
 
@@ -113,20 +115,23 @@ def _pairs(title: str) -> set[int]:
     """Return the places of the tags of a title that are markup: pairs around a text that touches both."""
     found: set[int] = set()
     opened: list[re.Match[str]] = []
+    waiting: Counter[str] = Counter()  # the names of `opened`
     for tag in TAG.finditer(title):
         name, attributes = tag[2].lower(), tag[3].strip()
         if name not in FORMATTING or not tag[4] or (attributes and (tag[1] or "=" not in attributes)):
             continue
         if not tag[1]:
             opened.append(tag)
+            waiting[name] += 1
             continue
-        depth = next((depth for depth in reversed(range(len(opened))) if opened[depth][2].lower() == name), None)
-        if depth is None:
+        if not waiting[name]:
             continue
-        inside = title[opened[depth].end() : tag.start()]
+        while (last := opened.pop())[2].lower() != name:
+            waiting[last[2].lower()] -= 1
+        waiting[name] -= 1
+        inside = title[last.end() : tag.start()]
         if inside and not inside[0].isspace() and not inside[-1].isspace():
-            found |= {opened[depth].start(), tag.start()}
-        del opened[depth:]
+            found |= {last.start(), tag.start()}
     if (wrapped := WRAPPED.fullmatch(title)) and not re.search(rf"</?{wrapped[2]}\b", wrapped[3], re.IGNORECASE):
         found |= {wrapped.start(1), wrapped.start(4)}
     return found

@@ -33,6 +33,16 @@ def test_defaults_are_filled_in(config):
     }
 
 
+def test_finished_splits_may_be_packed(config, tmp_path):
+    for name in ("train.jsonl.gz", "val.json.xz", "test.jsonl"):
+        (tmp_path / f"law-qa-{name}").touch()
+    config["data"] = {"source": "curated", "path": str(tmp_path)}
+    check(config)
+    (tmp_path / "law-qa-test.jsonl").rename(tmp_path / "law-qa-test.zip")
+    with pytest.raises(BadInput, match=r"data.path: .*law-qa-test.jsonl: no such file"):
+        check(config)
+
+
 def test_every_overlay_is_valid(config):
     overlays = sorted((ROOT / "configs").glob("*.yaml"))
     assert overlays

@@ -2,6 +2,7 @@
 
 import html
 import re
+import time
 
 import pytest
 from curate_worker import Worker
@@ -54,6 +55,7 @@ BODIES = {
     "<p>the <section> of <title> by <link> <data></p>": "the <section> of <title> by <link> <data>",
     "<section>a</section>b<link rel=x>c<summary>d</summary>": "a bc d", "<P>A<BR/>B</P>": "A B", "a\0b<p>c": "ab c",
     "": "", " ": "",
+    "a <b = c and d": "a <b = c and d", "<p>a<b = c> d <i=1": "a<b = c> d <i=1",
     "<div>" * 400 + "deep" + "</div>" * 400: "deep",
 }  # fmt: skip
 
@@ -114,3 +116,13 @@ def test_raised_and_lowered_numbers_do_not_run_together(plain, base, tag, raised
     assert found == plain.title(text)
     mark = {"sup": "^", "sub": "_"}[tag]
     assert re.fullmatch(rf"{base}{re.escape(mark)}\(?{raised}\)?{re.escape(after)}", found)
+
+
+@pytest.mark.parametrize(
+    "many", ["<", "<b>", "<b></i>", "<data>", "<!--", "<sup>x", "<p =", "<script>", "</p ", "&amp"]
+)
+def test_a_long_text_takes_no_long_time(plain, many):
+    began = time.monotonic()
+    plain.title(many * 20_000)
+    plain.body(f"<p>{many * 20_000}")
+    assert time.monotonic() - began < 10
