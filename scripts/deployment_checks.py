@@ -1,6 +1,5 @@
 """The checks of a deployment, over HTTP alone: the embedded engine and NIM are asked the same."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from asked_prompts import Row
 from faults import BadInput
 from inference_client import MAX_TOKENS, Answer, complete_all, get
 from progress import Progress
+from tokenizer_files import TokenizerFiles
 
 # In the order in which they are made.
 CHECKS = (
@@ -88,11 +88,11 @@ def check(
 
 def special_tokens(files: Sequence[Path]) -> dict[str, int]:
     """Return text → id of the base tokenizer's special tokens, which belong in no answer."""
-    tokenizer = next((path for path in files if path.name == "tokenizer.json"), None)
-    if tokenizer is None:
-        raise BadInput("--files: the base has no tokenizer.json: check base.name")
-    added = json.loads(tokenizer.read_text(encoding="utf-8"))["added_tokens"]
-    return {token["content"]: token["id"] for token in added if token["special"]}
+    by_name = {path.name: path for path in files}
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if name not in by_name:
+            raise BadInput(f"--files: the base has no {name}: check base.name")
+    return TokenizerFiles(by_name).specials()
 
 
 def served_length(url: str, base: str) -> int | None:

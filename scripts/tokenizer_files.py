@@ -87,6 +87,14 @@ class TokenizerFiles:
             )
         return text, number
 
+    def specials(self) -> dict[str, int]:
+        """Return text → number of the special tokens, the end token among them, wherever it is named."""
+        text, number = self.end()
+        numbers = self.numbers
+        return {token["content"]: numbers[token["content"]] for token in self._added if token.get("special")} | {
+            text: number
+        }
+
     def used(self) -> Iterator[tuple[str, int]]:
         """Yield text and number of each token that a text or a batch may hold; the others are special, without a role.
 

@@ -10,16 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from adapter_samples import write_base
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
+from tiny_chain import SETTINGS, script
+from tiny_chain import refused as said_in_one_line
 
 from base_checks import check_base
 from base_model import base_model
+from configuration import check, overlay
 from faults import BadInput
 from llama_shape import positions
+from nemo_archive import CONFIG, write_archive
 
+ROOT = Path(__file__).parents[2]
 INDEX = "model.safetensors.index.json"
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 269060552\n"
 QUICK = {"derandomize": True, "deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
@@ -327,3 +333,42 @@ def test_a_tokenizer_of_more_tokens_than_rows_is_refused(base: Path) -> None:
 ])  # fmt: skip
 def test_positions_are_those_that_the_server_finds(rope: dict[str, Any], length: int) -> None:
     assert positions({"max_position_embeddings": 512, **rope}, "config.json") == length
+
+
+@pytest.mark.parametrize(("section", "parts"), [
+    ({"adapters": {"law-titlegen": {"sequence_length": 513}}}, ["adapters.law-titlegen.sequence_length is 513"]),
+    ({"evaluate": {"max_new_tokens": 512}}, ["evaluate.max_new_tokens is 512"]),
+])  # fmt: skip
+def test_lengths_beyond_ones_own_base_are_refused_before_any_step(
+    base: Path, section: dict[str, Any], parts: list[str]
+) -> None:
+    own = {"base": {"name": "tiny", "path": str(base), "model": "example/tiny"}}
+    within = {"adapters": {"law-titlegen": {"sequence_length": 512}}, "evaluate": {"max_new_tokens": 511}}
+    for changes in (within, section):
+        config = yaml.safe_load((ROOT / "config.yaml").read_text())
+        overlay(config, {**own, **changes})
+        if changes is within:
+            check(config)
+        else:
+            with pytest.raises(BadInput) as fault:
+                check(config)
+            for part in (*parts, "512 positions", str(base / "config.json")):
+                assert part in str(fault.value)
+
+
+def test_a_pack_may_be_longer_than_the_positions(base: Path) -> None:
+    """Each record in it begins at position 0."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    adapter = {"sequence_length": 512, "pack_length": 2048, "micro_batch_size": 1}
+    overlay(config, {"base": {"name": "tiny", "path": str(base)}, "adapters": {"law-titlegen": adapter}})
+    check(config)
+
+
+def test_a_length_beyond_any_base_is_refused_before_tuning(base: Path, tmp_path: Path) -> None:
+    nemo = tmp_path / "base.nemo"
+    write_archive(nemo, {CONFIG: b"format: hf\n", "config.json": base / "config.json"})
+    files = {"train": tmp_path / "none", "validation": tmp_path / "none", "checkpoint": tmp_path / "a.nemo"}
+    options = {**SETTINGS, **files, "base": nemo, "metrics": tmp_path / "m.jsonl"}
+    for length, parts in ((513, ["adapters.<name>.sequence_length is 513", "512 positions"]), (512, ["none"])):
+        result = script("tune", "tune_adapter", tmp_path / f"{length}", **options | {"sequence_length": length})
+        said_in_one_line(result, *parts)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from adapter_checks import ENGINES
 from base_model import HUGGING_FACE_FILES, base_model
-from configuration import check, of_the_result, overlay
+from configuration import check, engine_of, of_the_result, overlay
 from faults import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -123,3 +124,13 @@ def test_files_of_a_folder(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(BadInput, match=r"has no \*\.safetensors"):
         base_model({"name": "mine", "path": str(tmp_path), "model": ""}, {"bases": {}})
+
+
+@pytest.mark.parametrize(
+    ("deploy", "engine"),
+    [({}, "embedded"), ({"engine": "nim"}, "nim-2"), ({"engine": "nim", "nim": {"version": 1}}, "nim-1")],
+)
+def test_the_engine_that_adapters_are_checked_for(config, deploy, engine):
+    config["deploy"] = deploy
+    check(config)
+    assert engine_of(config) == engine and engine in ENGINES

@@ -276,6 +276,13 @@ def test_other_base_fails(tmp_path: Path, stage: Callable[..., Any]) -> None:
     refused(stage(tmp_path / "law", base_model="example/other"), tmp_path, "'example/other'", f"'{MODEL}'")
 
 
+def test_rslora_fails_for_nim_1_alone(tmp_path: Path, stage: Callable[..., Any]) -> None:
+    write_adapter(tmp_path / "law", adapter_config(use_rslora=True))
+    refused(stage(tmp_path / "law", engine="nim-1"), tmp_path, "use_rslora", "deploy.nim.version", "deploy.engine")
+    assert stage(tmp_path / "law", engine="nim-2").returncode == 0
+    assert stage(tmp_path / "law").returncode == 0
+
+
 def test_base_that_is_no_llama_fails(tmp_path: Path, stage: Callable[..., Any]) -> None:
     write_adapter(tmp_path / "law")
     (tmp_path / "base" / "config.json").write_text('{"model_type": "gpt2", "n_embd": 64}')

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from base_checks import check_base, named
+from deployment_checks import special_tokens
 from faults import BadInput
 from tokenizer_files import end_token
 
@@ -172,6 +173,12 @@ def test_a_tokenizer_that_is_none_is_one_line(sound: Path, tmp_path: Path, chang
     with pytest.raises(BadInput) as fault:
         check_base(by_name.values())
     assert "tokenizer.json" in str(fault.value)
+
+
+def test_an_end_token_of_the_vocabulary_alone_belongs_in_no_answer(sound: Path, tmp_path: Path) -> None:
+    by_name = placed(sound, tmp_path / "own", END, ..., ..., False)
+    assert END not in [token["content"] for token in json.loads(by_name["tokenizer.json"].read_text())["added_tokens"]]
+    assert special_tokens(list(by_name.values())) == {OTHER: 0, SPECIALS[1]: 1, END: 2}
 
 
 def test_a_unigram_vocabulary_is_read(sound: Path, tmp_path: Path) -> None:
