@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from base_model import base_model
 from begin_build import begin
-from configuration import check, engine_of
+from configuration import as_given, check, engine_of
 from faults import BadInput
 from growing import growing
 from hermetic.environments import CHECKS, needed, venv_marker
@@ -19,19 +19,21 @@ from hermetic.settings import set_for_steps
 from published_images import published
 from rule_options import given, of_adapter
 
-
-configfile: "config.yaml"
-
-
+TOLD = workflow.config_settings
 try:
-    LOCK = check(config)
-    BASE = base_model(config["base"], LOCK)
-    NIM, NEMO = published(config, BASE.model)  # images of others: that which serves, that which tunes
-    RUNTIME = Runtime(config["runtime"], needed(config["devices"]), sent=workflow.remote_exec)
+    SETTINGS = as_given(Path("config.yaml"), TOLD.configfiles, TOLD.config_args, alone=TOLD.replace_workflow_config)
+    LOCK = check(SETTINGS)
+    BASE = base_model(SETTINGS["base"], LOCK)
+    NIM, NEMO = published(SETTINGS, BASE.model)  # images of others: that which serves, that which tunes
+    RUNTIME = Runtime(SETTINGS["runtime"], needed(SETTINGS["devices"]), sent=workflow.remote_exec)
 except BadInput as fault:
     sys.exit(f"error: {fault}")
 
 
+configfile: "config.yaml"
+
+
+config.update(SETTINGS)  # over Snakemake's own reading: 1e-3 is text there, no is false, every adapter stays
 venv, code = RUNTIME.venv, RUNTIME.code  # what a rule asks of its environment
 set_for_steps(config, RUNTIME.name)
 

@@ -2,6 +2,7 @@
 
 import json
 
+from config_paths import plain, states
 from curated_files import curated_files
 
 FROM_THE_HUB = ["--network", "--secret", "HF_TOKEN"]
@@ -12,7 +13,7 @@ if config["data"]["source"] == "file":
         """Read the raw file, check every record, write them one per line."""
         input:
             venv=local(venv("workflow")),
-            source=local(lookup("data/path", within=config)),
+            source=local(plain([config["data"]["path"]])),
             schema=local("schemas/raw-record.schema.json"),
         output:
             records="results/raw/records.jsonl",
@@ -27,14 +28,15 @@ if config["data"]["source"] == "file":
         params:
             code=code("workflow", "scripts/acquire_raw.py"),
             options=given(
-                *["--env", "workflow"],
+                *["--env", "workflow", "--input", "source", config["data"]["path"]],
                 kind="file",
                 sha256=config["data"]["sha256"],
                 bad_records=config["data"]["bad_records"],
             ),
+            others=lambda wildcards: states([config["data"]["path"]]),
         shell:
             "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input source {input.source:q} --input schema {input.schema:q}"
+            " --input schema {input.schema:q}"
             " --output records {output.records:q}"
             " -- scripts/acquire_raw.py"
 
@@ -71,12 +73,13 @@ elif config["data"]["source"] == "huggingface":
             " -- scripts/acquire_raw.py"
 
 else:
+    SOURCES = curated_files(config["data"]["path"])
 
     rule acquire_curated:
         """Check splits that somebody has curated already, and take them as they are."""
         input:
             venv=local(venv("workflow")),
-            source=local(curated_files(config["data"]["path"])),
+            source=local(plain(SOURCES)),
         output:
             curated=expand("results/curated/law-qa-{split}.jsonl", split=["train", "val", "test"]),
             ledger="results/curated/ledger.parquet",
@@ -90,10 +93,13 @@ else:
             runtime=growing(10),
         params:
             code=code("workflow", "scripts/acquire_curated.py"),
-            options=given("--env", "workflow", bad_records=config["data"]["bad_records"]),
+            options=given(
+                *["--env", "workflow", "--input", "source", *SOURCES],
+                bad_records=config["data"]["bad_records"],
+            ),
+            others=lambda wildcards: states(SOURCES),
         shell:
             "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input source {input.source:q}"
             " --output curated {output.curated:q} --output ledger {output.ledger:q}"
             " -- scripts/acquire_curated.py"
 
@@ -102,7 +108,7 @@ rule acquire_base:
     """Fetch the base model's files, each checked by its sha256."""
     input:
         venv=local(venv("workflow")),
-        source=local(BASE.source_files),
+        source=local(plain(BASE.source_files)),
     output:
         files=BASE.acquired_files,
     log:
@@ -121,6 +127,7 @@ rule acquire_base:
             base=config["base"]["name"],
             entry=json.dumps(BASE.entry),
         ),
+        others=lambda wildcards: states(BASE.source_files),
     shell:
         "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --output files {output.files:q}"

@@ -21,7 +21,7 @@ if config["base"]["nemo"]:
         """Take the base's .nemo that NGC gave: nothing of it is converted."""
         input:
             venv=local(venv("workflow")),
-            source=local(config["base"]["nemo"]),
+            source=local(plain([config["base"]["nemo"]])),
         output:
             nemo="results/base/{base}.nemo",
         log:
@@ -34,10 +34,13 @@ if config["base"]["nemo"]:
             runtime=growing(60),
         params:
             code=code("workflow", "scripts/take_megatron.py"),
-            options=given("--env", "workflow", sha256=config["base"]["nemo_sha256"]),
+            options=given(
+                *["--env", "workflow", "--input", "source", config["base"]["nemo"]],
+                sha256=config["base"]["nemo_sha256"],
+            ),
+            others=lambda wildcards: states([config["base"]["nemo"]]),
         shell:
             "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input source {input.source:q}"
             " --output nemo {output.nemo:q}"
             " -- scripts/take_megatron.py"
 

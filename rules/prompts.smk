@@ -1,11 +1,14 @@
 # Prompts: a jq program per adapter turns a curated record into {input, output}.
 
+# Its name may hold braces, so that it is no input of Snakemake's where it does.
+PROGRAM = lambda wildcards: [config["adapters"][wildcards.adapter]["prompt"]]
+
 
 rule format_prompts:
     """Run the adapter's jq program over one split."""
     input:
         venv=local(venv("workflow")),
-        program=lambda wildcards: local(config["adapters"][wildcards.adapter]["prompt"]),
+        program=lambda wildcards: local(plain(PROGRAM(wildcards))),
         curated="results/curated/law-qa-{split}.jsonl",
     output:
         prompts="results/prompts/{adapter}/{split}.jsonl",
@@ -19,9 +22,10 @@ rule format_prompts:
         runtime=growing(10),
     params:
         code=code("workflow", "scripts/format_prompts.py"),
-        options=given("--env", "workflow"),
+        options=given("--env", "workflow", "--input", "program", PROGRAM),
+        others=lambda wildcards: states(PROGRAM(wildcards)),
     shell:
         "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input program {input.program:q} --input curated {input.curated:q}"
+        " --input curated {input.curated:q}"
         " --output prompts {output.prompts:q}"
         " -- scripts/format_prompts.py"

@@ -1,7 +1,13 @@
-"""The configuration: checked against its schema before any step runs, every default filled in."""
+"""The configuration: checked against its schema before any step runs, every default filled in, every path expanded.
+
+    python scripts/configuration.py config.yaml OVERLAY…
+
+says only whether these files can be read: Snakemake does not name the one that it cannot read.
+"""
 
 import difflib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,22 +16,29 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from curated_files import curated_files
-from faults import BadInput
+from faults import BadInput, run
+from finished_values import finish
 from hermetic.keys import OWN
 from json_object import given_object
 from llama_shape import check_lengths
+from settings_file import given_setting, kind, number, read_settings
 from tuning_backend import check_backend
 
-SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.json"
+SCHEMA = json.loads((Path(__file__).parents[1] / "schemas" / "config.schema.json").read_text(encoding="utf-8"))
 # The same bytes come out, whatever these are.
 SPREAD = {"curate": ("executor", "nodes", "shards"), "adapters": ("checkpoint_interval",)}
 
 
 def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> dict[str, Any]:
-    """Fill in defaults in place and return what data.lock.yaml says. Raises `BadInput` naming the key that is wrong."""
-    _fill(config, json.loads(SCHEMA.read_text()))
+    """Fill in defaults and expand paths in place, and return what data.lock.yaml says.
+
+    Raises `BadInput` naming the key that is wrong.
+    """
+    fill(config, SCHEMA)
     lock = yaml.safe_load(lock_path.read_text())
     for key, path in _files(config):
+        if ":" in path and key in ("signing.certificates", "signing.trusted"):
+            raise BadInput(f"config: {key}: {path}: a colon divides one such file from the next: rename it")
         if not Path(path).exists():
             raise BadInput(f"config: {key}: {path}: no such file or folder")
     _check_entry("base.name", config["base"]["name"], {} if config["base"]["path"] else lock["bases"])
@@ -52,13 +65,19 @@ def overlaid(*paths: Path) -> dict[str, Any]:
     """Return a configuration file's content under that of its overlays, as it stands there. Raises `BadInput`."""
     config: dict[str, Any] = {}
     for path in paths:
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise BadInput(f"{path}: cannot be read ({error})") from None
-        if not isinstance(content, dict):
-            raise BadInput(f"{path}: cannot be read (expected names and values, found {type(content).__name__})")
-        overlay(config, content)
+        overlay(config, read_settings(path, SCHEMA))
+    return config
+
+
+def as_given(file: Path, overlays: Sequence[Path], entries: Sequence[str], *, alone: bool) -> dict[str, Any]:
+    """Return what Snakemake was given, read as `overlaid` reads it: a file, --configfile, then --config.
+
+    Where there are overlays the file may be missing; with `alone` it is not read at all. Raises `BadInput`.
+    """
+    files = overlays if alone or (overlays and not file.exists()) else [file, *overlays]
+    config = overlaid(*files)
+    for entry in entries:
+        overlay(config, given_setting(entry, SCHEMA))
     return config
 
 
@@ -69,15 +88,31 @@ def section(name: str, path: Path) -> dict[str, Any]:
     """
     found = overlaid(path) if path.is_file() else {}
     config = {name: found[name]} if name in found else {}
-    _fill(config, {"properties": {name: json.loads(SCHEMA.read_text())["properties"][name]}})
+    fill(config, {"properties": {name: SCHEMA["properties"][name]}})
     return config[name]
 
 
 def overlay(config: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Put the keys of an overlay into `config`, one by one, as Snakemake does."""
+    """Put the keys of an overlay into `config`, one by one; null takes a key out again, so that its default counts.
+
+    An overlay that brings an adapter of its own builds what it names and no other: adapters that stand in `config` and
+    that it does not name go.
+    """
+    brought, known = changes.get("adapters"), config.get("adapters")
+    if isinstance(brought, dict) and isinstance(known, dict):
+        own = [name for name, adapter in brought.items() if name not in known and adapter is not None]
+        config["adapters"] = {name: adapter for name, adapter in known.items() if name in brought or not own}
+    _merge(config, changes)
+
+
+def _merge(config: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(config.get(key), dict):
-            overlay(config[key], value)
+        if isinstance(value, dict):
+            before = config.get(key)
+            config[key] = before if isinstance(before, dict) else {}  # one of its own: YAML's aliases share theirs
+            _merge(config[key], value)
+        elif value is None and key in config:
+            del config[key]
         else:
             config[key] = value
 
@@ -144,10 +179,30 @@ def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from ((f"signing.{key}", path) for path in config["signing"][key])
 
 
-def _fill(config: dict[str, Any], schema: dict[str, Any]) -> None:
-    errors = sorted(_filling(schema).iter_errors(config), key=lambda error: list(error.path))
+def fill(config: dict[str, Any], schema: dict[str, Any]) -> None:
+    """Fill in the defaults of a schema in place, values in their final form. Raises `BadInput` naming the key."""
+    _unset(config, schema, ())
+    errors = sorted(_filling(schema).iter_errors(config), key=lambda error: [str(part) for part in error.path])
     if errors:
-        raise BadInput(_explain(errors[0]))
+        raise BadInput(" ".join(_explain(errors[0]).split()))
+    finish(config, schema)
+
+
+def _unset(config: dict[str, Any], schema: dict[str, Any], where: tuple[str, ...]) -> None:
+    """Take out the keys that are null. Raises `BadInput` for a name that is no text, and where null drops nothing."""
+    for key, value in list(config.items()):
+        place = ".".join([*where, str(key)])
+        if not isinstance(key, str):
+            raise BadInput(f"config: {place}: a name is text, found {key!r}: write it in quotes")
+        known = schema.get("properties", {})
+        inner = known.get(key, schema.get("additionalProperties") or {})
+        if value is None and key in known:
+            del config[key]
+        elif value is None and inner:
+            others = [name for name, other in config.items() if other is not None]
+            raise BadInput(f"config: {place}: null drops one that a file before this names{did_you_mean(key, others)}")
+        elif isinstance(value, dict):
+            _unset(value, inner, (*where, key))
 
 
 def _check_entry(key: str, name: str, entries: dict[str, Any]) -> None:
@@ -158,18 +213,59 @@ def _check_entry(key: str, name: str, entries: dict[str, Any]) -> None:
 def _explain(error: ValidationError) -> str:
     where = ".".join(map(str, error.absolute_path))
     prefix = f"config: {where}: " if where else "config: "
+    value = error.instance
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
-        unknown = next(key for key in error.instance if key not in known)
+        unknown = next(key for key in value if key not in known)
         return f"{prefix}unknown key {unknown!r}{did_you_mean(str(unknown), known)}"
     if error.validator == "type":
-        return f"{prefix}expected {error.validator_value}, found {error.instance!r}"
+        wanted = kind(error.schema)
+        return f"{prefix}expected {_KINDS.get(wanted, wanted)}, {_found(error)}"
     if error.validator == "enum":
         choices = ", ".join(map(str, error.validator_value))
-        return (
-            f"{prefix}{error.instance!r} is none of: {choices}{did_you_mean(str(error.instance), choices.split(', '))}"
-        )
+        if not isinstance(value, str) or kind(error.schema) == "integer":
+            return f"{prefix}expected one of {choices}, {_found(error)}"
+        close = did_you_mean(value, choices.split(", ")).partition(" (known: ")[0]
+        return f"{prefix}{value!r} is none of: {choices}{close}"
+    if error.validator == "minProperties":
+        return f"{prefix}none is left: name one"
     return f"{prefix}{error.message}"
+
+
+_KINDS = {"object": "names and values", "array": "a list", "boolean": "true or false"}
+
+
+def _found(error: ValidationError) -> str:
+    """Say what stands in place of a value of the wanted type, and how to write that."""
+    value, wanted = error.instance, kind(error.schema)
+    found = "found " + (
+        "nothing (null)" if value is None else str(value).lower() if value in (True, False) else repr(value)
+    )
+    if isinstance(value, bool) and wanted == "string":
+        words = "yes, on or true" if value else "no, off or false"
+        return f"{found}, which is how YAML reads {words}: write a word in quotes"
+    if wanted == "string" and not isinstance(value, dict | list | type(None)):
+        return f"{found}: write it in quotes"
+    if wanted == "array":
+        return f"{found}: write [{value}]" if isinstance(value, str | int | float) else found
+    if wanted not in ("integer", "number") or not isinstance(value, str):
+        return found
+    meant = number(value)
+    if meant is None:
+        mends = {"0": "in decimal digits, without a leading 0", "_": "without _", ":": "without :", ",": "without ,"}
+        odd = next(
+            (sign for sign in ("_", ":", ",") if sign in value), "0" if value.lstrip("+-").startswith("0") else ""
+        )
+        return f"{found}: write it {mends[odd]}" if odd and any(map(str.isdigit, value)) else found
+    if wanted == "integer" and not float(meant).is_integer():
+        return f"{found}: write a whole number"
+    return f"{found}: write {_in_yaml(meant)}"
+
+
+def _in_yaml(value: float) -> str:
+    """Return a number as YAML 1.1 reads it: with a point where there is an exponent."""
+    text = repr(value)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text
 
 
 def did_you_mean(word: str, known: Any) -> str:
@@ -190,3 +286,12 @@ def _filling(schema: dict[str, Any]) -> Draft202012Validator:
         yield from check_properties(validator, known, instance, schema)
 
     return validators.extend(Draft202012Validator, {"properties": properties})(schema)
+
+
+def main() -> None:
+    """Read the files of the command line."""
+    overlaid(*map(Path, sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run(main)

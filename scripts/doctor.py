@@ -7,9 +7,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from base_model import base_model
 from configuration import check, overlaid
@@ -39,12 +36,10 @@ def main() -> None:
 def _findings(paths: Sequence[Path], results: Path) -> Iterator[tuple[str, Finding]]:
     """Yield what each check finds, with its name; a configuration that is wrong is all that is looked at."""
     try:
-        for path in paths:
-            yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates)
         config = overlaid(*paths)
         lock = check(config)
         job = Job(config, base_model(config["base"], lock), lock, results)
-    except (OSError, yaml.YAMLError, BadInput) as fault:
+    except (OSError, BadInput) as fault:
         yield "config", ("FAIL", " ".join(f"{fault}".split()))
         return
     served = f"{', '.join(config['adapters'])} on {config['base']['name']}, served by {config['deploy']['engine']}"
@@ -54,17 +49,6 @@ def _findings(paths: Sequence[Path], results: Path) -> Iterator[tuple[str, Findi
             yield from ((look.__name__, finding) for finding in look(job))
         except BadInput as fault:
             yield look.__name__, ("FAIL", " ".join(str(fault).split()))
-
-
-class _NoDuplicates(yaml.SafeLoader):
-    """YAML in which a name stands once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a mapping with two equal keys."""
-        names = [key.value for key, _ in node.value]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} stands twice: rename one", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 if __name__ == "__main__":

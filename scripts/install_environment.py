@@ -41,6 +41,10 @@ def _make(name: str, lock: Path, folder: Path) -> None:
         raise BadInput(f"Python {sys.version.split()[0]} runs this, 3.11 is needed: make finds it or says what to type")
     if Path(sys.prefix).resolve() == folder.resolve():
         raise BadInput(f"{folder} is older than {lock} and is in use by this very command: run make environment")
+    if os.pathsep in str(folder.absolute()):
+        raise BadInput(
+            f"{folder.absolute()}: no environment can be made below a folder with {os.pathsep}: move the checkout"
+        )
     log = Path("logs/environment") / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from config_paths import expanded
 from faults import BadInput
 from free_port import HOST
 from hermetic.docker import devices
@@ -56,6 +57,7 @@ def configuration(
 
 def prepare_cache(folder: Path) -> Path:
     """Return the cache's absolute path, made for uid 1000 if need be. Raises `BadInput` if that one may not write."""
+    folder = Path(expanded("deploy.nim.cache", str(folder)))
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)

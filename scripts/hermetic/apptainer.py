@@ -38,6 +38,8 @@ def command(action: Action, place: Attempt, image: Image) -> list[str]:
     words += [] if action.network else ["--net", "--network", "none"]
     words += ["--nv"] if action.devices else []
     for mount in mounts(action, place):
+        if {":", ","} & set(f"{mount.source}{mount.target}"):
+            raise BadInput(f"{mount.source}: apptainer takes no file with a colon or a comma in its path: rename it")
         words += ["--bind", f"{mount.source}:{mount.target}:{'rw' if mount.writable else 'ro'}"]
     return [
         *words,

@@ -8,7 +8,7 @@ import yaml
 
 from adapter_checks import ENGINES
 from base_model import HUGGING_FACE_FILES, base_model
-from configuration import check, engine_of, of_the_result, overlay
+from configuration import as_given, check, engine_of, of_the_result, overlaid, overlay, read_config
 from faults import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +94,81 @@ def test_a_mistake_is_named(config, section, values, message):
         check(config)
     assert message in str(fault.value)
     assert "\n" not in str(fault.value)
+
+
+MINE = "{my-titles: {prompt: prompts/law-titlegen.jq}}"
+AND = f"{MINE[:-1]}, law-titlegen: "
+
+
+@pytest.mark.parametrize(
+    ("overlays", "adapters"),
+    [
+        ([MINE], ["my-titles"]),
+        ([AND + "{}}"], ["law-titlegen", "my-titles"]),
+        ([AND + "null}"], ["my-titles"]),
+        (["{law-titlegen: {rank: 4}}"], ["law-titlegen"]),
+        (["{law-titlegen: {rank: 4}}", MINE], ["my-titles"]),
+        ([MINE, "{my-titles: {rank: 4}}"], ["my-titles"]),
+        (["null"], None),
+        (["{law-titlegen: null}"], None),
+        (["{law-titlegen: ~}", MINE], ["my-titles"]),
+    ],
+)
+def test_an_overlay_with_adapters_of_its_own_builds_those(tmp_path, monkeypatch, overlays, adapters):
+    """With read_config as with what Snakemake gives, from a file as from --config."""
+    monkeypatch.chdir(ROOT)
+    files = [tmp_path / f"{number}.yaml" for number in range(len(overlays))]
+    for file, content in zip(files, overlays, strict=True):
+        file.write_text(f"adapters: {content}\n")
+    config = Path("config.yaml")
+    given = [
+        overlaid(config, *files),
+        as_given(config, files, [], alone=False),
+        as_given(config, files[:-1], [f"adapters={overlays[-1]}"], alone=False),
+    ]
+    assert given[0] == given[1] == given[2]
+    if adapters is None:
+        with pytest.raises(
+            BadInput, match=r"^config: (adapters: none is left: name one|'adapters' is a required prop.*)$"
+        ):
+            read_config(config, *files)
+    else:
+        assert sorted(read_config(config, *files)["adapters"]) == adapters
+        check(given[1])
+        assert None not in of_the_result(given[1])["adapters"].values()
+
+
+def test_a_null_that_drops_nothing_is_a_mistake(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "mine.yaml").write_text("adapters: {law-titelgen: null}\n")
+    with pytest.raises(BadInput, match=r"adapters.law-titelgen: null drops one that .* did you mean 'law-titlegen'"):
+        read_config(Path("config.yaml"), tmp_path / "mine.yaml")
+    (tmp_path / "mine.yaml").write_text("curate: {min_word: null}\n")
+    with pytest.raises(BadInput, match=r"curate: unknown key 'min_word'; did you mean 'min_words'"):
+        read_config(Path("config.yaml"), tmp_path / "mine.yaml")
+
+
+def test_null_takes_a_setting_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "mine.yaml").write_text("curate:\nsplit: {seed: null}\nadapters: {law-titlegen: {max_steps: ~}}\n")
+    (tmp_path / "first.yaml").write_text("curate: {min_words: 3}\nsplit: {seed: 3}\n")
+    config = read_config(Path("config.yaml"), tmp_path / "first.yaml", tmp_path / "mine.yaml")
+    assert (config["curate"]["min_words"], config["split"]["seed"]) == (50, 42)
+    assert config["adapters"]["law-titlegen"]["max_steps"] == 40
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("threads=1", 1), ("tolerance=1e-3", 0.001), ("runtime=host", "host"), ("threads=", None),
+        ("base={model: no}", "no"), ("base={model: '8'}", "8"), ("base={'model': 'a: b'}", "a: b"),
+    ],
+)  # fmt: skip
+def test_a_setting_of_a_command_line_is_read_as_one_of_a_file(entry, value):
+    config = as_given(Path("none.yaml"), [], [], alone=True)
+    overlay(config, as_given(Path("none.yaml"), [], [entry], alone=True))
+    found = config[entry.partition("=")[0]]
+    assert (found["model"] if isinstance(found, dict) else found) == value
 
 
 def test_how_often_tuning_is_saved_is_no_part_of_the_result(config):
