@@ -2,7 +2,8 @@
 # make test     every test; make test-fast: the quick ones, under 3 minutes
 # make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
 # make serve    a server that stays up, with the built adapters, and those staged later
-#               CONFIG=configs/llama-3.1-8b-nim.yaml, for this and for make: an overlay of config.yaml
+#               CONFIG=configs/llama-3.1-8b-nim.yaml, for this and for make: an overlay of config.yaml, or several:
+#               CONFIG="configs/llama-3.1-8b-nim.yaml 'my own.yaml'"
 # make ask Q='May my landlord keep my deposit?' | Q=@question.txt   its title, by base and adapter, from that server
 # make watch    beside make serve: check it again and again, and keep logs/deployment.json, a readiness file for others
 # make doctor   what a build and its server will need and lack: driver, memory, disk, keys, images, base, port
@@ -19,33 +20,43 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 CORES ?= all
+# What was typed, to the letter: make would expand `$500` and run `$(shell …)` where it uses a variable or hands it on.
+TYPED := ASK CHECK CONFIG CORES DATA ENVIRONMENT INTERVAL PARANOID PORT POSTS PYTEST Q REGISTRY SNAKEMAKE STEP YES
+TYPED += $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+$(foreach name,$(sort $(TYPED)),$(eval override $(name) := $$(value $(name))))
+export Q
+# For a shell that must not expand it either: as one word, or as the words that a variable of several holds.
+one = '$(subst ','\'',$(1))'
+several = $(shell scripts/shell_words.sh $(call one,$($(1))))$(if $(filter 0,$(.SHELLSTATUS)),,$(error $(1): a quote is open in $($(1))))
 export STEP_PARANOID := $(PARANOID)
 VENV := .venvs/workflow
 RUN := $(VENV)/bin
+OVERLAYS := $(if $(CONFIG),$(call several,CONFIG))
 # The step runner says what was wrong; Snakemake's own account of it goes to its log.
 # The settings of profiles/default, given here because Snakemake announces a profile that it reads.
-QUIETLY := $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(CONFIG))
-OVERLAY := $(if $(CONFIG),--config config.yaml $(CONFIG))
+QUIETLY := $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(OVERLAYS))
+OVERLAY := $(if $(CONFIG),--config config.yaml $(OVERLAYS))
 SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
 .PHONY: build environment images test test-fast check serve watch doctor ask audit why gc lock pin bench clean
 
 build: environment
-	@$(QUIETLY) --cores $(CORES) $(SNAKEMAKE) || $(SAY_WHY)
+	@$(QUIETLY) --cores $(call one,$(CORES)) $(call several,SNAKEMAKE) || $(SAY_WHY)
 	@$(RUN)/python scripts/verify_results.py --results results
 	@$(RUN)/python scripts/summary.py --results results
 
 environment:
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/install_environment.py workflow
+	@$(if $(CONFIG),$(RUN)/python scripts/configuration.py config.yaml $(OVERLAYS))
 
 test: environment
-	@$(QUIETLY) --cores $(CORES) environments || $(SAY_WHY)
-	@RUN=$(RUN) scripts/run_tests.sh $(PYTEST)
+	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
+	@RUN=$(RUN) scripts/run_tests.sh $(call several,PYTEST)
 
 test-fast: environment
-	@$(QUIETLY) --cores $(CORES) environments || $(SAY_WHY)
-	@$(RUN)/python -m pytest -m "not slow" $(PYTEST)
+	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
+	@$(RUN)/python -m pytest -m "not slow" $(call several,PYTEST)
 
 check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules
@@ -53,28 +64,28 @@ check: environment
 
 serve: environment
 	@$(QUIETLY) --cores 1 server || $(SAY_WHY)
-	@$(RUN)/python scripts/serve.py --results results $(OVERLAY) $(if $(PORT),--port $(PORT))
+	@$(RUN)/python scripts/serve.py --results results $(OVERLAY) $(if $(PORT),--port $(call one,$(PORT)))
 
 ask: environment
-	@$(RUN)/python scripts/ask.py $(OVERLAY) $(if $(PORT),--url http://127.0.0.1:$(PORT)) -- "$$Q"
+	@$(RUN)/python scripts/ask.py $(OVERLAY) $(if $(PORT),--url $(call one,http://127.0.0.1:$(PORT))) -- "$$Q"
 
 watch: environment
-	@$(RUN)/python scripts/watch_deployment.py $(OVERLAY) $(if $(PORT),--url http://127.0.0.1:$(PORT)) $(if $(INTERVAL),--interval $(INTERVAL))
+	@$(RUN)/python scripts/watch_deployment.py $(OVERLAY) $(if $(PORT),--url $(call one,http://127.0.0.1:$(PORT))) $(if $(INTERVAL),--interval $(call one,$(INTERVAL)))
 
 doctor: environment
 	@$(RUN)/python scripts/doctor.py $(OVERLAY)
 
 audit: environment
-	@$(RUN)/python scripts/audit.py $(ASK)
+	@$(RUN)/python scripts/audit.py $(call several,ASK)
 
 why: environment
-	@$(RUN)/python scripts/why.py $(STEP) $(if $(SNAKEMAKE),-- $(SNAKEMAKE))
+	@$(RUN)/python scripts/why.py $(if $(STEP),$(call one,$(STEP))) $(if $(SNAKEMAKE),-- $(call several,SNAKEMAKE))
 
 gc: environment
-	@$(RUN)/python scripts/collect_store.py $(if $(YES),--yes) $(if $(SNAKEMAKE),-- $(SNAKEMAKE))
+	@$(RUN)/python scripts/collect_store.py $(if $(YES),--yes) $(if $(SNAKEMAKE),-- $(call several,SNAKEMAKE))
 
 images: environment
-	@$(RUN)/python scripts/build_images.py $(if $(ENVIRONMENT),--environment $(ENVIRONMENT)) $(if $(REGISTRY),--registry $(REGISTRY))
+	@$(RUN)/python scripts/build_images.py $(if $(ENVIRONMENT),--environment $(call one,$(ENVIRONMENT))) $(if $(REGISTRY),--registry $(call one,$(REGISTRY)))
 
 lock: environment
 	@scripts/lock_environments.sh
@@ -93,10 +104,10 @@ bench: environment
 	@$(RUN)/python bench/step_overhead.py
 	@$(RUN)/python bench/sweep.py
 	@[ "$$(id -u)" != 0 ] || $(RUN)/python bench/submit_rate.py
-	@[ ! -f "$(POSTS)" ] || $(RUN)/python bench/curate_rate.py "$(POSTS)"
+	@[ ! -f $(call one,$(POSTS)) ] || $(RUN)/python bench/curate_rate.py $(call one,$(POSTS))
 	@[ ! -f results/deploy/ready.json ] || .venvs/tune/bin/python bench/titles_rate.py
 	@[ ! -f results/deploy/ready.json ] || $(RUN)/python bench/serve_load.py
-	@[ ! -f results/deploy/ready.json ] || [ ! -f "$(POSTS)" ] || $(RUN)/python bench/equal_titles.py "$(POSTS)"
+	@[ ! -f results/deploy/ready.json ] || [ ! -f $(call one,$(POSTS)) ] || $(RUN)/python bench/equal_titles.py $(call one,$(POSTS))
 
 clean:
 	rm -rf results logs benchmarks .snakemake

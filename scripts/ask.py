@@ -56,7 +56,9 @@ def question(words: Sequence[str]) -> str:
         try:
             text = Path(text[1:]).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{text[1:]}: cannot be read as text ({error})") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            mend = "give a question that begins with @ in a file, or on stdin"
+            raise BadInput(f"{text[1:]}: cannot be read as text ({reason}): {mend}") from None
     elif not text:
         text = sys.stdin.read()
     if not text.strip():

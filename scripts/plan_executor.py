@@ -41,7 +41,7 @@ def main() -> None:
     """Plan with the options of the command line; write the file that PLAN names; exit as Snakemake does."""
     ExecutorPluginRegistry().register_plugin("snakemake_executor_plugin_plan", sys.modules[__name__])
     try:
-        cli.main([*sys.argv[1:], "--executor", "plan"])
+        cli.main(["--executor", "plan", *sys.argv[1:]])  # targets may follow after --
     except SystemExit as ended:
         if ended.code:
             raise
