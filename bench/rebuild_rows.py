@@ -4,6 +4,7 @@
 must run, and not if it is skipped or comes from the store.
 """
 
+import ast
 import json
 import os
 import shutil
@@ -70,6 +71,18 @@ def _append(name: str, text: str) -> Callable[[Path], Path]:
     return change
 
 
+def _remark_everywhere(folder: Path) -> Path:
+    """Put a comment and a blank line into every module, and reword the docstring of every function."""
+    for path in (folder / "scripts").rglob("*.py"):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and (said := ast.get_docstring(node, clean=False)):
+                text = text.replace(said, f"{said.rstrip()} Indeed.\n    ")
+        path.write_text(f"{text}\n# a remark\n")
+        ast.parse(path.read_text())
+    return folder
+
+
 def _retitle(split: str) -> Callable[[Path], Path]:
     """Change the title of the first record that reached a split."""
 
@@ -131,7 +144,8 @@ ROWS = [
         {"acquire_raw", "split_records", "curate_split/test", "collect_ledger", f"evaluate_adapter/{ADAPTER}"}
         | prompts(ADAPTER, "test"),
     ),
-    Row("a comment in a curation script", _append("scripts/curate_split.py", "# a remark\n"), CURATED),
+    Row("a comment in a curation script", _append("scripts/curate_split.py", "# a remark\n")),
+    Row("a remark in every module", _remark_everywhere),
     Row(
         "a real change in it",
         _replace("scripts/curate_split.py", "{text: found[text] for text in", '{text: f"{found[text]}!" for text in'),

@@ -13,6 +13,7 @@ from in_toto_attestation.v1 import statement_pb2
 from faults import BadInput
 from hermetic.action import key_of
 from hermetic.attestation import PROVENANCE, STATEMENT
+from hermetic.closure import does_the_same
 from hermetic.digests import file_digest
 from hermetic.envelope import signer, unseal
 from hermetic.images import image_of
@@ -122,12 +123,15 @@ def chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
 
 
 def code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
-    """Check the scripts and locks that ran against those that lie here."""
+    """Check the scripts and locks that ran against those that lie here. A remark that was edited is a note."""
     for (path, digest), step in _ran(steps.values()).items():
-        here = root / path
-        if not here.is_file() or file_digest(here) != digest:
-            what = "edited since it ran" if here.is_file() else "gone since it ran"
-            yield Finding("code", path, f"{what} (in {step.name})", f"git checkout -- {path}, or make")
+        here, mend = root / path, f"git checkout -- {path}, or make"
+        if not here.is_file():
+            yield Finding("code", path, f"gone since it ran (in {step.name})", mend)
+        elif file_digest(here) != digest:
+            same = path in step.does and does_the_same(here.read_bytes(), step.does[path])
+            what = f"{'its remarks were ' if same else ''}edited since it ran (in {step.name})"
+            yield Finding(NOTE if same else "code", path, what, mend)
 
 
 def commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:

@@ -25,13 +25,17 @@ def main() -> None:
     parser.add_argument("snakemake", nargs="*", help="after --: options of Snakemake, such as --configfile")
     arguments = parser.parse_args()
     planned = plan(arguments.snakemake)
+    if not planned.calls:  # of no step anything is needed: that would be all there is
+        raise BadInput(
+            "these targets have no steps, so nothing says what is needed: name files of results/, or no target"
+        )
     name = planned.settings["STEP_STORE"]
     store = Path(name)
     found = [*outlived(planned.calls)]
     with contextlib.ExitStack() as held:
         if name and store.is_dir():
-            keys = {_key(step) for step in planned.calls}
-            if keys == {None}:
+            keys = {key for step in planned.calls if (key := _key(step))}
+            if not keys:
                 raise BadInput(
                     f"no step of this configuration has run here, so nothing says what of {store} is needed: make"
                 )
@@ -60,11 +64,18 @@ def _sweep(paths: Iterable[Path], delete: bool) -> None:
 
 
 def _key(step: str) -> str | None:
+    """Return the action key of a step's last run; None where it has not run. Raises `BadInput` for a broken record."""
+    path = attestation.LINEAGE / f"{step}.json"
     last = attestation.read(step)
-    return last["predicate"]["buildDefinition"]["internalParameters"]["actionKey"] if last else None
+    try:
+        return (
+            last["predicate"]["buildDefinition"]["internalParameters"]["actionKey"] if last or path.exists() else None
+        )
+    except (KeyError, TypeError):
+        raise BadInput(f"{path}: cannot be read, so nothing says what {step} needs: rm {path}, then make") from None
 
 
-def unreachable(store: Path, keys: set[str | None]) -> Iterator[Path]:
+def unreachable(store: Path, keys: set[str]) -> Iterator[Path]:
     """Yield every file of the store that belongs to no action of these keys, what killed writers left included."""
     needed: set[str] = set()
     for path in store.glob("actions/*/*.json"):

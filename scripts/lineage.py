@@ -22,6 +22,7 @@ class Step:
     made: dict[str, str]
     read: dict[str, str]
     code: dict[str, str]  # its scripts and its lock
+    does: dict[str, str]  # script → sha256 of what it does, without remarks (hermetic/closure.py)
     environment: str
     ran: dict[str, Any]  # runtime, isolation, image id, host, user
     invocation: str
@@ -139,6 +140,9 @@ def read_step(envelope: dict[str, Any]) -> Step:
         made={item["name"]: item["digest"]["sha256"] for item in statement["subject"]},
         read={path: digests[path] for path in sorted(declared)},
         code={path: digest for path, digest in digests.items() if path not in declared and path != "image"},
+        does={
+            path: item["annotations"]["code"] for path, item in found.items() if "code" in item.get("annotations", {})
+        },
         environment=internal["environment"],
         ran=runs["run"],
         invocation=details["metadata"]["invocationId"],

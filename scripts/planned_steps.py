@@ -39,7 +39,7 @@ def plan(options: Sequence[str] = (), *, pending: bool = False) -> Plan:
         file = Path(folder) / "plan.json"
         command = [
             sys.executable, str(Path(__file__).with_name("plan_executor.py")), "--workflow-profile", "none",
-            "--cores", "1", "--nolock", "--quiet", "all", *([] if pending else ["--forceall"]), *options,
+            "--cores", "1", "--nolock", *([] if pending else ["--forceall"]), *options,
         ]  # fmt: skip
         environment = {**os.environ, "PLAN": str(file)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -65,9 +65,10 @@ class Action:
     def description(self) -> dict[str, Any]:
         """Return what the key covers, all that the result depends on.
 
-        version  1
+        version  2
         script   the script's file name
-        code     `h1:` digest of the script and every module of ours in it, by path relative to scripts/
+        code     `h1:` digest of what the script and every module of ours in it do, by path relative to scripts/
+                 (hermetic/closure.py)
         lock     sha256 of the environment's requirements.lock
         inputs   option → [[path, sha256], …] in the order given: the path in the checkout, for a file outside of it
                  its name alone
@@ -80,7 +81,7 @@ class Action:
         settings, what a killed run left.
         """
         return {
-            "version": 1,
+            "version": 2,
             "script": self.script.name,
             "code": code_digest(self.script),
             "lock": lock_digest(self.environment),

@@ -15,7 +15,7 @@ from typing import Any
 
 from faults import BadInput
 from hermetic.action import Action
-from hermetic.closure import SCRIPTS, closure
+from hermetic.closure import SCRIPTS, code_digests
 from hermetic.devices import gpu_facts
 from hermetic.digests import file_digest
 from hermetic.envelope import payload, read_statement, seal, unseal
@@ -133,12 +133,20 @@ def write(step: str, envelope: dict[str, Any]) -> Path:
 
 
 def _dependencies(action: Action) -> list[dict[str, Any]]:
+    """Return inputs, scripts and lock by their bytes, and the commit; of a script, what is in the key, too (`code`)."""
+    code = {
+        Path(SCRIPTS.name) / path.relative_to(SCRIPTS): digest for path, digest in code_digests(action.script).items()
+    }
     files = {
         **action.input_digests,
-        **{Path(SCRIPTS.name) / path.relative_to(SCRIPTS): file_digest(path) for path in closure(action.script)},
+        **{path: file_digest(SCRIPTS.parent / path) for path in code},
         lock_file(action.environment): lock_digest(action.environment),
     }
-    return [*(_resource(path, digest) for path, digest in sorted(files.items())), *_commit()]
+    resources = [
+        {**_resource(path, digest), **({"annotations": {"code": code[path]}} if path in code else {})}
+        for path, digest in sorted(files.items())
+    ]
+    return [*resources, *_commit()]
 
 
 def _image(ran: Ran) -> list[dict[str, Any]]:

@@ -1,12 +1,11 @@
-"""What of an action is not as it was when the step last ran, in words."""
+"""Describe how an action differs from its step's last run."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hermetic.action import Action
-from hermetic.closure import SCRIPTS, closure
-from hermetic.digests import file_digest
+from hermetic.closure import SCRIPTS, code_digests
 from hermetic.environments import lock_path
 
 
@@ -15,16 +14,23 @@ def changes(action: Action, before: dict[str, Any] | None) -> list[str]:
     try:
         definition = before["predicate"]["buildDefinition"]  # type: ignore[index]
         last = definition["internalParameters"]["action"]
-        files = {item["name"]: item["digest"].get("sha256", "") for item in definition["resolvedDependencies"]}
+        code = {
+            item["name"]: item["annotations"]["code"]
+            for item in definition["resolvedDependencies"]
+            if "code" in item.get("annotations", {})
+        }
     except (KeyError, TypeError):
         return ["it has not run before"]
-    return list(_changes(action, last, files))
+    return list(_changes(action, last, code))
 
 
-def _changes(action: Action, last: dict[str, Any], files: dict[str, str]) -> Iterator[str]:
+def _changes(action: Action, last: dict[str, Any], code: dict[str, str]) -> Iterator[str]:
     now = action.description
+    if now["version"] != last["version"]:
+        yield f"its key has another form (version {last['version']} → {now['version']})"
+        return
     if now["code"] != last["code"]:
-        yield from _scripts(action, files)
+        yield from _scripts(action, code)
     if now["lock"] != last["lock"]:
         yield _changed(str(lock_path(action.environment)), last["lock"], now["lock"])
     for name in sorted({*now["inputs"], *last["inputs"]}):
@@ -33,22 +39,25 @@ def _changes(action: Action, last: dict[str, Any], files: dict[str, str]) -> Ite
         old, new = last["params"].get(name), now["params"].get(name)
         if old != new:
             yield f"param {name} changed ({_words(old)} → {_words(new)})"
-    for name in ("script", "outputs", "threads", "device", "version"):
+    for name in ("script", "outputs", "threads", "device"):
         if now[name] != last[name]:
             yield f"{name} changed ({last[name]} → {now[name]})"
 
 
-def _scripts(action: Action, files: dict[str, str]) -> Iterator[str]:
-    """Say which of our own files are others now."""
-    now = {(Path(SCRIPTS.name) / path.relative_to(SCRIPTS)).as_posix(): path for path in closure(action.script)}
-    for name, path in now.items():
-        if name not in files:
+def _scripts(action: Action, code: dict[str, str]) -> Iterator[str]:
+    """Say which of our own files do something else now."""
+    now = {
+        (Path(SCRIPTS.name) / path.relative_to(SCRIPTS)).as_posix(): digest
+        for path, digest in code_digests(action.script).items()
+    }
+    for name, digest in now.items():
+        if name not in code:
             yield f"{name} is new to it"
-        elif (digest := file_digest(path)) != files[name]:
-            yield _changed(name, files[name], digest)
-    for name in sorted(files):
-        if name.startswith(f"{SCRIPTS.name}/") and name not in now:
-            yield f"{name} is no more part of it"
+        elif digest != code[name]:
+            yield f"{name} does something else (code {code[name][:8]}… → {digest[:8]}…)"
+    for name in sorted(code):
+        if name not in now:
+            yield f"{name} is no longer used"
 
 
 def _inputs(option: str, old: dict[str, str], new: dict[str, str]) -> Iterator[str]:

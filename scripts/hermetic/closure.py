@@ -1,11 +1,34 @@
-"""Which of our own files a script is made of, and their digest."""
+"""The files of ours that a script is made of, and the digest of what they do.
+
+A remark trains nothing anew: the digest is of each file's syntax tree, in which blanks, comments, line numbers and ways
+of writing one thing (quotes, brackets that change nothing) are not. A docstring is left out too, unless code reads it:
+argparse prints `__doc__`, so that it is a part of what such a module does. What ran, byte for byte, the attestation
+says beside it.
+"""
 
 import ast
+import functools
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
-from hermetic.digests import combine, file_digest
+from hermetic.digests import combine
 
 SCRIPTS = Path(__file__).parents[1]
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file of ours: the modules that it may import and the scripts that it may name.
+
+    `reads_own` its module's docstring, by its name; `reads_others`: one that may be anything's, as `main.__doc__` is.
+    """
+
+    modules: frozenset[str]
+    scripts: frozenset[str]
+    reads_own: bool
+    reads_others: bool
 
 
 def closure(script: str | Path) -> list[Path]:
@@ -14,37 +37,84 @@ def closure(script: str | Path) -> list[Path]:
     A script is named by a string that is its file's name, as in `Path(__file__).with_name("vllm_server.py")`. Sorted
     by path.
     """
-    found: set[Path] = set()
+    return sorted(_sources(script))
+
+
+def code_digest(script: str | Path) -> str:
+    """Return the `h1:` digest of what the script's closure does, by path relative to scripts/."""
+    return combine({path.relative_to(SCRIPTS).as_posix(): digest for path, digest in code_digests(script).items()})
+
+
+def code_digests(script: str | Path) -> dict[Path, str]:
+    """Return, for every file of the script's closure, the sha256 of what it does.
+
+    All docstrings count if one of the files reads some that need not be its own.
+    """
+    sources = _sources(script)
+    documented = any(_source(content).reads_others for content in sources.values())
+    return {path: _digest(content, documented) for path, content in sorted(sources.items())}
+
+
+def does_the_same(content: bytes, digest: str) -> bool:
+    """Tell whether a file with this content does what the sha256 of `code_digests` says of it."""
+    try:
+        return digest in (_digest(content, False), _digest(content, True))
+    except (SyntaxError, ValueError):
+        return False
+
+
+def _sources(script: str | Path) -> dict[Path, bytes]:
+    found: dict[Path, bytes] = {}
     waiting = [Path(script).resolve()]
     while waiting:
         path = waiting.pop()
         if path not in found:
-            found.add(path)
-            waiting += _imports(path)
-    return sorted(found)
+            found[path] = path.read_bytes()
+            source = _source(found[path])
+            waiting += [file for name in source.modules for file in _files(name)]
+            waiting += [SCRIPTS / name for name in source.scripts if (SCRIPTS / name).is_file()]
+    return found
 
 
-def code_digest(script: str | Path) -> str:
-    """Return the `h1:` digest of the script's closure, by path relative to scripts/."""
-    return combine({path.relative_to(SCRIPTS).as_posix(): file_digest(path) for path in closure(script)})
+# By content, since a module is in the closure of many scripts.
 
 
-def _imports(path: Path) -> list[Path]:
-    names: set[str] = set()
-    started: list[Path] = []
-    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
+@functools.cache
+def _source(content: bytes) -> _Source:
+    tree = ast.parse(content)
+    modules: set[str] = set()
+    scripts: set[str] = set()
+    own = others = False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and node.value.endswith(".py") and "/" not in node.value:
+                scripts.add(node.value)
+        elif isinstance(node, ast.Name):
+            own |= node.id == "__doc__"
+            others |= node.id == "getdoc"
+        elif isinstance(node, ast.Attribute):
+            others |= node.attr in ("__doc__", "getdoc")
+        elif isinstance(node, ast.Call):  # getattr(main, "__doc__")
+            others |= any(isinstance(word, ast.Constant) and word.value == "__doc__" for word in node.args)
+        elif isinstance(node, ast.ClassDef):  # in its body, __doc__ is its own
+            others |= any(isinstance(part, ast.Name) and part.id == "__doc__" for part in ast.walk(node))
+        elif isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and _is_script(node.value):
-            started.append(SCRIPTS / node.value)
-    return [file for name in names for file in _files(name)] + started
+            modules.add(node.module)
+            modules.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return _Source(frozenset(modules), frozenset(scripts), own, others)
 
 
-def _is_script(value: object) -> bool:
-    return isinstance(value, str) and value.endswith(".py") and "/" not in value and (SCRIPTS / value).is_file()
+@functools.cache
+def _digest(content: bytes, documented: bool) -> str:
+    tree = ast.parse(content)
+    own = _source(content).reads_own
+    for node in ast.walk(tree):
+        kept = documented or (own and isinstance(node, ast.Module))
+        if isinstance(node, DOCUMENTED) and not kept and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 def _files(module: str) -> list[Path]:

@@ -55,8 +55,54 @@ def test_code_digest_changes_with_an_imported_module(tmp_path, monkeypatch):
     (scripts / "build_lock.py").write_text("# nothing to do with step.py\n")
     assert code_digest(scripts / "step.py") == before
     with open(scripts / "hermetic/host.py", "a") as module:
-        module.write("# changed\n")
+        module.write("# a remark\n")
+    assert code_digest(scripts / "step.py") == before
+    with open(scripts / "hermetic/host.py", "a") as module:
+        module.write("CHANGED = True\n")
     assert code_digest(scripts / "step.py") != before
+
+
+# Each beside `first`: a module, how it was written, and whether it does the same written so.
+first = '"""Says."""\nimport os\n\ndef one(x):\n    """Return one."""\n    return f"{x}" + "1"\n'
+REWRITTEN = [
+    (first, first.replace("import os", "import os  # for one"), True),
+    (first, first.replace("\n\n", "\n\n\n\n"), True),
+    (first, first.replace('"1"', "('1')"), True),
+    (first, first.replace("Return one.", "Give one.").replace("Says.", "Tells."), True),
+    (first, first.replace('    """Return one."""\n', ""), True),
+    (first, first.replace('"1"', '"2"'), False),
+    (first, first.replace("def one(x)", "def one(x: int)"), False),
+    (first, first.replace("return", "return None;"), False),
+    (first, first.replace('    """Return one."""\n', '    """Return one."""\n    """Two."""\n'), False),
+    # What is read counts: by the module's own name for it, as argparse is given it, or as any function's.
+    (f"{first}print(__doc__)\n", f"{first}print(__doc__)\n".replace("Says.", "Tells."), False),
+    (f"{first}print(__doc__)\n", f"{first}print(__doc__)\n".replace("Return one.", "Give one."), True),
+    (f"{first}print(one.__doc__)\n", f"{first}print(one.__doc__)\n".replace("Return one.", "Give one."), False),
+    (f'{first}getattr(one, "__doc__")\n', f'{first}getattr(one, "__doc__")\n'.replace("one.", "1."), False),
+    ("import inspect\n" + first + "print(inspect.getdoc(one))\n",
+     "import inspect\n" + first.replace("Return one.", "Give one.") + "print(inspect.getdoc(one))\n", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "same"), REWRITTEN)
+def test_code_is_what_it_does(tmp_path, monkeypatch, before, after, same):
+    assert before != after
+    monkeypatch.setattr(closure_module, "SCRIPTS", tmp_path)
+    digests = []
+    for text in (before, after):
+        (tmp_path / "script.py").write_text(text)
+        digests.append(code_digest(tmp_path / "script.py"))
+    assert (digests[0] == digests[1]) is same
+
+
+def test_a_docstring_that_another_module_reads_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(closure_module, "SCRIPTS", tmp_path)
+    (tmp_path / "script.py").write_text("import words\nprint(words.__doc__)\n")
+    digests = []
+    for said in ("One.", "Two."):
+        (tmp_path / "words.py").write_text(f'"""{said}"""\n')
+        digests.append(code_digest(tmp_path / "script.py"))
+    assert digests[0] != digests[1]
 
 
 @pytest.fixture

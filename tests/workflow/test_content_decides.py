@@ -178,9 +178,12 @@ def test_a_miss_says_what_changed_and_so_does_why(copy_of_built):
 
     assert why() == [f"{step}: nothing changed"]
     with open(copy_of_built.folder / "scripts/curate_split.py", "a") as script:
-        script.write("# changed\n")
+        script.write("# a remark\n")
+    assert why() == [f"{step}: nothing changed"]
+    with open(copy_of_built.folder / "scripts/curate_split.py", "a") as script:
+        script.write("CHANGED = True\n")
     said = why()
-    assert len(said) == 1 and said[0].startswith(f"{step}: scripts/curate_split.py changed (sha256 "), said
+    assert len(said) == 1 and said[0].startswith(f"{step}: scripts/curate_split.py does something else (code "), said
     copy_of_built.build("results/curated/law-qa-train.jsonl")
     assert (copy_of_built.folder / f"logs/{step}.log").read_text().splitlines()[0] == said[0]
     assert why() == [f"{step}: nothing changed"]
@@ -197,7 +200,7 @@ def test_gc_keeps_what_a_target_needs(copy_of_built):
     with open(copy_of_built.folder / "scripts/split_records.py", "a") as script:
         script.write("SEED = 1\n")
     text = (copy_of_built.folder / "scripts/format_prompts.py").read_text()
-    (copy_of_built.folder / "scripts/format_prompts.py").write_text(text + "# changed\n")
+    (copy_of_built.folder / "scripts/format_prompts.py").write_text(text + "CHANGED = True\n")
     copy_of_built.build(*STORE)
     before = sorted(path for path in store.rglob("*") if path.is_file())
     listed = collect()
@@ -245,6 +248,41 @@ def test_gc_does_not_take_a_checkout_without_attestations_for_one_that_needs_not
     )  # fmt: skip
     assert done.returncode == 2 and "no step of this configuration has run here" in done.stderr
     assert sorted((copy_of_built.folder / ".store").rglob("*")) == before
+
+
+def swept(checkout, *options):
+    """Return what `make gc YES=1` said of the tiny chain, and whether it deleted nothing."""
+    kept = checkout.folder / "results/.kept/tune_adapter.law-titlegen-0/state"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.touch()
+    before = sorted((checkout.folder / ".store").rglob("*"))
+    command = [str(checkout.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", "--yes", "--"]
+    done = subprocess.run(
+        [*command, "--configfile", "tests/tiny/config.yaml", *options],
+        cwd=checkout.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done, kept.exists() and sorted((checkout.folder / ".store").rglob("*")) == before
+
+
+def test_gc_does_not_take_targets_without_steps_for_a_store_that_nothing_needs(copy_of_built):
+    done, untouched = swept(copy_of_built, "--", "environments")
+    assert done.returncode == 2 and "these targets have no steps" in done.stderr
+    assert untouched
+
+
+def test_gc_reads_no_log(copy_of_built):
+    """Where Snakemake says nothing, a plan that is read out of what it says is empty."""
+    before = sorted((copy_of_built.folder / ".store").rglob("*"))
+    done, _ = swept(copy_of_built, "--quiet", "all")
+    assert done.returncode == 0, done.stderr
+    assert sorted((copy_of_built.folder / ".store").rglob("*")) == before
+
+
+def test_gc_refuses_an_attestation_that_cannot_be_read(copy_of_built):
+    (copy_of_built.folder / "results/lineage/tune_adapter/law-titlegen.json").write_text("{")
+    done, untouched = swept(copy_of_built)
+    assert done.returncode == 2 and "lineage/tune_adapter/law-titlegen.json: cannot be read" in done.stderr
+    assert untouched
 
 
 def test_gc_says_that_there_is_no_store(copy_of_built):

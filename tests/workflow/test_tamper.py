@@ -232,8 +232,14 @@ def test_an_attestation_of_what_lies_elsewhere(here, name):
 @pytest.mark.parametrize("name", ["scripts/curate_split.py", "containers/curate/requirements.lock"])
 def test_code_edited_after_the_run(here, name):
     with open(name, "a") as file:
-        file.write("# edited\n")
+        file.write("EDITED = True\n" if name.endswith(".py") else "# edited\n")
     assert found() == {("code", name)}
+
+
+def test_a_remark_edited_after_the_run_is_a_note(here):
+    with open("scripts/curate_split.py", "a") as file:
+        file.write("# a remark\n")
+    assert found() == {("note", "scripts/curate_split.py")}
 
 
 def test_code_edited_in_a_repository_that_lacks_the_commit(here):
@@ -246,7 +252,7 @@ def test_code_edited_in_a_repository_that_lacks_the_commit(here):
     attest("split_records", of_elsewhere)
     assert found() == {("note", "0" * 12)}
     with open("scripts/split_records.py", "a") as file:
-        file.write("# edited\n")
+        file.write("EDITED = True\n")
     assert found() == {("note", "0" * 12), ("code", "scripts/split_records.py")}
 
 

@@ -94,8 +94,15 @@ CHANGES = {
 @pytest.mark.parametrize(("path", "expected"), CHANGES.values(), ids=CHANGES)
 def test_a_changed_file_reruns_what_depends_on_it(copy_of_built, path, expected):
     with open(copy_of_built.folder / path, "a") as file:
-        file.write("# changed\n")
+        file.write("CHANGED = True\n" if path.endswith(".py") else "# changed\n")
     assert copy_of_built.pending("--", *STORE) == expected
+
+
+def test_a_remark_in_any_script_or_module_plans_nothing(copy_of_built):
+    for path in (copy_of_built.folder / "scripts").rglob("*.py"):
+        with open(path, "a") as file:
+            file.write("\n\n# a remark\n")
+    assert copy_of_built.pending("--", *STORE) == set()
 
 
 @pytest.mark.parametrize(
