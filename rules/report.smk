@@ -11,6 +11,7 @@ rule report:
         venv=local(venv("workflow")),
         template=local("scripts/report.html.jinja"),
         ledger="results/curated/ledger.parquet",
+        checkpoints=expand("results/checkpoints/{adapter}.nemo", adapter=config["adapters"]),
         metrics=expand("results/checkpoints/{adapter}.metrics.jsonl", adapter=config["adapters"]),
         scores=expand("results/evaluation/{adapter}.json", adapter=config["adapters"]),
         predictions=expand("results/evaluation/{adapter}.predictions.jsonl", adapter=config["adapters"]),
@@ -32,7 +33,8 @@ rule report:
         options=given("--env", "workflow", settings=json.dumps(of_the_result(config), sort_keys=True)),
     shell:
         "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input template {input.template:q} --input ledger {input.ledger:q} --input metrics {input.metrics:q}"
+        " --input template {input.template:q} --input ledger {input.ledger:q}"
+        " --input checkpoints {input.checkpoints:q} --input metrics {input.metrics:q}"
         " --input scores {input.scores:q} --input predictions {input.predictions:q}"
         " --input staged {input.staged:q} --input ready {input.ready:q}"
         " --output report {output.report:q}"

@@ -25,8 +25,7 @@ from settings_file import given_setting, kind, number, read_settings
 from tuning_backend import check_backend
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas" / "config.schema.json").read_text(encoding="utf-8"))
-# The same bytes come out, whatever these are.
-SPREAD = {"curate": ("executor", "nodes", "shards"), "adapters": ("checkpoint_interval",)}
+SPREAD = ("executor", "nodes", "shards")  # of `curate`: the same bytes come out, whatever these are
 
 
 def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> dict[str, Any]:
@@ -118,14 +117,14 @@ def _merge(config: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def of_the_result(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a checked configuration decides the result, and not merely where and how it is made."""
+    """Return what of a checked configuration decides the result, and not merely where and how it is made.
+
+    Of an adapter its prompt alone: the settings that it was tuned with are in its checkpoint (tuned_settings.py).
+    """
     kept = {key: config[key] for key in config if key not in ("runtime", "store", "signing", "local_steps")}
-    adapters = {name: _without(adapter, SPREAD["adapters"]) for name, adapter in config["adapters"].items()}
-    return {**kept, "curate": _without(config["curate"], SPREAD["curate"]), "adapters": adapters}
-
-
-def _without(settings: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in keys}
+    curate = {key: value for key, value in config["curate"].items() if key not in SPREAD}
+    adapters = {name: {"prompt": adapter["prompt"]} for name, adapter in config["adapters"].items()}
+    return {**kept, "curate": curate, "adapters": adapters}
 
 
 def _check_adapters(config: dict[str, Any]) -> None:

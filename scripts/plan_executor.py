@@ -6,7 +6,7 @@ The file holds `jobs`, in the order in which they would run, each a job after th
 
     rule     its rule
     command  its shell command, as Snakemake would start it
-    reason   why it would run, in Snakemake's words
+    params   its params as Snakemake remembers them, to see whether they have changed: a set of values
 
 and `settings`, the variables STEP_… that the Snakefile has set for step runners. It is there only where Snakemake could
 plan: whoever reads the file knows that the list is whole, and that an empty one means that there is nothing to do.
@@ -32,8 +32,8 @@ class Executor(dryrun.Executor):
     def run_job(self, job: Any) -> None:
         """Record one job, or each job of a group, and tell the scheduler that it has ended."""
         for single in job.jobs if job.is_group() else [job]:
-            reason = str(self.dag.reason(single))
-            JOBS.append({"rule": single.rule.name, "command": single.shellcmd or "", "reason": reason})
+            params = sorted({repr(value) for value in single.non_derived_params})
+            JOBS.append({"rule": single.rule.name, "command": single.shellcmd or "", "params": params})
         super().run_job(job)
 
 

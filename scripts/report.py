@@ -18,8 +18,16 @@ from ledger import read_ledger
 from report_data import data_flow, examples, loss, verdict
 from report_figures import interval_chart, loss_curve
 from report_page import render, write
+from tuned_settings import tuned_settings
 
 MEND = "run `make`"
+# Option → what follows an adapter's name in its file's.
+OF_ADAPTERS = {
+    "checkpoints": ".nemo",
+    "metrics": ".metrics.jsonl",
+    "scores": ".json",
+    "predictions": ".predictions.jsonl",
+}
 METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
 
 
@@ -29,8 +37,8 @@ def main() -> None:
     template = Path(__file__).with_name("report.html.jinja")
     parser.add_argument("--template", type=Path, default=template, help="the page's Jinja template")
     parser.add_argument("--ledger", type=Path, required=True, help="ledger, one row per raw record, Parquet")
-    for name, ending in (("metrics", "metrics.jsonl"), ("scores", "json"), ("predictions", "predictions.jsonl")):
-        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=f"NAME.{ending} of every adapter")
+    for name, ending in OF_ADAPTERS.items():
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=f"NAME{ending} of every adapter")
     parser.add_argument("--staged", type=Path, nargs="+", required=True, help="every staged adapter's files, NAME/FILE")
     parser.add_argument("--ready", type=Path, required=True, help="the deployment's sentinel, JSON")
     parser.add_argument("--settings", required=True, help="the effective configuration, JSON text")
@@ -43,16 +51,16 @@ def main() -> None:
     for path in arguments.staged:
         staged.setdefault(path.parent.name, {})[path.name] = path
     given = {
-        "--metrics": by_adapter(arguments.metrics, ".metrics.jsonl"),
-        "--scores": by_adapter(arguments.scores, ".json"),
-        "--predictions": by_adapter(arguments.predictions, ".predictions.jsonl"),
+        **{f"--{name}": by_adapter(getattr(arguments, name), ending) for name, ending in OF_ADAPTERS.items()},
         "--staged": staged,
         str(arguments.ready): {adapter["name"]: adapter for adapter in ready["adapters"]},
     }
     check_names(settings["adapters"], given)
     if ready["base"]["name"] != settings["base"]["name"]:
         raise BadInput(f"{arguments.ready}: speaks of base {ready['base']['name']!r}, config of another: run `make`")
-    adapters = [describe(name, settings["adapters"][name], *(of[name] for of in given.values())) for name in staged]
+    adapters = [describe(name, *(of[name] for of in given.values())) for name in staged]
+    for adapter in adapters:  # with the prompt, which no checkpoint knows
+        settings["adapters"][adapter["name"]] |= adapter["settings"]
     page = render(
         arguments.template,
         flow=data_flow(read_ledger(arguments.ledger)),
@@ -88,7 +96,7 @@ def check_names(names: Iterable[str], given: dict[str, dict[str, Any]]) -> None:
 
 
 def describe(
-    name: str, settings: dict[str, Any], metrics: Path, scores: Path, predictions: Path, staged: dict[str, Path],
+    name: str, checkpoint: Path, metrics: Path, scores: Path, predictions: Path, staged: dict[str, Path],
     checked: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Return what the page says of one adapter. Raises `BadInput` if its files are not those that were served."""
@@ -105,7 +113,7 @@ def describe(
     rows = [(spoken, *(interval(rouge[side][key]) for side in ("base", "adapter"))) for key, spoken in METRICS.items()]
     return {
         "name": name,
-        "settings": settings,
+        "settings": tuned_settings(checkpoint),
         "files": [{"name": file, "sha256": digest, "bytes": staged[file].stat().st_size}
                   for file, digest in digests.items()],
         "checked": checked,

@@ -11,9 +11,11 @@ import numpy as np
 import yaml
 from safetensors.numpy import save_file
 
+from configuration import of_the_result
 from hermetic.digests import set_digest
 from jsonl import write_jsonl
 from ledger import SCHEMA, write_ledger
+from nemo_archive import CONFIG, write_archive
 
 ROOT = Path(__file__).parents[2]
 BASE = "smollm2-135m-instruct"
@@ -82,8 +84,10 @@ def build(
     options: dict[str, Any] = {"ledger": results / "curated/ledger.parquet", "ready": results / "deploy/ready.json"}
     options["ledger"].parent.mkdir(parents=True)
     write_ledger(options["ledger"], ledger_rows(records))
-    options |= {name: [] for name in ("metrics", "scores", "predictions", "staged")}
+    options |= {name: [] for name in ("checkpoints", "metrics", "scores", "predictions", "staged")}
+    tuned = settings(adapters, changed.get("steps", 40))["adapters"]
     for number, name in enumerate(adapters):
+        options["checkpoints"].append(checkpoint(results / f"checkpoints/{name}.nemo", tuned[name]))
         options["metrics"].append(
             _metrics(results / f"checkpoints/{name}.metrics.jsonl", changed.get("steps", 40), number)
         )
@@ -95,7 +99,7 @@ def build(
         write_jsonl(options["predictions"][-1], rows)
         options["staged"] += _stage(results / "loras" / name, number)
     _write(options["ready"], sentinel(options["staged"], posts))
-    options["settings"] = json.dumps(settings(adapters, changed.get("steps", 40)), sort_keys=True)
+    options["settings"] = json.dumps(of_the_result(settings(adapters)), sort_keys=True)
     options["report"] = results / "report/index.html"
     options["report"].parent.mkdir()
     return options
@@ -183,6 +187,15 @@ def settings(adapters: Sequence[str], steps: int = 40) -> dict[str, Any]:
     return _filled(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
 
 
+def checkpoint(path: Path, tuned: dict[str, Any]) -> Path:
+    """Write the .nemo of an adapter that was tuned so, without weights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    config = {key: value for key, value in tuned.items() if key not in ("prompt", "checkpoint_interval")}
+    outcome = {"format": "hf-lora", "step": 40, "validation_loss": 2.5, "base_sha256": "0" * 64}
+    write_archive(path, {CONFIG: yaml.safe_dump({**config, **outcome}).encode()})
+    return path
+
+
 def _filled(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     known = schema.get("properties") or dict.fromkeys(value, schema.get("additionalProperties", {}))
     filled = {key: value.get(key, of.get("default")) for key, of in known.items()}
@@ -190,7 +203,6 @@ def _filled(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(path: Path, steps: int, seed: int) -> Path:
-    path.parent.mkdir(exist_ok=True)
     chance = random.Random(seed)
     rows: list[dict[str, Any]] = []
     for step in range(1, steps + 1):

@@ -13,11 +13,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from report_inputs import AFTER, BASE, BEFORE, CHECKS, POSTS, ROOT, build, ledger_rows, sentinel
+import yaml
+from report_inputs import AFTER, BASE, BEFORE, CHECKS, POSTS, ROOT, build, checkpoint, ledger_rows, sentinel
 
 from faults import BadInput
 from jsonl import read_jsonl, write_jsonl
 from ledger import write_ledger
+from nemo_archive import CONFIG, write_archive
 from report_data import EXAMPLE_IDS, data_flow, examples, loss, verdict
 from report_figures import interval_chart, loss_curve, share_bar, thinned, ticks
 from report_page import flatten, render, spoken_bound
@@ -263,6 +265,33 @@ def test_many_records_and_steps_stay_a_page(report) -> None:
     assert all(row[4].count("(") <= EXAMPLE_IDS for row in page.table("Dropped records")[1:-1])
 
 
+@pytest.mark.parametrize("kind", ["embedded", "megatron"])
+def test_an_adapters_settings_are_those_of_its_checkpoint(run_script, tmp_path, kind) -> None:
+    """A configuration may have moved on; what it says of the adapter is not on the page."""
+    options = build(tmp_path)
+    told = json.loads(options["settings"])
+    told["adapters"]["law-titlegen"]["rank"] = 4711
+    options["settings"] = json.dumps(told)
+    (path,) = options["checkpoints"]
+    tuned = {"rank": 23, "alpha": 31.0}
+    if kind == "megatron":
+        lora = {"adapter_dim": tuned["rank"], "alpha": tuned["alpha"], "target_modules": ["attention_qkv"]}
+        write_archive(path, {f"./{CONFIG}": yaml.safe_dump({"peft": {"lora_tuning": lora}}).encode()})
+    else:
+        checkpoint(path, tuned)
+    done = run_script("workflow", "report", **options)
+    assert done.returncode == 0, done.stderr
+    text = options["report"].read_text()
+    assert "<div><dt>rank</dt><dd>23</dd></div>" in text and "4711" not in text
+    assert '<tr><th scope="row" class="mono">adapters.law-titlegen.alpha</th><td class="mono">31.0</td></tr>' in text
+
+
+@pytest.mark.parametrize("content", [b"format: hf\n", b"a: [\n", b"- 1\n", b"\xff"])
+def test_refuses_what_is_no_checkpoint_of_an_adapter(refused, content) -> None:
+    error = refused(lambda options: write_archive(options["checkpoints"][0], {CONFIG: content}))
+    assert "law-titlegen.nemo: its model_config.yaml" in error and "tune the adapter again" in error
+
+
 def test_every_check_of_the_sentinel_is_said_in_words(report) -> None:
     text = report()
     assert CHECKS and not [name for name in CHECKS if f"<li>{name}</li>" in text]
@@ -289,7 +318,7 @@ def test_refuses_staged_files_other_than_those_served(refused) -> None:
     assert "adapter law-titlegen: the staged files have digest h1:" in error and "run `make`" in error
 
 
-@pytest.mark.parametrize("part", ["metrics", "scores", "predictions"])
+@pytest.mark.parametrize("part", ["checkpoints", "metrics", "scores", "predictions"])
 def test_refuses_an_adapter_without_its_files(refused, part: str) -> None:
     def spoil(options: dict[str, Any]) -> None:
         options[part].pop()
