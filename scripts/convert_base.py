@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from base_checks import check_base
-from faults import BadInput, run
+from faults import run
 from large_import import large_import
+from linked_files import linked
 
 
 def main() -> None:
@@ -15,12 +16,12 @@ def main() -> None:
     parser.add_argument("--nemo", type=Path, required=True, help="the .nemo file to write")
     options = parser.parse_args()
     check_base(options.files)
-    if len({path.parent for path in options.files}) > 1:
-        raise BadInput("--files: they must lie in one folder")
     with large_import():
         from hf_causal_lm import HFCausalLM  # 6 s
 
-    HFCausalLM.from_files(sorted(options.files)).save(options.nemo)
+    # A base that lay in their folder before may have left files there.
+    with linked(path for path in options.files if not path.is_dir()) as folder:
+        HFCausalLM.from_files(sorted(folder.iterdir())).save(options.nemo)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from engine_server import SECONDS_TO_LOAD, Server
 from faults import BadInput
 from free_port import EVERYWHERE, HOST, free_port
 from inference_client import get
+from linked_files import link_files
 from progress import Progress
 
 SECONDS_TO_TELL = 5  # whether it is ready
@@ -61,7 +62,7 @@ def serving(
         ours, theirs = map(cleanup.enter_context, socket.socketpair())
         ours.settimeout(SECONDS_TO_LOAD)
         process = subprocess.Popen(
-            command(base, _assemble(scratch, files), adapters, host, port, python, max_rank, context),
+            command(base, link_files(files, scratch / "base"), adapters, host, port, python, max_rank, context),
             cwd=scratch,
             env={**environment(scratch, threads), CHANNEL: str(theirs.fileno())},
             pass_fds=[theirs.fileno()],
@@ -79,17 +80,6 @@ def serving(
         except BadInput:
             print(_tail(Path(lines.name)), file=sys.stderr)
             raise
-
-
-def _assemble(scratch: Path, files: Sequence[Path]) -> Path:
-    """Make a folder of links to the base's files, so that nothing else lying beside them is read."""
-    folder = scratch / "base"
-    folder.mkdir()
-    for file in files:
-        if not file.is_file():
-            raise BadInput(f"{file}: no such file: run `make`")
-        (folder / file.name).symlink_to(file.resolve())
-    return folder
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, timeout: float, log: Path) -> None:

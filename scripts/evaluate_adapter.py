@@ -13,6 +13,7 @@ from base_checks import check_base
 from faults import BadInput, run
 from jsonl import write_jsonl
 from large_import import large_import
+from linked_files import linked
 from progress import Progress
 
 
@@ -33,7 +34,8 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     repeatable()
-    model, tokenizer = load(options.files[0].parent, options.adapter_files[0].parent)
+    with linked(options.files) as base_folder:  # another base may have left files beside these
+        model, tokenizer = load(base_folder, options.adapter_files[0].parent)
     room = model.config.max_position_embeddings - options.max_new_tokens
     fitted = [fit(tokenizer, row, room, options.test) for row in rows]
     prompts = [tokens for tokens, _ in fitted]

@@ -22,6 +22,7 @@ from inference_client import MAX_TOKENS
 from jsonl import read_jsonl
 from nim_settings import nim_settings
 from serve_key import KEY, api_key
+from weight_files import INDEX, SINGLE, weight_files
 
 
 def main() -> None:
@@ -103,12 +104,11 @@ def true_name(base: str, config: dict[str, Any], lock: dict[str, Any]) -> str:
 
 def base_files(folder: Path) -> list[Path]:
     """Return the base's Hugging Face files, sharded weights included. Raises `BadInput` if it was not built."""
-    found = sorted(folder.glob("*")) if folder.is_dir() else []
-    names = set(HUGGING_FACE_FILES)
-    files = [path for path in found if path.name in names or ".safetensors" in path.suffixes]
-    if not any(path.name == "config.json" for path in files):
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if "config.json" not in names:
         raise BadInput(f"{folder}: no base model there: run `make` first, or name another with --base")
-    return files
+    weights = weight_files(names, folder / INDEX, str(folder)).names
+    return [folder / name for name in sorted({*weights, *names.intersection(HUGGING_FACE_FILES) - {SINGLE}})]
 
 
 def staged_adapters(folder: Path) -> dict[str, Path]:

@@ -73,3 +73,21 @@ def test_missing_file_is_refused(tiny_base: Path, tmp_path: Path, missing: str) 
     files = [path for path in tiny_base.iterdir() if path.name != missing]
     result = script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "x.nemo")
     refused(result, "the base has no", missing.removeprefix("model"))
+
+
+def test_what_another_base_left_beside_the_files_is_not_read(tiny_base: Path, tmp_path: Path) -> None:
+    """The index and one shard are the base's; model.safetensors, which transformers would take first, is not."""
+    files = copied(tiny_base, tmp_path / "own", "config.json")
+    (tmp_path / "own/config.json").write_bytes((tiny_base / "config.json").read_bytes())
+    weights = next(path for path in files if path.suffix == ".safetensors")
+    content = weights.read_bytes()
+    shard = weights.with_name("model-00001-of-00001.safetensors")
+    shard.write_bytes(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    placed = {tensor: shard.name for tensor in header if tensor != "__metadata__"}
+    weights.with_name("model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 0x80]))
+    files = [path for path in sorted((tmp_path / "own").iterdir()) if path != weights]
+    result = script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "own.nemo")
+    assert result.returncode == 0, result.stderr
+    assert python(LOGITS, tmp_path, tmp_path / "own.nemo", tiny_base).split()[-3] == "True"
