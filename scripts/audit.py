@@ -84,7 +84,7 @@ def _key(_options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from audit_show import dot, drawn, mermaid, promised, tree
+    from audit_show import committed, dot, drawn, mermaid, promised, tree
     from lineage import read_lineage
 
     steps = read_lineage(options.results)
@@ -93,7 +93,7 @@ def _show(options: argparse.Namespace) -> None:
         print(json.dumps(node, indent=1))
     else:
         _print({"dot": dot, "mermaid": mermaid, None: drawn}[options.form](node))
-        _print(promised(steps, node) if options.form is None else [])
+        _print([*committed(steps, node), *promised(steps, node)] if options.form is None else [])
 
 
 def _records(options: argparse.Namespace) -> None:

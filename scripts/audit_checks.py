@@ -13,12 +13,13 @@ from in_toto_attestation.v1 import statement_pb2
 from faults import BadInput
 from hermetic.action import key_of
 from hermetic.attestation import PROVENANCE, STATEMENT
+from hermetic.checkout import git
 from hermetic.closure import does_the_same
 from hermetic.digests import file_digest
 from hermetic.envelope import signer, unseal
 from hermetic.images import image_of
 from hermetic.keys import PublicKey
-from lineage import Step, producers
+from lineage import Step, origins, producers
 from promised_bytes import promises
 
 NOTE = "note"
@@ -135,7 +136,13 @@ def code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
 
 
 def commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
-    """Check the scripts and locks that ran against the commits that they came from, as far as git here has those."""
+    """Check the scripts and locks that ran against the commits that they came from, as far as git here has those.
+
+    Of steps without a commit it is a note, and why.
+    """
+    for origin, names in origins(steps.values()).items():
+        if not steps[names[0]].commit:
+            yield Finding(NOTE, "commit", f"{origin}: {names[0] if len(names) == 1 else f'{len(names)} steps'}")
     of_commit: dict[str, list[Step]] = {}
     for step in steps.values():
         if step.commit:
@@ -145,7 +152,7 @@ def commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
             yield Finding(NOTE, commit[:12], "this repository does not have the commit: code not compared with it")
             continue
         for (path, digest), step in _ran(found).items():
-            content = _git(root, "show", f"{commit}:./{path}")
+            content = _git(root, "cat-file", "blob", f"{commit}:./{path}")
             if content is None or hashlib.sha256(content).hexdigest() != digest:
                 what = f"what ran (in {step.name}) is not what commit {commit[:12]} has"
                 yield Finding(NOTE if step.altered else "code", path, what, "git diff")
@@ -157,8 +164,11 @@ def _ran(steps: Iterable[Step]) -> dict[tuple[str, str], Step]:
 
 
 def _git(root: Path, *words: str) -> bytes | None:
-    """Return what a command of git's prints; None if it fails."""
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+    """Return what a command of git's prints; None if it fails, or where there is no git."""
+    try:
+        done = git(root, *words)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     return None if done.returncode else done.stdout
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from audit_diff_records import compare_records, files_read
 from built_adapter import Build, built_adapter
+from hermetic.devices import cpu_named
 from json_object import read_object
 from lineage import Step, made, outside
 from promised_bytes import unrepeatable
@@ -24,7 +25,8 @@ def diff(before: str, after: str) -> dict[str, Any]:
     """Return what changed between two builds (see `built_adapter`), every section a list, empty if nothing did.
 
     An entry has `name`, `before` and `after` (null where there is none), and `steps` where it is of some of them. One
-    that is unexplained has `expected` where an option of its step lets it give other bytes.
+    that is unexplained has `expected` where an option of its step lets it give other bytes, and `processors` where the
+    two steps ran on processors of two kinds.
     Adapters of different names are compared as if they had one.
     """
     a, b = (built_adapter(name) for name in (before, after))
@@ -106,6 +108,8 @@ def _unexplained(a: dict[str, Step], b: dict[str, Step]) -> list[dict[str, Any]]
     for name in sorted(a.keys() & b.keys()):
         if a[name].key == b[name].key:
             why = {"expected": option} if (option := unrepeatable(a[name])) else {}
+            ran_on = [cpu_named(side[name].ran.get("cpu") or {}) for side in (a, b)]
+            why |= {"processors": " → ".join(ran_on)} if len({*ran_on}) == 2 else {}
             found += [{**entry, "steps": [name], **why} for entry in _changed(a[name].made, b[name].made)]
     return found
 

@@ -23,6 +23,7 @@ def changes(found: dict[str, Any]) -> Iterator[str]:
     yield f"files: {len(found['files'])} differ; {same}"
     for entry in found["unexplained"]:
         expected = f": {entry['expected']} lets it" if "expected" in entry else ""
+        expected += f" (on {entry['processors']})" if "processors" in entry else ""
         yield f"  of the same inputs, code and parameters {entry['steps'][0]} made another {entry['name']}{expected}"
 
 

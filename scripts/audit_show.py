@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from faults import BadInput
-from lineage import Step, producers
+from lineage import Step, origins, producers
 from promised_bytes import promises
 
 
@@ -60,6 +60,13 @@ def promised(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:
     """Yield a line on each step of the tree whose bytes are promised on one type of card alone, or nowhere."""
     names = {name for edge in edges(node) for name in edge} | {node["step"]}
     yield from (f"{name}: {told}" for name in sorted(names & steps.keys()) for told in promises(steps[name]))
+
+
+def committed(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:
+    """Yield a line on each commit that steps of the tree came from, and on those that came from none."""
+    names = {name for edge in edges(node) for name in edge} & steps.keys() | {node["step"]}
+    for origin, found in origins(steps[name] for name in sorted(names)).items():
+        yield f"{origin}: {found[0] if len(found) == 1 else f'{len(found)} steps'}"
 
 
 def edges(node: dict[str, Any]) -> list[tuple[str, str]]:

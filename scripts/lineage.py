@@ -79,6 +79,17 @@ def outside(steps: dict[str, Step]) -> dict[str, str]:
     return {path: digest for step in steps.values() for path, digest in step.read.items() if path not in own}
 
 
+def origins(steps: Iterable[Step]) -> dict[str, list[str]]:
+    """Return the names of steps by the commit that they came from, in words; of those without one, by the reason."""
+    found: dict[str, list[str]] = {}
+    for step in steps:
+        origin = f"commit {step.commit}{' and what was not committed' if step.altered else ''}"
+        if not step.commit:
+            origin = f"no commit ({step.ran.get('noCommit') or 'its attestation does not say why'})"
+        found.setdefault(origin, []).append(step.name)
+    return found
+
+
 def staged_adapters(steps: dict[str, Step]) -> list[str]:
     """Return the names of the adapters that were staged."""
     return sorted(name.removeprefix("stage_adapter/") for name in steps if name.startswith("stage_adapter/"))

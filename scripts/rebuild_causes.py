@@ -7,6 +7,7 @@ from difference import KINDS, file_differences
 from hermetic import attestation
 from hermetic.action import Action
 from hermetic.changes import changes
+from hermetic.devices import cpu_facts, cpu_named
 from hermetic.digests import file_digest
 from hermetic.envelope import unseal
 from lineage import Step, read_attestation
@@ -54,5 +55,19 @@ def cause(here: Path, rebuilt: Path, action: Action, last: Step | None) -> list[
         return ["    it was altered here: what was rebuilt is what its step left"]
     altered = ["    it was altered here, or its attestation was"] if made != file_digest(here) else []
     changed = [f"    since it was made, {change}" for change in changes(action.with_digests(), unseal(last.envelope))]
-    nothing = ["    nothing that it is made of has changed: its step does not make the same bytes twice"]
-    return altered + (changed or nothing)
+    nothing = "nothing that it is made of has changed"
+    if another := another_processor(last, cpu_facts()):
+        return [*altered, *(changed or [f"    {nothing} but the processor"]), f"    {another}"]
+    return altered + (changed or [f"    {nothing}: its step does not make the same bytes twice"])
+
+
+def another_processor(last: Step, here: dict[str, str]) -> str | None:
+    """Return that a step ran on another processor than the one here, a possible cause; None if it was the same kind."""
+    there = last.ran.get("cpu")
+    if not there:  # an attestation of before
+        return f"its attestation does not name the processor that made it; this one is {cpu_named(here)}"
+    kind = ("vendor", "family", "model") if "vendor" in here else ("name",)
+    if all(there.get(name) == here.get(name) for name in kind):
+        return None
+    made, rebuilt = cpu_named(there), cpu_named(here)
+    return f"made on {made}, rebuilt on {rebuilt}: libraries compute by the processor, and may round otherwise"

@@ -2,21 +2,21 @@
 
 import contextlib
 import datetime
-import getpass
 import hashlib
 import json
 import os
 import platform
+import pwd
 import socket
-import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
 
 from faults import BadInput
 from hermetic.action import Action
+from hermetic.checkout import Commit, own_commit
 from hermetic.closure import SCRIPTS, code_digests
-from hermetic.devices import gpu_facts
+from hermetic.devices import cpu_facts, gpu_facts
 from hermetic.digests import file_digest
 from hermetic.envelope import payload, read_statement, seal, unseal
 from hermetic.environments import lock_digest, lock_file
@@ -41,6 +41,7 @@ def statement(
 ) -> dict[str, Any]:
     """Return the statement that `outputs` (path → sha256) were made by `action`, which ran as `ran` says."""
     gpu: dict[str, str] = {}
+    commit = own_commit()
     with contextlib.suppress(BadInput):  # a driver that has stopped answering does not undo what was made
         gpu = gpu_facts(action.devices, action.environment)
     return {
@@ -66,7 +67,7 @@ def statement(
                     "network": action.network,
                     "onHost": action.on_host,
                 },
-                "resolvedDependencies": [*_dependencies(action), *_image(ran)],
+                "resolvedDependencies": [*_dependencies(action), *_commit(commit), *_image(ran)],
             },
             "runDetails": {
                 "builder": {
@@ -82,8 +83,10 @@ def statement(
                             "isolation": ran.isolation,
                             "imageId": ran.image_id,
                             "host": socket.gethostname(),
-                            "user": getpass.getuser(),
+                            "user": _user(),
                             "slurmJob": os.environ.get("SLURM_JOB_ID"),
+                            "cpu": cpu_facts(),
+                            **({} if commit.id else {"noCommit": f"{commit.reason}: {commit.mend}"}),
                             **({"gpu": gpu} if gpu else {}),
                         },
                     }
@@ -133,7 +136,7 @@ def write(step: str, envelope: dict[str, Any]) -> Path:
 
 
 def _dependencies(action: Action) -> list[dict[str, Any]]:
-    """Return inputs, scripts and lock by their bytes, and the commit; of a script, what is in the key, too (`code`)."""
+    """Return inputs, scripts and lock by their bytes; of a script, what is in the key, too (`code`)."""
     code = {
         Path(SCRIPTS.name) / path.relative_to(SCRIPTS): digest for path, digest in code_digests(action.script).items()
     }
@@ -142,11 +145,10 @@ def _dependencies(action: Action) -> list[dict[str, Any]]:
         **{path: file_digest(SCRIPTS.parent / path) for path in code},
         lock_file(action.environment): lock_digest(action.environment),
     }
-    resources = [
+    return [
         {**_resource(path, digest), **({"annotations": {"code": code[path]}} if path in code else {})}
         for path, digest in sorted(files.items())
     ]
-    return [*resources, *_commit()]
 
 
 def _image(ran: Ran) -> list[dict[str, Any]]:
@@ -157,18 +159,20 @@ def _image(ran: Ran) -> list[dict[str, Any]]:
     return [{"name": "image", "uri": f"docker://{repository}", "digest": {"sha256": digest}}]
 
 
-def _commit() -> list[dict[str, Any]]:
-    """Return the checkout's commit and whether it was altered; nothing where this is no git checkout."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        altered = bool(_git("status", "--porcelain"))
-    except (OSError, subprocess.CalledProcessError):
+def _commit(commit: Commit | None = None) -> list[dict[str, Any]]:
+    """Return the checkout's own commit, and whether its tracked files were altered; nothing where it has none."""
+    commit = commit or own_commit()
+    if not commit.id:
         return []
-    return [{"name": "checkout", "digest": {"gitCommit": commit}, "annotations": {"altered": altered}}]
+    return [{"name": "checkout", "digest": {"gitCommit": commit.id}, "annotations": {"altered": commit.altered}}]
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+def _user() -> str:
+    """Return the name of this process's user; of one without a name, as containers have, its number."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"
 
 
 def _resource(path: Path, digest: str) -> dict[str, Any]:

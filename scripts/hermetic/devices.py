@@ -3,6 +3,7 @@
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from faults import BadInput
@@ -10,6 +11,13 @@ from hermetic.environments import lock_file
 
 # The levels of the x86-64 psABI, highest first, by what tells each from the one below it.
 LEVELS = (("v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}), ("v3", {"avx2", "bmi2", "fma"}))
+
+CPUINFO = Path("/proc/cpuinfo")
+# What tells two processors of one class apart: our word, and that of /proc/cpuinfo, of x86 and of ARM.
+CPU_FACTS = (
+    ("vendor", "CPU implementer"), ("family", "CPU architecture"), ("model", "CPU part"),
+    ("vendor", "vendor_id"), ("family", "cpu family"), ("model", "model"), ("name", "model name"),
+)  # fmt: skip
 
 
 def device_class(devices: int) -> str:
@@ -36,11 +44,33 @@ def gpu_facts(devices: int, environment: str) -> dict[str, str]:
     return {"card": _gpus(devices), "driver": "+".join(dict.fromkeys(drivers)), **dict(locked)}
 
 
+def cpu_facts() -> dict[str, str]:
+    """Return who made this processor, its family and model, and its name, as the system tells them; in no key either.
+
+    Libraries choose their kernels by them too: two processors of one class may give other bytes.
+    """
+    told = _cpuinfo()
+    facts = {name: told[field] for name, field in CPU_FACTS if told.get(field)}
+    return facts or {"name": platform.processor() or platform.machine()}
+
+
+def cpu_named(facts: Mapping[str, str]) -> str:
+    """Return a processor in words: who made it, its family and model."""
+    numbers = [f"{name} {facts[name]}" for name in ("family", "model") if facts.get(name)]
+    return " ".join([facts.get("vendor") or facts.get("name") or "an unnamed processor", *numbers])
+
+
 def _flags() -> set[str]:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
-            return set(line.split(":", 1)[1].split())
-    return set()
+    return set(_cpuinfo().get("flags", "").split())
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Return what the system says of the first processor; nothing where it says nothing."""
+    try:
+        first = CPUINFO.read_text(errors="replace").split("\n\n")[0]
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
 
 
 def _gpus(devices: int) -> str:

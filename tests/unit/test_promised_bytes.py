@@ -8,8 +8,10 @@ from conftest import ROOT
 
 from audit_diff_text import changes
 from faults import BadInput
-from hermetic.devices import device_class, gpu_facts
+from hermetic import devices
+from hermetic.devices import cpu_facts, cpu_named, device_class, gpu_facts
 from promised_bytes import promises, unrepeatable
+from rebuild_causes import another_processor
 
 DRIVER = """#!/bin/sh
 case "$1" in
@@ -44,6 +46,61 @@ def test_no_driver_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         gpu_facts(1, "tune")
 
 
+NAMES = ("vendor_id", "cpu family", "model", "model name", "flags")
+INTEL, AMD = (
+    "".join(f"{name}\t: {value}\n" for name, value in zip(NAMES, values, strict=True)) + "\n"
+    for values in (
+        ("GenuineIntel", "6", "85", "Intel(R) Xeon(R)", "avx2 bmi2 fma"),
+        ("AuthenticAMD", "25", "33", "AMD EPYC", "avx2 bmi2 fma"),
+    )
+)
+ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd0c\n\nprocessor\t: 1\n"
+
+
+def processor(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> dict[str, str]:
+    """Return the facts of a machine whose /proc/cpuinfo has this, of two processors."""
+    (folder / "cpuinfo").write_text(text + text.replace("model", "other"))
+    monkeypatch.setattr(devices, "CPUINFO", folder / "cpuinfo")
+    return cpu_facts()
+
+
+def test_the_processor_is_recorded_and_in_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    intel, amd, arm = (processor(monkeypatch, tmp_path, text) for text in (INTEL, AMD, ARM))
+    assert intel == {"vendor": "GenuineIntel", "family": "6", "model": "85", "name": "Intel(R) Xeon(R)"}
+    assert cpu_named(amd) == "AuthenticAMD family 25 model 33"
+    assert cpu_named(arm) == "0x41 family 8 model 0xd0c"
+    assert cpu_named({"name": "a processor of qemu's"}) == "a processor of qemu's"
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    classes = set()
+    for text in (INTEL, AMD):
+        processor(monkeypatch, tmp_path, text)
+        classes.add(device_class(0))
+    assert classes == {"cpu-x86-64-v3"}, "their class, which the action key has, is one"
+
+
+def test_a_machine_that_tells_nothing_of_its_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(devices, "CPUINFO", tmp_path / "none")
+    assert cpu_facts().keys() == {"name"} and cpu_facts()["name"]
+
+
+def test_another_processor_is_named_as_a_cause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And the same one is not: then the step itself does not make the same bytes twice."""
+    intel, amd = (processor(monkeypatch, tmp_path, text) for text in (INTEL, AMD))
+    made = SimpleNamespace(ran={"cpu": amd})
+    assert another_processor(made, amd) is None
+    assert another_processor(made, {**amd, "name": "AMD EPYC, by another hypervisor's name"}) is None
+    assert another_processor(made, intel) == (
+        "made on AuthenticAMD family 25 model 33, rebuilt on GenuineIntel family 6 model 85: libraries compute by the "
+        "processor, and may round otherwise"
+    )
+    assert another_processor(made, {**amd, "model": "97"}).startswith(
+        "made on AuthenticAMD family 25 model 33, rebuilt"
+    )
+    assert another_processor(SimpleNamespace(ran={}), intel) == (
+        "its attestation does not name the processor that made it; this one is GenuineIntel family 6 model 85"
+    )
+
+
 def step(device: str, gpu: dict[str, str] | None = None, **parameters: list[str]) -> SimpleNamespace:
     return SimpleNamespace(
         name="tune_adapter/law",
@@ -67,10 +124,12 @@ def test_what_an_audit_says() -> None:
 
 
 @pytest.mark.parametrize("option", ["attention: fastest", None])
-def test_two_builds_that_differ_for_no_other_reason(option: str | None) -> None:
+@pytest.mark.parametrize("processors", ["AMD → Intel", None])
+def test_two_builds_that_differ_for_no_other_reason(option: str | None, processors: str | None) -> None:
     sections = ("data", "records", "parameters", "code", "images", "metrics")
     side = {"results": "results", "adapter": "law", "digest": "h1:x"}
     entry = {"name": "results/checkpoints/law.nemo", "before": "1", "after": "2", "steps": ["tune_adapter/law"]}
+    entry |= {"processors": processors} if processors else {}
     unexplained = [{**entry, "expected": option} if option else entry]
     found = {
         "before": side,
@@ -80,4 +139,6 @@ def test_two_builds_that_differ_for_no_other_reason(option: str | None) -> None:
         "unexplained": unexplained,
     }
     *_, last = changes(found)
-    assert last.endswith("made another results/checkpoints/law.nemo" + (f": {option} lets it" if option else ""))
+    told = f": {option} lets it" if option else ""
+    told += f" (on {processors})" if processors else ""
+    assert last.endswith(f"made another results/checkpoints/law.nemo{told}")

@@ -63,6 +63,7 @@ def test_show_draws_each_step_once(built):
     whole = [line for line in lines if "(above)" not in line and "(from outside)" not in line]
     drawn = [line.rpartition(" by ")[2] for line in whole]
     assert max(Counter(drawn).values()) == 1
+    assert lines[-1].startswith("no commit (the checkout is no git repository: ") and lines[-1].endswith(" steps")
 
 
 @pytest.mark.parametrize(("form", "edge"), [("dot", '"acquire_raw" -> "split_records"'), ("mermaid", " --> ")])

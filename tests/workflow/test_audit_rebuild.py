@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, STORE
 from safetensors.numpy import load_file, save_file
 
+from hermetic.devices import cpu_facts, cpu_named
 from hermetic.digests import file_digest
 from hermetic.envelope import read_statement, seal
 from jsonl import read_jsonl, write_jsonl
@@ -112,9 +113,22 @@ def test_a_step_that_leaves_something_to_chance_is_told_from_one_that_has_change
     said = rebuild(copy_of_built, PROMPTS, code=1)
     assert ", chance: " in said and " more\n" in said
     assert "nothing that it is made of has changed: its step does not make the same bytes twice" in said
+    assert "made on" not in said
+    _elsewhere(copy_of_built.folder / f"results/lineage/{PROMPTS}.json")
+    said = rebuild(copy_of_built, PROMPTS, code=1)
+    assert "nothing that it is made of has changed but the processor" in said
+    assert f"made on AuthenticAMD family 999 model 1, rebuilt on {cpu_named(cpu_facts())}: " in said
     script.write_text(text)
     copy_of_built.build("results/prompts/law-titlegen/val.jsonl")
     assert outcomes(rebuild(copy_of_built, PROMPTS, code=0)) == {PROMPTS: "same"}
+
+
+def _elsewhere(path):
+    """As if the step had run on another machine of the same class."""
+    statement = read_statement(path)
+    run = statement["predicate"]["runDetails"]["byproducts"][0]["annotations"]
+    run["cpu"] = {"vendor": "AuthenticAMD", "family": "999", "model": "1"}
+    path.write_text(json.dumps(seal(statement, None)))
 
 
 @pytest.mark.parametrize(
