@@ -20,10 +20,11 @@ from faults import BadInput
 from free_port import HOST, free_port
 from hermetic.docker import labels, lines, reap
 from hermetic.docker_engine import engine, require
+from hermetic.engine_kind import engine_kind
 from hermetic.images import Image
 from hermetic.lease import held
 from inference_client import get
-from nim_container import check_layout, configuration, end, prepare_cache, remove
+from nim_container import check_layout, configuration, end, prepare_cache, reader_of, remove
 from nim_faults import SETUP, refused_pull, refused_start, told_by
 from nim_settings import NimSettings
 from nim_versions import KEY, PORT, variables
@@ -69,23 +70,25 @@ def serving(
     it; the log's last lines then stand on stderr. TERM and INT end the container and this process.
     """
     key = ngc_key()
-    for folder in adapters.values():
-        check_layout(settings.version, folder)
     port = free_port(port)
-    cache = prepare_cache(Path(settings.cache))
     with ended_by_signals(), contextlib.ExitStack() as cleanup:
         scratch = Path(tempfile.mkdtemp(prefix="nim-")).resolve()
         cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
         lock = cleanup.enter_context(open(scratch / "lock", "w"))
         cleanup.enter_context(held(lock))
         client = cleanup.enter_context(engine(without="deploy.engine: embedded"))
+        kind = engine_kind(client)
+        reader = reader_of(kind)
+        for folder in adapters.values():
+            check_layout(settings.version, folder, reader)
+        cache = prepare_cache(Path(settings.cache), reader)
         reap(client)
         repository, _, digest = settings.image.partition("@")
         login = {"username": "$oauthtoken", "password": key} if repository.startswith(REGISTRY) else None
         image = require(client, Image("nim", repository, digest), login, refused_pull)
         store = next(iter(adapters.values())).resolve().parent
         told = variables(settings, base, len(adapters), port if settings.network == "host" else PORT, key)
-        wanted = configuration(client, image, settings, store, cache, port, told, labels(scratch / "lock"))
+        wanted = configuration(client, image, settings, store, cache, port, told, labels(scratch / "lock"), kind)
         # From here on, whatever comes, the container goes.
         identity = client.create_container_from_config(wanted)["Id"]
         cleanup.callback(remove, client, identity)
@@ -112,9 +115,13 @@ def ngc_key() -> str:
 def preflight(settings: NimSettings) -> None:
     """Raise `BadInput` for what will keep NIM from starting, as far as this machine can tell before a step is run."""
     ngc_key()
-    prepare_cache(Path(settings.cache))
-    with engine(without="deploy.engine: embedded"):
-        pass
+    with engine(without="deploy.engine: embedded") as client:
+        kind = engine_kind(client)
+    prepare_cache(Path(settings.cache), reader_of(kind))
+    if kind.rootless and settings.network == "host":
+        raise BadInput(
+            "deploy.nim.network: host: the network of a rootless engine's containers is not the machine's: set mapped"
+        )
 
 
 def _start(client: Any, identity: str, settings: NimSettings, log: Path, key: str) -> None:

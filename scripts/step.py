@@ -18,6 +18,7 @@ from pathlib import Path
 
 from faults import BadInput, run
 from hermetic import attestation
+from hermetic.access import let_others_read
 from hermetic.action import Action
 from hermetic.attempt import attempt
 from hermetic.digests import file_digest
@@ -68,6 +69,7 @@ def main() -> None:
                 from lineage import read_lineage
 
                 write_bundle(arguments.bundle, read_lineage(attestation.LINEAGE.parent), step)
+                let_others_read(arguments.bundle)
         except BadInput as fault:
             status.finish()
             raise BadInput(f"{step}: {fault} (log: {arguments.log})") from None
@@ -123,7 +125,9 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--on-host", action="store_true", help="it starts containers: outside of any, and of a sandbox")
     parser.add_argument("--secret", action="append", default=[], help="a variable that only this step may see")
     parser.add_argument(
-        "--bundle", type=Path, help="a folder for the attestations of all that led here, and a signature"
+        "--bundle",
+        type=Path,
+        help="a folder of the model store, for all attestations that led here and a signature; others may read it",
     )
     parser.add_argument("--always", action="store_true", help="run it even if the store has what it would make")
     parser.add_argument("script", type=Path, help="after --: the script to run")

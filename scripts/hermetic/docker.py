@@ -12,12 +12,13 @@ from faults import BadInput
 from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.docker_engine import engine, require
+from hermetic.engine_kind import USUAL, EngineKind, engine_kind
 from hermetic.environments import FOREIGN
 from hermetic.execution import SECONDS_TO_END, Execution, Ran
 from hermetic.images import image_of
 from hermetic.lease import abandoned
 from hermetic.limits import Limits
-from hermetic.sandbox import HOME, WORK, command, environment, mounts
+from hermetic.sandbox import HOME, WORK, check_readable, command, environment, mounts
 
 PYTHON = "/opt/env/bin/python"
 PATH = "/opt/env/bin:/usr/local/bin:/usr/bin:/bin"
@@ -34,7 +35,8 @@ def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Executio
     image = image_of(action.environment)
     with ended_by_signals(), engine() as client:
         reap(client)
-        configuration = _configuration(client, action, place, limits, require(client, image))
+        kind = engine_kind(client)
+        configuration = _configuration(client, action, place, limits, require(client, image), kind)
         identity = None
         try:
             identity = client.create_container_from_config(configuration)["Id"]
@@ -42,7 +44,8 @@ def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Executio
             client.start(identity)
             executed = client.inspect_container(identity)["Image"]
             network = "the machine's network" if action.network else "no network"
-            ran = Ran("docker", f"{ISOLATION}, {network}", image.reference, executed)
+            isolation = ", ".join(filter(None, [ISOLATION, network, kind.told]))
+            ran = Ran("docker", isolation, image.reference, executed)
             yield Execution(lines(output), lambda: _code(client, identity, limits), ran)
         finally:
             if identity:
@@ -50,20 +53,27 @@ def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Executio
                 client.remove_container(identity, force=True)
 
 
-def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, image: str) -> dict[str, Any]:
-    """Return the container's configuration, as the engine's API takes it."""
+def _configuration(
+    client: Any, action: Action, place: Attempt, limits: Limits, image: str, kind: EngineKind = USUAL
+) -> dict[str, Any]:
+    """Return the container's configuration, as the engine's API takes it. Raises `BadInput` for what it cannot read."""
     from docker.types import DeviceRequest, Mount, Ulimit
 
-    uid, gid = os.getuid(), os.getgid()
+    uid, gid, groups = os.getuid(), os.getgid(), sorted(os.getgroups())
+    shown = mounts(action, place)
+    check_readable(shown, kind.reader(uid, gid, groups))
     host = client.create_host_config(
         mounts=[
-            Mount(str(mount.target), str(mount.source), type="bind", read_only=not mount.writable)
-            for mount in mounts(action, place)
+            Mount(str(mount.target), str(mount.source), type="bind", read_only=not mount.writable) for mount in shown
         ],
-        tmpfs={str(HOME): f"size={HOME_MEGABYTES}m,uid={uid},gid={gid},mode=0700", "/tmp": f"uid={uid},gid={gid}"},
+        # For the container's one user, whatever its number: Podman knows no owner of a tmpfs.
+        tmpfs={str(HOME): f"size={HOME_MEGABYTES}m,mode=1777", "/tmp": "mode=1777"},
         read_only=True,
         cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
+        security_opt=kind.security,
+        userns_mode=kind.user_namespace,
+        # The user's own, by which inputs may be readable.
+        group_add=None if kind.rootless else [str(group) for group in groups if group != gid],
         network_mode="host" if action.network else "none",
         pids_limit=limits.processes,
         mem_limit=f"{limits.memory}m" if limits.memory else None,
@@ -82,7 +92,7 @@ def _configuration(client: Any, action: Action, place: Attempt, limits: Limits, 
         image=image,
         command=command(action, FOREIGN.get(action.environment, PYTHON)),
         entrypoint=[],
-        user=f"{uid}:{gid}",
+        user=kind.user(uid, gid),
         hostname=None if action.network else LABEL,
         working_dir=str(WORK),
         environment=seen(action, place),

@@ -2,9 +2,13 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
+from faults import BadInput
+from hermetic.access import READ, Reader, mode_of
 from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.closure import SCRIPTS, closure
@@ -44,6 +48,16 @@ def mounts(action: Action, place: Attempt) -> list[Mount]:
         Mount(place.scratch, SCRATCH, writable=True),
         *([Mount(place.kept, KEPT, writable=True)] if place.kept else []),
     ]
+
+
+def check_readable(found: Iterable[Mount], reader: Reader) -> None:
+    """Raise `BadInput` for a file that the step's user inside may not read, as root outside of it may."""
+    for mount in found:
+        if not mount.writable and not reader.may(mount.source, READ):
+            raise BadInput(
+                f"{mount.source}: not readable for the step, which runs as uid {reader.uid} with no power over others' "
+                f"files ({mode_of(mount.source)}): chmod o+r {quote(str(mount.source))}"
+            )
 
 
 def environment(action: Action, place: Attempt, path: str) -> dict[str, str]:

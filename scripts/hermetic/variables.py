@@ -1,5 +1,6 @@
 """The variables a step sees: an allow-list, threads pinned, the same in every runtime."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -33,9 +34,7 @@ def variables(action: Action, path: str, home: Path, scratch: Path, secrets: Pat
         **{name: os.environ[name] for name in passed if name in os.environ},
         **(_network() if action.network else {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}),
         **({} if action.devices or action.on_host else {"CUDA_VISIBLE_DEVICES": ""}),
-        **(
-            {"DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")} if action.on_host else {}
-        ),
+        **(_docker_config() if action.on_host else {}),
         **({"SECRETS": str(secrets)} if secrets else {}),
         "PATH": path,
         "HOME": str(home),
@@ -54,6 +53,15 @@ def variables(action: Action, path: str, home: Path, scratch: Path, secrets: Pat
         "TOKENIZERS_PARALLELISM": "false",
         "STEP_PROGRESS": "1",
     }
+
+
+def _docker_config() -> dict[str, str]:
+    """Return where Docker's logins are; nothing for a user without a name or a home, as containers have."""
+    if named := os.environ.get("DOCKER_CONFIG"):
+        return {"DOCKER_CONFIG": named}
+    with contextlib.suppress(RuntimeError):
+        return {"DOCKER_CONFIG": str(Path.home() / ".docker")}
+    return {}
 
 
 def certificates() -> Path | None:

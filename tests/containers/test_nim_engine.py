@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from nim_images import NimImages, processes_show, refusing_registry
 from test_check_deployment import SCHEMA, project, write_predictions  # noqa: F401 - a fixture
 
+from hermetic.access import let_others_read
 from hermetic.envelope import read_statement
 from hermetic.images import Image
 from image_lock import record_image
@@ -36,6 +37,7 @@ def check(project, engine, images):  # noqa: F811
     cache = project / "cache"
     for name in ("law", "tax"):
         write_predictions(project, name, [("A base's title", f"A title by {name}")])
+        let_others_read(project / "loras" / name)  # as staging does: safetensors writes for its user alone
     good = NimSettings(images(), "2.0.6", 2, 0, str(cache), 60, "", "host", 32)
 
     def command(**changes):

@@ -302,10 +302,12 @@ def test_the_same_files_are_packed_to_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_a_folder_of_one_nemo_is_what_nim_1_reads_and_2_does_not(tmp_path):
-    (tmp_path / "law-titlegen.nemo").write_bytes(b"")
-    check_layout(1, tmp_path)
+    folder = tmp_path / "loras/law-titlegen"
+    folder.mkdir(parents=True)
+    (folder / "law-titlegen.nemo").write_bytes(b"")
+    check_layout(1, folder)
     with pytest.raises(BadInput, match=r"NIM 2.x wants adapter_config.json and adapter_model.safetensors"):
-        check_layout(2, tmp_path)
+        check_layout(2, folder)
 
 
 @pytest.mark.parametrize("tokenizer", [None, {"library": "huggingface"}, {"library": "huggingface", "type": "/x"}])
