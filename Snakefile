@@ -9,18 +9,18 @@ min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from base_model import base_model
-from begin_build import begin
+from begin_build import begin, check_writable, tell_steps
 from configuration import as_given, check, engine_of
 from faults import BadInput
 from growing import growing
 from hermetic.environments import CHECKS, needed, venv_marker
 from hermetic.runtime import Runtime
-from hermetic.settings import set_for_steps
 from published_images import published
 from rule_options import given, of_adapter
 
 TOLD = workflow.config_settings
 try:
+    check_writable()
     SETTINGS = as_given(Path("config.yaml"), TOLD.configfiles, TOLD.config_args, alone=TOLD.replace_workflow_config)
     LOCK = check(SETTINGS)
     BASE = base_model(SETTINGS["base"], LOCK)
@@ -35,7 +35,7 @@ configfile: "config.yaml"
 
 config.update(SETTINGS)  # over Snakemake's own reading: 1e-3 is text there, no is false, every adapter stays
 venv, code = RUNTIME.venv, RUNTIME.code  # what a rule asks of its environment
-set_for_steps(config, RUNTIME.name)
+tell_steps(config, RUNTIME, sent=workflow.remote_exec)
 
 
 onstart:

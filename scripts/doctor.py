@@ -12,10 +12,10 @@ from base_model import base_model
 from configuration import check, overlaid
 from doctor_build import adapters, data, images, keys
 from doctor_job import Finding, Job
-from doctor_machine import disk, docker, gpu, port
+from doctor_machine import disk, docker, gpu, isolation, lineage, port
 from faults import BadInput
 
-CHECKS = (data, keys, disk, gpu, docker, images, adapters, port)
+CHECKS = (data, keys, disk, gpu, docker, isolation, images, lineage, adapters, port)
 
 
 def main() -> None:

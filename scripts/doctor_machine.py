@@ -10,9 +10,13 @@ from doctor_job import Finding, Job
 from faults import BadInput
 from free_port import free_port
 from gpu_preflight import estimate_of
+from hermetic.checkout import own_commit
 from hermetic.docker_engine import engine, found
+from hermetic.engine_kind import engine_kind
+from hermetic.environments import needed
+from hermetic.runtime import UNHELD, Runtime
 from json_object import read_object
-from nim_container import prepare_cache
+from nim_container import NIM, prepare_cache, reader_of
 from nim_settings import pinned
 
 GB = 10**9
@@ -30,12 +34,14 @@ def disk(job: Job) -> Iterator[Finding]:
     size = job.base_bytes or 0
     needed = {Path(): BUILD_BYTES + 3 * size + (CUDA_BYTES if job.config["devices"] else 0)}
     if job.nim:
-        needed[prepare_cache(Path(job.nim["cache"]))] = size
+        reader = NIM
         # Whether an engine answers is looked at below; one elsewhere has its own disk.
         with contextlib.suppress(BadInput), engine("deploy.engine: embedded") as client:
+            reader = reader_of(engine_kind(client))
             root = Path(client.info()["DockerRootDir"])
             if root.exists() and not found(client, pinned(job.nim["image"])):
                 needed[root] = IMAGE_BYTES
+        needed[prepare_cache(Path(job.nim["cache"]), reader)] = size
     by_device: dict[int, list[Path]] = {}
     for path in needed:
         by_device.setdefault(path.stat().st_dev, []).append(path)
@@ -99,6 +105,22 @@ def docker(job: Job) -> Iterator[Finding]:
         there = "nvidia" in info.get("Runtimes", {}) or shutil.which("nvidia-container-runtime-hook")
         mend = "its containers get no GPU: install nvidia-container-toolkit, nvidia-ctk runtime configure, restart it"
         yield ("ok", "gives containers GPUs") if there else ("FAIL", mend)
+
+
+def isolation(job: Job) -> Iterator[Finding]:
+    """Steps are held to what they declare: by an engine, or in bubblewrap."""
+    with contextlib.suppress(BadInput):  # an engine or an image that is not there, of which docker and images tell
+        runtime = Runtime(job.config["runtime"], needed(job.config["devices"]))
+        yield ("warn" if UNHELD in runtime.isolation else "ok", f"runtime {runtime}")
+
+
+def lineage(_job: Job) -> Iterator[Finding]:
+    """The checkout has a commit, which attestations name."""
+    commit = own_commit()
+    if commit.id:
+        yield "ok", f"commit {commit.id[:12]}{', with tracked files altered' if commit.altered else ''}"
+    else:
+        yield "warn", f"it will have no commit: {commit.reason}: {commit.mend}"
 
 
 def port(job: Job) -> Iterator[Finding]:

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from faults import BadInput
-from hermetic import apptainer, docker, docker_engine, host
+from hermetic import apptainer, bubblewrap, docker, docker_engine, host
 from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.closure import code_digest
 from hermetic.digests import combine
+from hermetic.engine_kind import engine_kind
 from hermetic.environments import lock_digest, venv_marker
 from hermetic.execution import Execution
 from hermetic.images import image_of
@@ -19,6 +20,7 @@ from hermetic.limits import Limits
 
 Runner = Callable[[Action, Attempt, Limits], AbstractContextManager[Execution]]
 RUNNERS: dict[str, Runner] = {"docker": docker.running, "apptainer": apptainer.running, "host": host.running}
+UNHELD = "no isolation"  # nothing keeps a step from files and the network that it did not declare
 
 
 class Runtime:
@@ -43,6 +45,21 @@ class Runtime:
             raise BadInput("runtime: apptainer: no such command on this machine: install it, or set runtime: auto")
         if wanted == "docker":
             docker_engine.ping()
+
+    def __str__(self) -> str:
+        """Return its name, how it holds steps to what they declare, and why it was taken."""
+        return f"{self.name}{f' ({held})' if (held := self.isolation) else ''}: {self.reason}"
+
+    @property
+    def isolation(self) -> str:
+        """Return in words how steps are held here, where the name does not tell it."""
+        if self.name == "host":
+            obstacle = bubblewrap.obstacle()
+            return f"{UNHELD}: {obstacle}" if obstacle else "bubblewrap"
+        if self.name == "docker":
+            with docker_engine.engine() as client:
+                return engine_kind(client).told
+        return ""
 
     def venv(self, environment: str) -> list[Path]:
         """Return what a rule needs of an environment before it runs: its venv, or nothing where an image has it."""

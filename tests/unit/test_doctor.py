@@ -65,8 +65,34 @@ def gpus(doctor, *lines):
 def test_all_is_well(doctor):
     code, said = doctor()
     assert code == 0, said
-    assert list(said) == ["config", "data", "keys", "disk", "gpu", "docker", "images", "adapters", "port"]
-    assert all(line.startswith("ok ") for lines in said.values() for line in lines)
+    things = ["config", "data", "keys", "disk", "gpu", "docker", "isolation", "images", "lineage", "adapters", "port"]
+    assert list(said) == things
+    # Of this machine and this checkout: see below, and test_isolation.py and test_checkout.py.
+    assert all(line.startswith("ok ") for name in set(things) - {"isolation", "lineage"} for line in said[name])
+
+
+def test_isolation_that_is_less_than_asked_for(doctor):
+    """A program in bubblewrap's place: one that does what is asked, and one that may not."""
+    program = doctor.folder / "bin/bwrap"
+    for text, line in (
+        ("exit 0", "ok runtime host (bubblewrap): as configured"),
+        ("echo 'bwrap: Permission denied' >&2; exit 1", "warn runtime host (no isolation: bubblewrap may not make "),
+    ):
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+        code, said = doctor({"runtime": "host"})
+        assert code == 0 and said["isolation"][0].startswith(line), said
+
+
+def test_lineage_with_and_without_a_commit(doctor):
+    program = doctor.folder / "bin/git"
+    program.write_text("#!/bin/sh\necho 'fatal: not a git repository: /nowhere' >&2; exit 128\n")
+    program.chmod(0o755)
+    code, said = doctor()
+    assert code == 0 and said["lineage"][0].startswith("warn it will have no commit: "), said
+    program.unlink()
+    if (ROOT / ".git").exists():
+        assert doctor()[1]["lineage"][0].startswith("ok commit "), said
 
 
 def test_names_that_stand_twice(doctor):

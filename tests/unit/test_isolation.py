@@ -1,0 +1,116 @@
+"""Isolation that is less than asked for is said: why bubblewrap does not hold steps here, and what mends it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from hermetic import bubblewrap
+
+ASKS = "from hermetic.bubblewrap import obstacle, works; print(works()); print(obstacle())"
+needs_bubblewrap = pytest.mark.skipif(not bubblewrap.works(), reason="needs bubblewrap: apt-get install bubblewrap")
+
+
+@pytest.fixture(autouse=True)
+def unknown():
+    """Ask anew in each test."""
+    bubblewrap.obstacle.cache_clear()
+    yield
+    bubblewrap.obstacle.cache_clear()
+
+
+def asked(*around: str, **variables: str) -> tuple[str, str]:
+    command = [*around, sys.executable, "-B", "-c", ASKS]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), **variables}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    works, obstacle = done.stdout.split("\n")[:2]
+    return works, obstacle
+
+
+@needs_bubblewrap
+def test_it_works_here():
+    assert asked() == ("True", "")
+
+
+@needs_bubblewrap
+def test_where_namespaces_are_forbidden():
+    """Really: inside of a sandbox that lets nobody make any, as some systems and containers do."""
+    works, obstacle = asked("bwrap", "--unshare-user", "--disable-userns", "--dev-bind", "/", "/")
+    assert works == "False" and obstacle.startswith("bubblewrap may not make namespaces (")
+    assert obstacle.endswith("let this machine, or the container that the build runs in, make user namespaces")
+
+
+def test_where_it_is_not_installed():
+    assert asked(PATH="/nowhere") == ("False", "bubblewrap is not installed: apt install bubblewrap")
+
+
+@pytest.mark.parametrize("number", range(len(bubblewrap.FORBIDDING)))
+def test_the_setting_that_forbids_it_is_named(tmp_path, monkeypatch, number):
+    """Ubuntu's, Debian's of before, a limit: as this machine has another, files stand in for them."""
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2; exit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    settings = []
+    for place, (path, value, mend) in enumerate(bubblewrap.FORBIDDING):
+        (tmp_path / f"{place}").write_text(f"{value}\n" if place == number else "7\n")
+        settings.append((str(tmp_path / f"{place}"), value, mend))
+        assert path.startswith("/proc/sys/")
+    monkeypatch.setattr(bubblewrap, "FORBIDDING", settings)
+    said = f"bubblewrap may not make namespaces (setting up uid map: Permission denied): {settings[number][2]}"
+    assert bubblewrap.obstacle() == said and not bubblewrap.works()
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("#!/bin/sh\nexec sleep 60\n", "bubblewrap does not run (it hangs): reinstall it"),
+        ("\x7fELF", "bubblewrap does not run (Exec format error): reinstall it"),
+    ],
+)
+def test_one_that_hangs_or_does_not_start(tmp_path, monkeypatch, program, said):
+    (tmp_path / "bwrap").write_text(program)
+    (tmp_path / "bwrap").chmod(0o755)
+    (tmp_path / "sleep").symlink_to(shutil.which("sleep"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(bubblewrap, "SECONDS_TO_TRY", 0.3)
+    assert bubblewrap.obstacle() == said
+
+
+@pytest.mark.slow
+def test_a_build_begins_by_saying_how_steps_are_held_and_that_lineage_has_no_commit(checkout, tmp_path):
+    """And with a commit, and no bubblewrap, the other way round."""
+    target = "results/raw/records.jsonl"
+    done = checkout.snakemake("--quiet", "all", "--", target)
+    assert done.returncode == 0, done.stderr
+    runtime, lineage, *_ = _said(done)
+    held = "bubblewrap" if bubblewrap.works() else f"no isolation: {bubblewrap.obstacle()}"
+    assert runtime.startswith(f"  runtime host ({held}): ")
+    mend = "git clone gives a checkout with its commit"
+    assert lineage == f"  lineage has no commit: the checkout is no git repository: {mend}"
+
+    for words in (["init", "-q"], ["add", "scripts"], ["commit", "-q", "-m", "all"]):
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *who, *words], cwd=checkout.folder, check=True)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for folder in ("/usr/bin", "/bin"):
+        for program in Path(folder).iterdir():
+            if program.name != "bwrap" and not (programs / program.name).exists():
+                (programs / program.name).symlink_to(program)
+    shutil.rmtree(checkout.folder / "results")
+    done = subprocess.run(
+        checkout.command("--quiet", "all", "--", target), cwd=checkout.folder, capture_output=True, text=True,
+        env={**os.environ, "PATH": str(programs)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert _said(done)[0].startswith("  runtime host (no isolation: bubblewrap is not installed: apt install ")
+    assert "lineage has no commit" not in done.stderr
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return our own lines, without Snakemake's on the profile that it reads, which `make` leaves out."""
+    return [line for line in done.stderr.splitlines() if line.startswith("  ")]
