@@ -40,6 +40,8 @@ def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> d
             raise BadInput(f"config: {key}: {path}: a colon divides one such file from the next: rename it")
         if not Path(path).exists():
             raise BadInput(f"config: {key}: {path}: no such file or folder")
+    if (config["base"]["model"] or Path(config["base"]["path"]).name).startswith("-"):
+        raise BadInput("config: base.model: a name that begins with - is an option's: set the base's true name")
     _check_entry("base.name", config["base"]["name"], {} if config["base"]["path"] else lock["bases"])
     if config["data"]["source"] == "huggingface":
         _check_entry("data.dataset", config["data"]["dataset"], lock["datasets"])
@@ -226,6 +228,10 @@ def _explain(error: ValidationError) -> str:
             return f"{prefix}expected one of {choices}, {_found(error)}"
         close = did_you_mean(value, choices.split(", ")).partition(" (known: ")[0]
         return f"{prefix}{value!r} is none of: {choices}{close}"
+    if error.validator == "required" and where.startswith("adapters."):
+        return (
+            f"{prefix}has no prompt, which an adapter needs that no file before this one has: set it, or name another"
+        )
     if error.validator == "minProperties":
         return f"{prefix}none is left: name one"
     return f"{prefix}{error.message}"

@@ -43,7 +43,7 @@ def _make(name: str, lock: Path, folder: Path) -> None:
         raise BadInput(f"{folder} is older than {lock} and is in use by this very command: run make environment")
     if os.pathsep in str(folder.absolute()):
         raise BadInput(
-            f"{folder.absolute()}: no environment can be made below a folder with {os.pathsep}: move the checkout"
+            f"{folder.absolute()}: no environment can be made below a folder with a colon: move the checkout"
         )
     log = Path("logs/environment") / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)

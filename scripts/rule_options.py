@@ -5,6 +5,7 @@ changes where another param is 2 already. In a list that holds the names too, no
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 Words = list[Any]
@@ -37,4 +38,9 @@ def _parts(value: Any, wildcards: Any) -> Words:
     found = value(wildcards) if callable(value) else value
     if found is None:
         return []
-    return list(found) if isinstance(found, list | tuple) else [found]
+    return [_word(part) for part in found] if isinstance(found, list | tuple) else [_word(found)]
+
+
+def _word(value: Any) -> Any:
+    """Return a negative number without an exponent, with which argparse takes it for an option."""
+    return format(Decimal(repr(value)), "f") if isinstance(value, float) and value < 0 else value

@@ -10,6 +10,8 @@ from adapter_checks import ENGINES
 from base_model import HUGGING_FACE_FILES, base_model
 from configuration import as_given, check, engine_of, of_the_result, overlaid, overlay, read_config
 from faults import BadInput
+from rule_options import given
+from step import parse
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,6 +138,26 @@ def test_an_overlay_with_adapters_of_its_own_builds_those(tmp_path, monkeypatch,
         assert sorted(read_config(config, *files)["adapters"]) == adapters
         check(given[1])
         assert None not in of_the_result(given[1])["adapters"].values()
+
+
+def test_an_adapter_that_no_file_before_has_needs_a_prompt(tmp_path, monkeypatch):
+    """As where an overlay for the default's adapter stands after one that brings another."""
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "mine.yaml").write_text(f"adapters: {MINE}\n")
+    with pytest.raises(
+        BadInput, match=r"^config: adapters\.law-titlegen: has no prompt, which an adapter needs that no"
+    ):
+        read_config(Path("config.yaml"), tmp_path / "mine.yaml", Path("configs/fast.yaml"))
+    assert "law-titlegen" in read_config(Path("config.yaml"), Path("configs/fast.yaml"))["adapters"]
+
+
+def test_a_negative_number_is_no_option(config):
+    words = given("--env", "curate", min_score=-1e-5)(None)
+    [[name, value]] = parse([*words, "--log", "logs/x.log", "--", "scripts/curate_split.py"]).param
+    assert name == "min-score" and float(value) == -1e-5
+    config["base"]["model"] = "-x"
+    with pytest.raises(BadInput, match=r"base\.model: a name that begins with - is an option's"):
+        check(config)
 
 
 def test_a_null_that_drops_nothing_is_a_mistake(tmp_path, monkeypatch):

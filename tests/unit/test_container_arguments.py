@@ -149,3 +149,15 @@ def test_a_step_in_an_image_of_others_has_that_ones_python_and_path(place, monke
     assert ours["HostConfig"] == theirs["HostConfig"]
     words = apptainer.command(Action(Path("scripts/tune_megatron.py"), "nemo-24.07", {}, {}, {}), place, foreign)
     assert words[words.index(f"docker://{foreign.reference}") + 1] == "/usr/bin/python"
+
+
+def test_apptainer_refuses_a_path_that_it_would_divide(place, tmp_path):
+    for name, sound in (("a:b.json", False), ("a,b.json", False), ("a {b} c.json", True)):
+        words = {"inputs": {"source": [tmp_path / name]}}
+        if sound:
+            assert f"{tmp_path / name}:{tmp_path / name}:ro" in apptainer.command(action(**words), place, IMAGE)
+        else:
+            with pytest.raises(
+                BadInput, match="apptainer takes no file with a colon or a comma in its path: rename it"
+            ):
+                apptainer.command(action(**words), place, IMAGE)

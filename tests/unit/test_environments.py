@@ -1,6 +1,8 @@
 """The environment of GPUs: its lock is that for CPUs but for PyTorch, and a build takes it where it asks for GPUs."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,16 @@ def test_what_computes_on_gpus_runs_in_it(checkout, arguments, environment):
     assert ran["tune_adapter"] == ran["evaluate_adapter"] == environment
     assert ran["convert_base"] == ran["export_adapter"] == "tune"
     assert (f"scripts/install_environment.py {CUDA}" in done.stdout) == (environment == CUDA)
+
+
+def test_a_folder_that_no_environment_can_lie_in_is_named(tmp_path):
+    folder = tmp_path / "a:b"
+    (folder / "containers").mkdir(parents=True)
+    (folder / "containers/workflow").symlink_to(ROOT / "containers/workflow")
+    command = [sys.executable, "-B", ROOT / "scripts/install_environment.py", "workflow"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and not (folder / ".venvs").exists()
+    message = (
+        f"error: {folder}/.venvs/workflow: no environment can be made below a folder with a colon: move the checkout\n"
+    )
+    assert done.stderr == message
