@@ -13,8 +13,9 @@ from typing import Any
 from openai import APIConnectionError, APIError, OpenAI
 
 from configuration import read_config
+from control_tokens import BaseFacts, found_in
 from faults import BadInput, run
-from format_prompts import compiled
+from format_prompts import NO_FACTS, compiled, with_control
 from inference_client import MAX_TOKENS
 from serve_key import api_key
 
@@ -39,7 +40,9 @@ def main() -> None:
     names = options.adapter or sorted(config["adapters"])
     base = config["base"]["name"]
     width = max(map(len, [base, *names])) + 2
-    prompts = {name: prompt(Path(config["adapters"][name]["prompt"]), text) for name in names}
+    path = Path("results/base") / f"{base}.facts.json"
+    facts = BaseFacts.read(path) if path.is_file() else NO_FACTS  # a server of another checkout's build
+    prompts = {name: prompt(Path(config["adapters"][name]["prompt"]), text, facts) for name in names}
     for name in names:
         for model in (base, name):
             pieces = answer(client, url, model, prompts[name], options.max_tokens)
@@ -66,14 +69,16 @@ def question(words: Sequence[str]) -> str:
     return " ".join(text.split())
 
 
-def prompt(program: Path, text: str) -> str:
+def prompt(program: Path, text: str, facts: BaseFacts = NO_FACTS) -> str:
     """Return the prompt that an adapter's jq program makes of a question alone."""
+    text = facts.as_text(text)
     record = {"id": "0", "title": "?", "question": text, "answer": "?", "tags": [], "score": None}
     try:
         made = compiled(program).input_value(record).first()
     except ValueError as error:
         raise BadInput(f"{program}: makes no prompt of a question alone: jq: {error}") from None
-    return made["input"]
+    written = found_in(program.read_text(encoding="utf-8"), facts.control)
+    return with_control(str(program), {"output": "?", **made}, written, facts)["input"]
 
 
 def answer(client: Any, url: str, model: str, text: str, limit: int) -> Iterator[str]:

@@ -1,17 +1,24 @@
 """Turn curated records into prompts: a jq program makes {input, output} of each.
 
 The model is trained on `input`, a space, `output` and the end token; so neither may end in a blank, nor be empty.
+With the base's facts, control tokens of which a record speaks become text, here and so for every server; those that
+the program itself writes into `input` stay, and are named in the prompt's `control`. A BOS that the tokenizer is going
+to add is left out.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jq
 
+from control_tokens import BaseFacts, found_in
 from faults import BadInput, run
 from jsonl import read_jsonl, write_jsonl
+
+NO_FACTS = BaseFacts(None, False, ())
 
 
 def main() -> None:
@@ -20,9 +27,11 @@ def main() -> None:
     parser.add_argument("--program", type=Path, required=True, help="jq program: curated record to {input, output}")
     parser.add_argument("--curated", type=Path, required=True, help="curated records, JSON Lines")
     parser.add_argument("--prompts", type=Path, required=True, help="prompts to write, JSON Lines")
+    parser.add_argument("--base-facts", type=Path, help="what compare_base wrote of the base; none: no control tokens")
     arguments = parser.parse_args()
+    facts = BaseFacts.read(arguments.base_facts) if arguments.base_facts else NO_FACTS
     program = compiled(arguments.program)
-    write_jsonl(arguments.prompts, _prompts(arguments.program, program, arguments.curated))
+    write_jsonl(arguments.prompts, _prompts(arguments.program, program, arguments.curated, facts))
 
 
 def compiled(path: Path) -> Any:
@@ -37,16 +46,48 @@ def compiled(path: Path) -> Any:
         raise BadInput(f"{path}: not a jq program: {str(error).removeprefix('jq: error: ')}") from None
 
 
-def _prompts(path: Path, program: Any, curated: Path) -> Iterator[dict[str, str]]:
+def _prompts(path: Path, program: Any, curated: Path, facts: BaseFacts) -> Iterator[dict[str, Any]]:
+    written = found_in(path.read_text(encoding="utf-8"), facts.control)
+    records, speaking, tokens = 0, 0, set()
     for row in read_jsonl(curated):
+        records += 1
         where = f"{path}: record {row['id']} of {curated}"
+        text = facts.as_text(row)
+        if text != row:
+            speaking += 1
+            tokens.update(found_in(str(row), facts.control))
         try:
-            results = program.input_value(row).all()
+            results = program.input_value({**text, "id": row["id"]}).all()
         except ValueError as error:
             raise BadInput(f"{where}: jq: {error}") from None
         if len(results) != 1:
             raise BadInput(f"{where}: the program made {len(results)} results, expected one object {{input, output}}")
-        yield {"id": row["id"], **_checked(where, results[0])}
+        yield {"id": row["id"], **with_control(where, _checked(where, results[0]), written, facts)}
+    if speaking:
+        print(
+            f"{curated}: {speaking} of {records} records speak of control tokens ({', '.join(sorted(tokens)[:5])}): a "
+            "blank in each makes text of them",
+            file=sys.stderr,
+        )
+
+
+def with_control(where: str, prompt: dict[str, str], written: list[str], facts: BaseFacts) -> dict[str, Any]:
+    """Return a prompt in which only those control tokens stand that its program has `written`, with their names.
+
+    Raises `BadInput` where the program writes one into the answer, or nothing but BOS into the prompt.
+    """
+    if ends := found_in(prompt["output"], written):
+        raise BadInput(f"{where}: the program writes {ends[0]} into output: tuning adds the end token: leave it out")
+    meant = BaseFacts(facts.bos, facts.adds_bos, tuple(token for token in facts.control if token not in written))
+    text = meant.once_begun(meant.as_text(prompt["input"])).rstrip()
+    if not text.strip():
+        raise BadInput(f"{where}: input has nothing but {facts.bos}, which the tokenizer adds: write a prompt")
+    control = found_in(text, written)
+    return {
+        "input": text,
+        "output": meant.as_text(prompt["output"]).rstrip(),
+        **({"control": control} if control else {}),
+    }
 
 
 def _checked(where: str, prompt: Any) -> dict[str, str]:

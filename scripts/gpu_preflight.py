@@ -132,6 +132,7 @@ def _sizes(base: Path, rows: Sequence[Mapping[str, Any]], most: int) -> list[Siz
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(read_member(base, "tokenizer.json").decode())
+    tokenizer.encode_special_tokens = True  # what speaks of control tokens is text
     prompts = tokenizer.encode_batch([row["input"] for row in rows])
     answers = tokenizer.encode_batch([f" {row['output'].strip()}" for row in rows], add_special_tokens=False)
     return [

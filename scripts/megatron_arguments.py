@@ -81,10 +81,13 @@ def conversion(files: Path, nemo: Path) -> list[str]:
     ]
 
 
-def tuning(adapter: Mapping[str, Any], base: Path, train: Path, validation: Path, folder: Path) -> list[str]:
+def tuning(
+    adapter: Mapping[str, Any], base: Path, train: Path, validation: Path, folder: Path, adds_bos: bool | None = None
+) -> list[str]:
     """Return the command line that tunes an adapter: its settings by their names in config, and `devices`.
 
     `folder` is where the run keeps its log and, in checkpoints/, what it leaves. The notebook's own arguments first.
+    `adds_bos`: the base's tokenizer puts BOS before a text, so that servers do; NeMo does it only where it is told.
     """
     devices = adapter["devices"]
     stopping = (
@@ -125,6 +128,7 @@ def tuning(adapter: Mapping[str, Any], base: Path, train: Path, validation: Path
         "model.data.train_ds.label_key=output",
         "model.data.train_ds.truncation_field=input",
         "model.answer_only_loss=True",
+        *([] if adds_bos is None else [f"model.data.{part}_ds.add_bos={adds_bos}" for part in ("train", "validation")]),
         stopping,
         *(FP8 if adapter["products"] == "fp8" else ()),
     ]

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from answer_tokens import read_prompts
+from control_tokens import BaseFacts
 from faults import BadInput, run
 from jsonl import write_jsonl
 from llama_shape import check_lengths
@@ -47,7 +48,9 @@ def main() -> None:
         write_jsonl(work / f"{name}.jsonl", ({"input": row["input"], "output": row["output"]} for row in found))
     variables = with_tokenizer(config, options.tokenizer, work / "huggingface")
     result = work / "results"
-    command = tuning(settings, options.base.absolute(), work / "train.jsonl", work / "validation.jsonl", result)
+    adds_bos = BaseFacts.read(options.base_facts).adds_bos if options.base_facts else None
+    texts = work / "train.jsonl", work / "validation.jsonl"
+    command = tuning(settings, options.base.absolute(), *texts, result, adds_bos)
     run_program(PROGRAM, command, variables)
     if not (result / LEFT).is_file():
         raise BadInput(f"{PROGRAM} ended well, but left no {LEFT}: see its log")
@@ -62,6 +65,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, required=True, help="the base's .nemo file (base.format megatron)")
     parser.add_argument("--tokenizer", type=Path, nargs="+", required=True, help="the base's Hugging Face files of it")
+    parser.add_argument("--base-facts", type=Path, help="what compare_base wrote: whether prompts begin with BOS")
     parser.add_argument("--train", type=Path, required=True, help="prompts to train on")
     parser.add_argument("--validation", type=Path, required=True, help="prompts to validate on")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file to write")

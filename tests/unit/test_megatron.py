@@ -97,6 +97,15 @@ def test_beyond_them_it_says_what_nemos_own_configuration_says(config):
     assert command(config)[21:] == DEFAULTS
 
 
+@pytest.mark.parametrize("adds_bos", [True, False])
+def test_prompts_begin_with_bos_where_the_tokenizer_puts_it(config, adds_bos):
+    adapter = {**config["adapters"]["law-titlegen"], "devices": 1}
+    ours = tuning(adapter, *(Path(name) for name in ("/b.nemo", "/t.jsonl", "/v.jsonl", "/r")), adds_bos)
+    said = [f"model.data.train_ds.add_bos={adds_bos}", f"model.data.validation_ds.add_bos={adds_bos}"]
+    assert [word for word in ours if "add_bos" in word] == said
+    assert not [word for word in command(config) if "add_bos" in word]
+
+
 def test_another_job_has_its_own(config):
     ours = command(
         config, rank=8, alpha=12.5, dropout=0.1, learning_rate=5e-6, patience=0, validation_interval=0, seed=7,

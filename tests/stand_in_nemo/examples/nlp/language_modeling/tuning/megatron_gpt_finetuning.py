@@ -20,7 +20,8 @@ from omegaconf import OmegaConf
 FAULT = Path(__file__).with_name("fault")
 TRAIN = {
     "file_names": "???", "max_seq_length": 2048, "concat_sampling_probabilities": None, "label_key": "output",
-    "truncation_field": "input", "truncation_method": "right", "add_eos": True, "prompt_template": "{input} {output}",
+    "truncation_field": "input", "truncation_method": "right", "add_eos": True, "add_sep": False,
+    "add_bos": False, "prompt_template": "{input} {output}",
 }  # fmt: skip
 NAMES = {
     "name": "megatron_gpt_peft_${model.peft.peft_scheme}_tuning",
