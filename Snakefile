@@ -55,6 +55,7 @@ wildcard_constraints:
 
 include: "rules/environments.smk"
 include: "rules/acquire.smk"
+include: "rules/compare.smk"
 
 
 if config["data"]["source"] != "curated":

@@ -6,6 +6,7 @@ rule convert_base:
     input:
         venv=local(venv("tune")),
         files=BASE.files,
+        compared=FACTS,  # nothing is made of a base that would be served as something else
     output:
         nemo="results/base/{base}.nemo",
     log:

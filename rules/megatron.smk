@@ -22,6 +22,7 @@ if config["base"]["nemo"]:
         input:
             venv=local(venv("workflow")),
             source=local(plain([config["base"]["nemo"]])),
+            compared=FACTS,  # nothing is tuned on a base that would be served as something else
         output:
             nemo="results/base/{base}.nemo",
         log:
@@ -50,6 +51,7 @@ else:
         """Make the base's .nemo of its Hugging Face files, by the container's own converter."""
         input:
             files=BASE.files,
+            compared=FACTS,
         output:
             nemo="results/base/{base}.nemo",
         log:
@@ -76,6 +78,7 @@ rule tune_adapter:
     input:
         base=expand("results/base/{base}.nemo", base=config["base"]["name"]),
         tokenizer=TOKENIZER,
+        facts=FACTS,
         train="results/prompts/{adapter}/train.jsonl",
         validation="results/prompts/{adapter}/val.jsonl",
     output:
@@ -101,6 +104,7 @@ rule tune_adapter:
     shell:
         "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input base {input.base:q} --input tokenizer {input.tokenizer:q}"
+        " --input base-facts {input.facts:q}"
         " --input train {input.train:q} --input validation {input.validation:q}"
         " --output checkpoint {output.checkpoint:q} --output metrics {output.metrics:q}"
         " -- scripts/tune_megatron.py"

@@ -10,6 +10,7 @@ rule format_prompts:
         venv=local(venv("workflow")),
         program=lambda wildcards: local(plain(PROGRAM(wildcards))),
         curated="results/curated/law-qa-{split}.jsonl",
+        facts=FACTS,
     output:
         prompts="results/prompts/{adapter}/{split}.jsonl",
     log:
@@ -26,6 +27,6 @@ rule format_prompts:
         others=lambda wildcards: states(PROGRAM(wildcards)),
     shell:
         "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input curated {input.curated:q}"
+        " --input curated {input.curated:q} --input base-facts {input.facts:q}"
         " --output prompts {output.prompts:q}"
         " -- scripts/format_prompts.py"

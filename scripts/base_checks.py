@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from base_settings import check_settings
 from base_weights import check_base_weights, check_quantisation
 from faults import BadInput
 from json_object import given_object
@@ -11,6 +12,7 @@ from llama_shape import positions, shape_of
 from tokenizer_files import MEND, TokenizerFiles, check_end
 
 ARCHITECTURE = "LlamaForCausalLM"
+TOKENIZER = ("tokenizer_config.json", "tokenizer.json")
 
 
 def named(files: Iterable[Path]) -> dict[str, Path]:
@@ -28,6 +30,7 @@ def check_base(files: Iterable[Path]) -> None:
     config = given_object(where, MEND, unique=True)
     check_llama(config, where)
     check_quantisation(config, where)
+    check_settings(config, *(given_object(by_name[name], MEND) for name in TOKENIZER), by_name)
     shape = shape_of(config, where)
     positions(config, where)
     check_base_weights(by_name, config, shape)

@@ -52,6 +52,11 @@ def check_llama(files: list[Path]) -> None:
         raise BadInput(f"{path}: not a model's configuration ({error}): check base.name") from None
     if kind != "llama":
         raise BadInput(f"{path}: model_type is {kind!r}, and the converter of tune.backend nemo-24.07 is for llama")
+    if config.get("rope_parameters"):
+        raise BadInput(
+            f"{path}: rope_parameters is transformers 5's, and NeMo 24.07's converter does not know it: write "
+            "rope_theta (and rope_scaling) in its place, or fetch the base's .nemo from NGC, and name it as base.nemo"
+        )
     if scaled != "linear":
         raise BadInput(
             f"{path}: rope_scaling is {scaled!r}, and NeMo 24.07's converter knows linear alone: fetch the base's "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from answer_text import first_line
+from answer_text import decoded, first_line
 from answer_tokens import fit_prompt, read_prompts
 from base_checks import check_base
 from faults import BadInput, run
@@ -103,17 +103,19 @@ def load(base: Path, adapter: Path) -> tuple[Any, Any]:
 
     with large_import():
         from peft import PeftModel
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
+
+        from tuning_files import config_of, tokenizer_of
 
     device, dtype = ("cuda:0", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-    model = AutoModelForCausalLM.from_pretrained(base, torch_dtype=dtype).to(device)
-    return PeftModel.from_pretrained(model, adapter).eval(), AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, config=config_of(base), torch_dtype=dtype).to(device)
+    return PeftModel.from_pretrained(model, adapter).eval(), tokenizer_of(base)
 
 
 def fit(tokenizer: Any, row: dict[str, Any], room: int, where: Path) -> tuple[list[int], int]:
     """Return the tokens of a record's prompt, `room` at the most, and how many were cut off. Raises `BadInput`."""
     try:
-        return fit_prompt(tokenizer, row["input"], room)
+        return fit_prompt(tokenizer, row["input"], room, row.get("control", ()))
     except ValueError as error:
         raise BadInput(
             f"{where}: record {row.get('id')}: of its prompt {error}: lower evaluate.max_new_tokens"
@@ -135,7 +137,7 @@ def answer(
     for number, tokens in answers(
         model.get_base_model(), prompts, most, stops if isinstance(stops, list) else [stops], together
     ):
-        texts[number] = first_line(tokenizer.decode(tokens, skip_special_tokens=True))
+        texts[number] = first_line(decoded(tokenizer, tokens))
         bar.update()
     return [texts[number] for number in range(len(prompts))]
 

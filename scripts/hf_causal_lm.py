@@ -12,10 +12,11 @@ import torch
 from nemo.core import ModelPT
 from nemo.core.connectors.save_restore_connector import SaveRestoreConnector
 from omegaconf import DictConfig, OmegaConf
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_utils import no_init_weights
 
 from nemo_archive import CONFIG, write_archive
+from tuning_files import config_of, tokenizer_of
 
 FORMAT = "hf"
 ATTENTION = "sdpa"
@@ -45,12 +46,11 @@ class HFCausalLM(ModelPT):
         super().__init__(cfg=cfg, trainer=trainer)
         files = [Path(self.register_artifact(f"artifacts.{key}", path)) for key, path in cfg.artifacts.items()]
         folder = files[0].parent
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = tokenizer_of(folder)
         if model is None:
-            config = AutoConfig.from_pretrained(folder)
             with no_init_weights():  # they are about to be restored
                 model = AutoModelForCausalLM.from_config(
-                    config, torch_dtype=getattr(torch, cfg.dtype), attn_implementation=ATTENTION
+                    config_of(folder), torch_dtype=getattr(torch, cfg.dtype), attn_implementation=ATTENTION
                 )
             model.tie_weights()
         self.model = model
@@ -61,7 +61,10 @@ class HFCausalLM(ModelPT):
         artifacts = {
             path.name.replace(".", "_"): str(path.absolute()) for path in files if path.suffix != ".safetensors"
         }
-        model = AutoModelForCausalLM.from_pretrained(files[0].parent, torch_dtype="auto", attn_implementation=ATTENTION)
+        folder = files[0].parent
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, config=config_of(folder), torch_dtype="auto", attn_implementation=ATTENTION
+        )
         dtype = str(model.dtype).removeprefix("torch.")
         return cls(OmegaConf.create({"format": FORMAT, "dtype": dtype, "artifacts": artifacts}), model=model)
 

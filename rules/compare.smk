@@ -1,0 +1,57 @@
+# Compare: what tunes and what serves must read the base alike, before anything is made of it.
+
+# What is read of a base beside its weights.
+DESCRIBING = [path for path in BASE.files if path.endswith(".json") and not path.endswith(".safetensors.index.json")]
+FACTS = f"results/base/{config['base']['name']}.facts.json"
+
+
+rule read_base:
+    """Write down how an environment reads the base: its shape, and the tokens of texts in which tokenizers differ."""
+    input:
+        venv=lambda wildcards: local(venv(wildcards.environment)),
+        files=DESCRIBING,
+    output:
+        reading="results/base/{base}.{environment}.json",
+    log:
+        "logs/read_base/{base}.{environment}.log",
+    benchmark:
+        "benchmarks/read_base/{base}.{environment}.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(10),
+    params:
+        code=lambda wildcards: code(wildcards.environment, "scripts/read_base.py"),
+        options=given("--env", lambda wildcards: wildcards.environment),
+    shell:
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
+        " --input files {input.files:q}"
+        " --output reading {output.reading:q}"
+        " -- scripts/read_base.py"
+
+
+rule compare_base:
+    """Refuse a base that is tuned as something else than what is served; keep what both say of its tokens."""
+    input:
+        venv=local(venv("workflow")),
+        files=DESCRIBING,
+        tuning=expand("results/base/{{base}}.{environment}.json", environment=TUNING),
+        serving="results/base/{base}.serve.json",
+    output:
+        facts="results/base/{base}.facts.json",
+    log:
+        "logs/compare_base/{base}.log",
+    benchmark:
+        "benchmarks/compare_base/{base}.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        code=code("workflow", "scripts/compare_base.py"),
+        options=given("--env", "workflow"),
+    shell:
+        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
+        " --input files {input.files:q} --input tuning {input.tuning:q} --input serving {input.serving:q}"
+        " --output facts {output.facts:q}"
+        " -- scripts/compare_base.py"

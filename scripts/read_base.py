@@ -1,0 +1,161 @@
+"""Read a base's configuration and tokenizer as this environment does, and write down what it reads.
+
+Run in each environment that reads bases, it gives compare_base what to compare. The weights are left alone.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from base_mends import ROLES, changed, mends
+from control_tokens import as_text
+from faults import BadInput, run
+from hostile_texts import PROMPT, texts_with
+from json_object import read_object
+from large_import import large_import
+
+SHAPE = (
+    "attention_bias", "head_dim", "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
+    "mlp_bias", "model_type", "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rms_norm_eps",
+    "tie_word_embeddings", "vocab_size",
+)  # fmt: skip
+PLACES = (1, 10, 100, 1000)  # at which rotary embeddings are compared
+DIGITS = 4  # of their cosines
+BYTE = re.compile(r"<0x[0-9A-F]{2}>$")
+MEND = "check base.name and base.path"
+
+
+def main() -> None:
+    """Write the reading."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=Path, nargs="+", required=True, help="the base's Hugging Face files")
+    parser.add_argument("--reading", type=Path, required=True, help="the reading to write, as JSON")
+    options = parser.parse_args()
+    if len({path.parent for path in options.files}) > 1:
+        raise BadInput("--files: they must lie in one folder")
+    reading = read(options.files[0].parent, this_reader())
+    options.reading.write_text(json.dumps(reading, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def this_reader() -> ModuleType:
+    """Return how this environment reads a base."""
+    with large_import():
+        if importlib.util.find_spec("vllm"):
+            import serving_reader as reader
+        else:
+            import tuning_reader as reader
+    return reader
+
+
+def read(folder: Path, by: ModuleType) -> dict[str, Any]:
+    """Return the reading of the base in a folder, and a digest of its tokens with each mend that may be needed."""
+    settings = read_object(folder / "tokenizer_config.json", MEND)
+    content = read_object(folder / "tokenizer.json", MEND)
+    special = control_tokens(settings, content)
+    reading: dict[str, Any] = {"by": by.NAME, "mends": []}
+    reading["config"] = attempted(lambda: config(folder, by))
+    reading["stops"] = attempted(lambda: {"ids": sorted(by.stops(folder, by.config(folder), by.tokenizer(folder)))})
+    reading["tokens"] = attempted(lambda: tokens(folder, by, special))
+    for key, words, other in mends(settings, content):
+        with changed(folder, other) as mended:
+            found = attempted(lambda mended=mended: tokens(mended, by, special))
+        reading["mends"].append({"key": key, "words": words, "digest": None if "error" in found else digest(found)})
+    return reading
+
+
+def attempted(make: Any) -> dict[str, Any]:
+    """Return what is made, or the reason why it cannot be."""
+    try:
+        return make()
+    except BadInput as fault:
+        return {"error": str(fault), "whole": True}  # it says where, and how to mend it
+    except Exception as error:  # whatever a library stumbles over: compare_base names it
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+
+
+def config(folder: Path, by: ModuleType) -> dict[str, Any]:
+    """Return what decides the network's shape and numbers."""
+    found = by.config(folder)
+    places = [place for place in PLACES if place < found.max_position_embeddings]
+    kind = by.dtype(found)
+    return {
+        **{key: getattr(found, key, None) for key in SHAPE},
+        "dtype": None if kind is None else str(kind).removeprefix("torch."),
+        "rope": by.rope(found),
+        "turns": [[round(value, DIGITS) for value in row] for row in by.turns(found, places)],
+    }
+
+
+def tokens(folder: Path, by: ModuleType, special: dict[str, str]) -> dict[str, Any]:
+    """Return what the tokenizer makes of the hostile texts, and which tokens have a meaning."""
+    tokenizer = by.tokenizer(folder)
+    bos, special = tokenizer.bos_token, sorted({*special, *tokenizer.all_special_tokens})
+    prompt = tokenizer.encode(PROMPT)
+    texts = []
+    for text in texts_with(special, bos):
+        alone = tokenizer.encode(text, add_special_tokens=False)
+        texts.append(
+            {
+                "text": text,
+                "whole": tokenizer.encode(text),
+                "alone": alone,
+                "read": by.answer(tokenizer, prompt, alone).strip(),
+                "decoded": tokenizer.decode(alone, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+            }
+        )
+    numbers = {token: tokenizer.convert_tokens_to_ids(token) for token in special}
+    before, behind = added(tokenizer)
+    return {
+        "roles": {role: [getattr(tokenizer, role), getattr(tokenizer, f"{role}_id")] for role in ROLES},
+        "before": before,
+        "behind": behind,
+        "special": numbers,
+        "disguised": disguised(tokenizer, numbers),
+        "size": len(tokenizer),
+        "texts": texts,
+    }
+
+
+def added(tokenizer: Any) -> tuple[list[str], list[str]]:
+    """Return the tokens that the tokenizer puts before a text, and those behind."""
+    whole, alone = (tokenizer.encode("a", add_special_tokens=flag) for flag in (True, False))
+    begin = next(at for at in range(len(whole)) if whole[at : at + len(alone)] == alone)
+    return tuple(map(tokenizer.convert_ids_to_tokens, (whole[:begin], whole[begin + len(alone) :])))
+
+
+def disguised(tokenizer: Any, special: dict[str, int]) -> list[str]:
+    """Return texts that hold no control token letter by letter, and that the tokenizer yet reads as one."""
+    found = []
+    for token, number in special.items():
+        if BYTE.match(token):  # any letter may be written with it
+            continue
+        wide = "".join(chr(ord(letter) + 0xFEE0) if "!" <= letter <= "~" else letter for letter in token)
+        for text in (as_text(token, special), wide, token.upper(), token.lower(), "\u00ad".join(token)):
+            if text not in special and number in tokenizer.encode(f"a {text} b", add_special_tokens=False):
+                found.append(text)
+    return found
+
+
+def control_tokens(settings: dict[str, Any], content: dict[str, Any]) -> list[str]:
+    """Return every token that the files call special, or give a role."""
+    named = [settings.get(role) for role in ROLES]
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        value = settings.get(key) or []
+        named += value.values() if isinstance(value, dict) else value
+    named += [token for token in (settings.get("added_tokens_decoder") or {}).values() if token.get("special")]
+    named += [token for token in content.get("added_tokens") or [] if token.get("special")]
+    return sorted({token["content"] if isinstance(token, dict) else token for token in named if token})
+
+
+def digest(found: dict[str, Any]) -> str:
+    """Return one digest of a reading."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    run(main)

