@@ -40,12 +40,16 @@ def get(url: str, path: str, seconds: float = SECONDS_TO_ANSWER) -> tuple[int, A
     return _ask(urllib.request.Request(url + path), seconds)
 
 
-def complete(url: str, model: str, prompt: str, most: int = MAX_TOKENS) -> Answer:
-    """Return the greedy completion of `prompt` by `model`, of `most` tokens at most. Raises `BadInput` without one."""
+def complete(url: str, model: str, prompt: str, most: int = MAX_TOKENS, at_once: int = 1) -> Answer:
+    """Return the greedy completion of `prompt` by `model`, of `most` tokens at most. Raises `BadInput` without one.
+
+    What is asked together, `at_once`, and what is long is waited for longer.
+    """
+    seconds = SECONDS_TO_ANSWER * at_once * -(-most // MAX_TOKENS)
     body: dict[str, Any] = {"model": model, "prompt": prompt, "max_tokens": most, "temperature": 0}
-    status, answer = _post(url, {**body, "return_token_ids": True})
+    status, answer = _post(url, {**body, "return_token_ids": True}, seconds)
     if status in (400, 422) and "return_token_ids" in json.dumps(answer):  # NIM 1.x takes no key that it does not know
-        status, answer = _post(url, body)
+        status, answer = _post(url, body, seconds)
     if status != 200:
         raise BadInput(f"{model}: the server answered {status} to a completion: {json.dumps(answer)[:300]}")
     choice = answer["choices"][0]
@@ -60,15 +64,15 @@ def complete_all(url: str, model: str, prompts: Sequence[str], most: int, at_onc
         return
     pool = ThreadPoolExecutor(at_once)
     try:
-        yield from pool.map(lambda prompt: complete(url, model, prompt, most), prompts)
+        yield from pool.map(lambda prompt: complete(url, model, prompt, most, at_once), prompts)
     finally:
         # Whoever is interrupted ends the server first; what is still asked then fails by itself.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _post(url: str, body: dict[str, Any]) -> tuple[int, Any]:
+def _post(url: str, body: dict[str, Any], seconds: float) -> tuple[int, Any]:
     headers = {"content-type": "application/json"}
-    return _ask(urllib.request.Request(f"{url}/v1/completions", json.dumps(body).encode(), headers), SECONDS_TO_ANSWER)
+    return _ask(urllib.request.Request(f"{url}/v1/completions", json.dumps(body).encode(), headers), seconds)
 
 
 def _ask(request: urllib.request.Request, seconds: float) -> tuple[int, Any]:

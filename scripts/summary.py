@@ -97,10 +97,11 @@ def _engine(ready: dict[str, Any]) -> str:
 
 
 def _compared(ready: dict[str, Any]) -> str:
-    """Return how many of the answers that were checked are those of evaluation."""
-    compared, differing = (
-        sum(adapter[key] for adapter in ready["adapters"]) for key in ("compared_answers", "differing_answers")
-    )
+    """Return how many of the answers that were checked are those of evaluation. Raises `BadInput` if that is untold."""
+    keys = ("compared_answers", "differing_answers")
+    if not all(key in adapter for adapter in ready["adapters"] for key in keys):
+        raise BadInput(f"deploy/ready.json: tells no compared_answers: an earlier version wrote it: {MEND}")
+    compared, differing = (sum(adapter[key] for adapter in ready["adapters"]) for key in keys)
     return f"{compared - differing}/{compared} as evaluated"
 
 

@@ -88,6 +88,16 @@ def test_a_broken_artifact_is_one_line(summary, tmp_path, text: str, says: str) 
     assert says in done.stderr.decode() and done.stderr.decode().endswith("delete it and run: make\n")
 
 
+def test_a_sentinel_of_an_earlier_version_is_one_line(summary, tmp_path) -> None:
+    ready = built(tmp_path) / "deploy/ready.json"
+    content = json.loads(ready.read_text())
+    del content["adapters"][0]["compared_answers"]
+    ready.write_text(json.dumps(content))
+    done = summary()
+    assert (done.returncode, done.stdout) == (2, b"") and done.stderr.count(b"\n") == 1
+    assert b"ready.json: tells no compared_answers" in done.stderr and done.stderr.endswith(b"run: make\n")
+
+
 def test_a_terminal_without_unicode_still_gets_its_lines(summary, tmp_path) -> None:
     results = built(tmp_path)
     ready = json.loads((results / "deploy/ready.json").read_text())
