@@ -142,6 +142,12 @@ def _check_adapters(config: dict[str, Any]) -> None:
 
 def _check_lengths(config: dict[str, Any]) -> None:
     """Refuse lengths beyond the positions of one's own base; those of another are known when it is acquired."""
+    context, answer = config["deploy"]["embedded"]["context_length"], config["evaluate"]["max_new_tokens"]
+    if config["deploy"]["engine"] == "embedded" and answer >= context:
+        raise BadInput(
+            f"config: evaluate.max_new_tokens is {answer}, which leaves no room for a prompt in "
+            f"deploy.embedded.context_length ({context}): lower it or raise that"
+        )
     if config["base"]["path"]:
         where = Path(config["base"]["path"]) / "config.json"
         lengths = {

@@ -1,6 +1,7 @@
 """The configuration: defaults filled in, and one clear line for each mistake."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import yaml
 
 from adapter_checks import ENGINES
 from base_model import HUGGING_FACE_FILES, base_model
-from configuration import as_given, check, engine_of, of_the_result, overlaid, overlay, read_config
+from configuration import SCHEMA, as_given, check, engine_of, of_the_result, overlaid, overlay, read_config
+from engine_command import MAX_MODEL_LEN
 from faults import BadInput
+from request_bounds import MAX_TOKENS
 from rule_options import given
 from step import parse
 
@@ -74,6 +77,10 @@ def test_every_overlay_is_valid(config):
         ("deploy", {"embedded": {"host": "localhost"}}, "deploy.embedded.host: 'localhost' does not match"),
         ("deploy", {"embedded": {"host": "1.2.3.256"}}, "deploy.embedded.host: '1.2.3.256' does not match"),
         ("deploy", {"embedded": {"refresh_interval": 0}}, "deploy.embedded.refresh_interval: 0 is less than"),
+        ("deploy", {"differing_answers": 9}, "deploy.differing_answers: 9 is greater than the maximum of 8"),
+        ("deploy", {"differing_answers": -1}, "deploy.differing_answers: -1 is less than the minimum of 0"),
+        ("evaluate", {"max_new_tokens": 1025}, "evaluate.max_new_tokens: 1025 is greater than the maximum of 1024"),
+        ("deploy", {"embedded": {"context_length": 63}}, "context_length: 63 is less than the minimum of 64"),
         ("adapters", {}, "adapters:"),
         ("adapters", {"a": {"prompt": "prompts/none.jq"}}, "adapters.a.prompt: prompts/none.jq: no such file"),
         ("adapters", {"smollm2-135m-instruct": {"prompt": "config.yaml"}}, "has the base's own name"),
@@ -191,6 +198,33 @@ def test_a_setting_of_a_command_line_is_read_as_one_of_a_file(entry, value):
     overlay(config, as_given(Path("none.yaml"), [], [entry], alone=True))
     found = config[entry.partition("=")[0]]
     assert (found["model"] if isinstance(found, dict) else found) == value
+
+
+def test_an_answer_leaves_room_for_a_prompt(config):
+    config |= {"evaluate": {"max_new_tokens": 100}, "deploy": {"embedded": {"context_length": 100}}}
+    message = r"evaluate.max_new_tokens is 100, .* deploy.embedded.context_length \(100\): lower it or raise that"
+    with pytest.raises(BadInput, match=message):
+        check(config)
+    config["deploy"]["embedded"]["context_length"] = 101
+    check(config)
+
+
+def test_no_answer_is_longer_than_the_server_gives(config):
+    check(config)
+    assert SCHEMA["properties"]["evaluate"]["properties"]["max_new_tokens"]["maximum"] == MAX_TOKENS
+    assert config["deploy"]["embedded"]["context_length"] == MAX_MODEL_LEN
+
+
+def test_only_where_rounding_differs_may_answers(config):
+    """Evaluation in bf16 on a GPU, and NIM: their configurations say how many answers may be others, and why."""
+    check(config)
+    assert config["deploy"]["differing_answers"] == 0
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        text = path.read_text()
+        overlay = yaml.safe_load(text)
+        allowed = overlay.get("deploy", {}).get("differing_answers", 0)
+        assert (allowed > 0) == (path.name.startswith(("llama", "gpu"))), path
+        assert not allowed or re.search(r"differing_answers: \d +# .*bf16", text), path
 
 
 def test_the_report_is_told_no_setting_that_an_adapters_checkpoint_says(config):
