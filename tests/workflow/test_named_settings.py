@@ -165,9 +165,10 @@ def taken(jobs: dict[str, dict[str, Any]], option: str) -> list[str]:
 
 
 def told(job: dict[str, Any]) -> list[str]:
-    """Return what a step's runner is told but its files, which Snakemake compares as files."""
+    """Return what a step's runner is told but other steps' files, which Snakemake compares as files."""
     options = vars(parse(job["words"]))
-    return [str(value) for name, value in options.items() if name not in ("input", "output", "memory", "log")]
+    own = [words for words in options["input"] if words[0] in ("program", "source", "source-files")]  # may hold braces
+    return [str(own), *(str(options[name]) for name in options if name not in ("input", "output", "memory", "log"))]
 
 
 def test_every_key_is_tried(planned):
