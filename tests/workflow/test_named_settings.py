@@ -227,15 +227,19 @@ def test_where_two_settings_have_one_value_a_change_of_either_is_seen(built, pla
 # --- what a rule may say ---
 
 
+# A digest after the word `code`; options, each after its name; sizes and times, each after its file.
+NAMED = re.compile(r"(code=(lambda wildcards: )?code\(|options=given\(|others=lambda wildcards: states\(|\),?$|#)")
+
+
 def faults(text: str) -> list[str]:
     """Return what of a rule file's params Snakemake would remember without a name."""
     found = []
     for block in re.findall(r"^( *)params:\n((?:\1 +.*\n|\n)*)", text, re.MULTILINE):
         indent, body = block
         entries = re.findall(rf"^{indent}    (\S.*)$", body, re.MULTILINE)
-        found += [entry for entry in entries if not re.match(r"code=code\(|options=given\(|\),?$|#", entry)]
-    found += re.findall(r"\{(?:config|threads|params\.(?!options))[^}]*\}", "".join(re.findall(r'".*"', text)))
-    return found
+        found += [entry for entry in entries if not NAMED.match(entry)]
+    shells = re.findall(r'^ *shell:\n((?: +".*"\n)+)', text, re.MULTILINE)
+    return found + re.findall(r"\{(?:config|threads|params\.(?!options))[^}]*\}", "".join(shells))
 
 
 def test_every_param_of_every_rule_carries_its_name():
