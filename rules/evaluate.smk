@@ -1,5 +1,8 @@
 # Evaluate: base and adapter answer the same test prompts.
 
+# Prompts are cut as the embedded server's length asks; NIM says its own when it runs.
+SERVED_LENGTH = None if NIM else config["deploy"]["embedded"]["context_length"]
+
 
 rule evaluate_adapter:
     """ROUGE of base and adapter with bootstrap intervals, and their answers side by side."""
@@ -28,6 +31,7 @@ rule evaluate_adapter:
         options=given(
             *["--env", TUNING, *ON_GPUS, "--threads", config["threads"]],
             **config["evaluate"],
+            context_length=SERVED_LENGTH,
             threads=config["threads"],
         ),
     shell:

@@ -1,4 +1,4 @@
-"""The prompts that a deployment is asked: those of evaluation that both it and the server read whole, some of them."""
+"""The prompts that a deployment is asked: some of evaluation's, as evaluation read them."""
 
 import json
 from pathlib import Path
@@ -28,9 +28,10 @@ def read_predictions(path: Path) -> list[Row]:
 def asked_prompts(path: Path, adapter: str, length: int, answer: int, longest: int = 0) -> list[Row]:
     """Return the rows of predictions that adapter and base are asked, in their order but for the first, the golden one.
 
-    That is the first in which base and adapter both answer, and differently. A row is asked only if evaluation did not
-    cut its prompt and a server of `length` tokens has room for it and for `answer` tokens. Raises `BadInput` where no
-    golden row is left; the server's length could be set to `longest`.
+    That is the first in which base and adapter both answer, and differently. Rows whose prompt evaluation has cut come
+    last: they are asked by their tokens, `cut_prompt`. A row is asked only if a server of `length` tokens has room for
+    it and for `answer` tokens. Raises `BadInput` where no golden row is left; the server's length could be set to
+    `longest`.
     """
     rows = read_predictions(path)
     differing = [row for row in rows if _differs(row)]
@@ -40,6 +41,7 @@ def asked_prompts(path: Path, adapter: str, length: int, answer: int, longest: i
             f"raise adapters.{adapter}.max_steps or adapters.{adapter}.learning_rate"
         )
     fitting = [row for row in rows if _fits(row, length - answer)]
+    fitting.sort(key=lambda row: row["cut_tokens"] > 0)
     golden = next((row for row in fitting if _differs(row)), None)
     if golden is None:
         needed = min(row["prompt_tokens"] + row["cut_tokens"] for row in differing) + answer
@@ -59,9 +61,12 @@ def _differs(row: Row) -> bool:
     return bool(base and adapter) and base != adapter
 
 
+def prompt_of(row: Row) -> str | list[int]:
+    """Return a row's prompt as a server is asked it: its text, or the tokens that evaluation left of it."""
+    return row.get("cut_prompt") or row["input"]
+
+
 def _fits(row: Row, room: int) -> bool:
-    return (
-        row["cut_tokens"] == 0
-        and row["prompt_tokens"] <= room
-        and len(json.dumps(row["input"])) <= MAX_BODY - REST_OF_BODY
-    )
+    if (row["cut_tokens"] and not row.get("cut_prompt")) or row["prompt_tokens"] > room:
+        return False
+    return len(json.dumps(prompt_of(row))) <= MAX_BODY - REST_OF_BODY

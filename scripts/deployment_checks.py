@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from answer_text import first_line
-from asked_prompts import Row
+from asked_prompts import Row, prompt_of
 from faults import BadInput
 from inference_client import MAX_TOKENS, Answer, complete_all, get
 from progress import Progress
@@ -55,7 +55,7 @@ def check(
 
         def answers(model: str, rows: Sequence[Row]) -> list[Answer]:
             given = []
-            for answer in complete_all(url, model, [row["input"] for row in rows], how.most, how.at_once):
+            for answer in complete_all(url, model, [prompt_of(row) for row in rows], how.most, how.at_once):
                 given.append(answer)
                 bar.update()
             return given

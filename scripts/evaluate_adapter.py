@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def main() -> None:
     repeatable()
     with linked(options.files) as base_folder:  # another base may have left files beside these
         model, tokenizer = load(base_folder, options.adapter_files[0].parent)
-    room = model.config.max_position_embeddings - options.max_new_tokens
+    room = min(model.config.max_position_embeddings, options.context_length) - options.max_new_tokens
     fitted = [fit(tokenizer, row, room, options.test) for row in rows]
     prompts = [tokens for tokens, _ in fitted]
     with Progress("evaluate", total=2 * len(prompts), unit="answer") as bar:
@@ -60,7 +61,8 @@ def main() -> None:
                 "id": row.get("id"),
                 "input": row["input"],
                 "prompt_tokens": len(tokens),
-                "cut_tokens": cut,  # of the prompt: a server is asked the whole of it, so not this one
+                "cut_tokens": cut,
+                **({"cut_prompt": tokens} if cut else {}),  # as which a server can be asked the same
                 "reference": reference,
                 "base": plain,
                 "adapter": tuned,
@@ -81,6 +83,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.jsonl to write, in test order")
     for name in ("limit", "max-new-tokens", "batch-tokens", "resamples", "seed", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument(
+        "--context-length", type=int, default=sys.maxsize, help="tokens of prompt and answer that the server will take"
+    )
     return parser
 
 

@@ -40,10 +40,10 @@ def get(url: str, path: str, seconds: float = SECONDS_TO_ANSWER) -> tuple[int, A
     return _ask(urllib.request.Request(url + path), seconds)
 
 
-def complete(url: str, model: str, prompt: str, most: int = MAX_TOKENS, at_once: int = 1) -> Answer:
-    """Return the greedy completion of `prompt` by `model`, of `most` tokens at most. Raises `BadInput` without one.
+def complete(url: str, model: str, prompt: str | list[int], most: int = MAX_TOKENS, at_once: int = 1) -> Answer:
+    """Return the greedy completion of `prompt`, a text or tokens, by `model`, of `most` tokens at most.
 
-    What is asked together, `at_once`, and what is long is waited for longer.
+    Raises `BadInput` without one. What is asked together, `at_once`, and what is long is waited for longer.
     """
     seconds = SECONDS_TO_ANSWER * at_once * -(-most // MAX_TOKENS)
     body: dict[str, Any] = {"model": model, "prompt": prompt, "max_tokens": most, "temperature": 0}
@@ -57,7 +57,7 @@ def complete(url: str, model: str, prompt: str, most: int = MAX_TOKENS, at_once:
     return Answer(choice["text"].strip(), choice.get("token_ids"), choice["finish_reason"], read)
 
 
-def complete_all(url: str, model: str, prompts: Sequence[str], most: int, at_once: int) -> Iterator[Answer]:
+def complete_all(url: str, model: str, prompts: Sequence[str | list[int]], most: int, at_once: int) -> Iterator[Answer]:
     """Yield the greedy completion of each prompt, in their order, `at_once` being asked together."""
     if at_once == 1:
         yield from (complete(url, model, prompt, most) for prompt in prompts)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asked_prompts import PROMPTS, asked_prompts
+from asked_prompts import PROMPTS, asked_prompts, prompt_of
 from faults import BadInput
 from jsonl import write_jsonl
 from request_bounds import MAX_BODY
@@ -57,6 +57,18 @@ def test_what_is_asked_fits_and_differs(tmp_path: Path, found: list[dict[str, An
 def test_long_prompts_are_passed_over(tmp_path: Path) -> None:
     path = predictions(tmp_path, [row(76), row(40, cut=3), row(75), row(10, adapter="a")])
     assert [found["id"] for found in asked_prompts(path, "law", LENGTH, ANSWER)] == ["2", "3"]
+
+
+def test_cut_prompts_are_asked_by_their_tokens_after_whole_ones(tmp_path: Path) -> None:
+    long = row(75, cut=3000, cut_prompt=[1] * 75)
+    found = asked_prompts(predictions(tmp_path, [long, row(10, adapter="a"), row(60), long]), "law", LENGTH, ANSWER)
+    assert [(found["id"], prompt_of(found)) for found in found] == [
+        ("2", "QUESTION: 2?"), ("1", "QUESTION: 1?"), ("0", [1] * 75), ("3", [1] * 75),
+    ]  # fmt: skip
+    only = asked_prompts(predictions(tmp_path, [long, row(10, adapter="a")]), "law", LENGTH, ANSWER)
+    assert [found["id"] for found in only] == ["0", "1"]
+    with pytest.raises(BadInput, match="no prompt on which adapter and base differ fits"):
+        asked_prompts(predictions(tmp_path, [row(76, cut=3000, cut_prompt=[1] * 76)]), "law", LENGTH, ANSWER)
 
 
 @pytest.mark.parametrize(

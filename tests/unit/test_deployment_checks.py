@@ -10,7 +10,7 @@ from running_server import PROMPT, ROOT, golden
 import embedded_engine
 from deployment_checks import Asking, check, special_tokens
 from faults import BadInput
-from inference_client import complete
+from inference_client import _post, complete
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -63,6 +63,20 @@ def test_eight_prompts_at_once_are_answered_as_one_by_one(engine: Engine) -> Non
     assert together["law"]["compared_answers"] == 16 and together["law"]["equals_evaluation"]
     shorter = Asking(most=7, differing=16)
     assert len(check(engine.url, "tiny", rows, engine.specials, shorter)["law"]["answer"]) < 10
+
+
+def test_a_prompt_that_was_cut_is_asked_by_its_tokens(engine: Engine) -> None:
+    """The text is another one: what evaluation left of it is what the server is asked."""
+    rows = golden(engine.url, "law", prompts=2)
+    for row in rows["law"]:
+        body = {"model": "tiny", "prompt": row["input"], "max_tokens": 1, "return_token_ids": True}
+        tokens = _post(engine.url, body, 60)[1]["choices"][0]["prompt_token_ids"]
+        row |= {"input": f"{row['input']} and more", "cut_prompt": tokens, "cut_tokens": 9}
+    found = check(engine.url, "tiny", rows, engine.specials)["law"]
+    assert found["equals_evaluation"] and found["compared_answers"] == 4
+    del rows["law"][0]["cut_prompt"]  # its twin: the text as a whole is answered otherwise
+    with pytest.raises(BadInput, match="are not evaluation's"):
+        check(engine.url, "tiny", rows, engine.specials)
 
 
 def test_answers_that_are_not_evaluations_fail(engine: Engine) -> None:

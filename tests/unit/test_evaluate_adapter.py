@@ -184,6 +184,10 @@ def test_prompts_are_counted_and_what_is_cut_of_them(tiny: Chain, tiny_base: Pat
     assert [row["prompt_tokens"] for row in rows] == [min(count, room) for count in whole]
     assert [row["cut_tokens"] for row in rows] == [max(0, count - room) for count in whole]
     assert len({bool(row["cut_tokens"]) for row in rows}) == 2
+    # What is left of one stands beside it; a server that takes less than the base has the same cut.
+    assert [len(row.get("cut_prompt", [])) for row in rows] == [room * (count > room) for count in whole]
+    assert tiny.evaluate(tmp_path / "served", context_length=room + 8).returncode == 0
+    assert list(read_jsonl(tmp_path / "served" / "predictions.jsonl")) == rows
     outcome = tiny.evaluate(tmp_path / "none", files=files, max_new_tokens=room + 8)
     refused(outcome, "test.jsonl: record 0: of its prompt", "lower evaluate.max_new_tokens")
 
