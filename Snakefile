@@ -64,8 +64,7 @@ if config["data"]["source"] != "curated":
     include: "rules/curate.smk"
 
 
-BACKEND = ["megatron"] if NEMO else ["convert", "tune", "stage"]
-for part in ["prompts", *BACKEND, "evaluate", "deploy", "report"]:
+for part in ["prompts", *(["megatron"] if NEMO else ["convert", "tune", "stage"]), "evaluate", "deploy", "report"]:
 
     include: f"rules/{part}.smk"
 

@@ -54,7 +54,7 @@ def _share(value: Any) -> bool:
 
 
 def _of_llama(value: Any) -> bool:
-    """Whether it is what PEFT writes where no task_type was given: the base's class and where that is defined."""
+    """Accept what PEFT writes where no task_type was given: the base's class and where that is defined."""
     return value is None or (
         type(value) is dict
         and set(value) <= {"base_model_class", "parent_library", "unsloth_fixed"}

@@ -41,7 +41,7 @@ class BaseModel:
 
     @property
     def named(self) -> dict[str, str]:
-        """What an adapter's card says of its base: true name, licence and revision; the latter two may be empty."""
+        """The base as an adapter's card names it: true name, licence and revision; the latter two may be empty."""
         return {
             "model": self.model,
             "licence": self.entry.get("licence") or "",

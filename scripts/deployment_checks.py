@@ -26,7 +26,7 @@ CAUSES = (
 
 @dataclass(frozen=True)
 class Asking:
-    """How a server is asked: tokens of an answer at most, prompts at once, and how many answers may differ.
+    """Terms of asking a server: tokens of an answer at most, prompts at once, and how many answers may differ.
 
     `differing` counts, of an adapter's and its base's answers, those that are not evaluation's; None: evaluation is
     not what they are compared with.

@@ -147,7 +147,7 @@ def _text(markup: str) -> str:
 
 
 class _Text:
-    """What lxml's parser tells of a document, put together."""
+    """Text put together from the events of lxml's parser."""
 
     def __init__(self) -> None:
         self._pieces: list[list[str | tuple[str, str]]] = [[]]  # one list more in each raised or lowered text

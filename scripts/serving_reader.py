@@ -1,4 +1,4 @@
-"""How the embedded engine reads a base: by the functions that vLLM itself calls."""
+"""Reading a base as the embedded engine does: by the functions that vLLM itself calls."""
 
 from collections.abc import Sequence
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""How tuning and evaluation read a base: by transformers 4.52, with what this project gives it by its own names."""
+"""Reading a base as tuning and evaluation do: by transformers 4.52, given what it knows under its own names."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether another user may read a file: a container's, who has no power to look past its mode."""
+"""Access of another user to a file: a container's, who has no power to look past its mode."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ class Reader:
     groups: frozenset[int]
 
     def may(self, path: Path, bits: int) -> bool:
-        """Whether the mode of a file allows this user all of READ, WRITE and SEARCH in `bits`.
+        """Tell whether the mode of a file allows this user all of READ, WRITE and SEARCH in `bits`.
 
         What an access control list says beside the mode is not looked at: with one, the answer is yes.
         """

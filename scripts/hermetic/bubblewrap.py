@@ -62,7 +62,7 @@ def obstacle() -> str:
 
 
 def works() -> bool:
-    """Whether bubblewrap is here and may make namespaces."""
+    """Tell whether bubblewrap is here and may make namespaces."""
     return not obstacle()
 
 

@@ -14,7 +14,7 @@ from hermetic.access import Reader
 
 @dataclass(frozen=True)
 class EngineKind:
-    """What an engine says of itself."""
+    """An engine's account of itself."""
 
     rootless: bool = False
     remapped: bool = False

@@ -1,4 +1,4 @@
-"""Whether another user may read a file: what is said is what the kernel does, and the model store lets servers read."""
+"""Access of another user: what is said is what the kernel does, and the model store lets servers read."""
 
 import os
 import shutil

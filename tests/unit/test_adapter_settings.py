@@ -60,7 +60,7 @@ ODD = st.one_of(
 
 
 def same(value: Any, other: Any) -> bool:
-    """Whether two values are one in JSON: neither 0 and false, nor 1 and true."""
+    """Tell whether two values are one in JSON: neither 0 and false, nor 1 and true."""
     return type(value) is type(other) and value == other
 
 

@@ -67,7 +67,7 @@ def meant(text, schema):
 
 
 def same(value, text, schema):
-    """Whether a value is what the text means; a number to the last digit that a float has."""
+    """Tell whether a value is what the text means; a number to the last digit that a float has."""
     expected = meant(text, schema)
     if "format" in schema:  # a name that begins with - is made absolute
         return Path(value).absolute() == Path(text).absolute()

@@ -271,7 +271,7 @@ def test_gc_does_not_take_targets_without_steps_for_a_store_that_nothing_needs(c
 
 
 def test_gc_reads_no_log(copy_of_built):
-    """Where Snakemake says nothing, a plan that is read out of what it says is empty."""
+    """A plan that is read out of what Snakemake says is empty when it says nothing."""
     before = sorted((copy_of_built.folder / ".store").rglob("*"))
     done, _ = swept(copy_of_built, "--quiet", "all")
     assert done.returncode == 0, done.stderr
