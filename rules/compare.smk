@@ -35,7 +35,8 @@ rule compare_base:
     input:
         venv=local(venv("workflow")),
         files=DESCRIBING,
-        tuning=expand("results/base/{{base}}.{environment}.json", environment=TUNING),
+        # The environment for GPUs has the same packages but for PyTorch, which reads neither file.
+        tuning="results/base/{base}.tune.json",
         serving="results/base/{base}.serve.json",
     output:
         facts="results/base/{base}.facts.json",
