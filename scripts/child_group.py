@@ -4,21 +4,38 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from types import FrameType
 
+SECONDS_BETWEEN_LOOKS = 0.02
 SECONDS_TO_END = 8  # less than the step runner's own patience, so that a TERM to it ends a child in good order
 
 
 def end_group(process: subprocess.Popen[bytes], seconds: float = SECONDS_TO_END) -> None:
-    """End the process group that `process` leads: TERM, `seconds` of patience, then KILL for whatever is left."""
-    if process.poll() is None:
+    """End the process group that `process` leads: TERM, `seconds` of patience, then KILL for whatever is left.
+
+    The kernel is asked, not `process`: a signal whose handler raises may have left the lock inside of that taken for
+    ever, and it would then neither say that the child has ended nor return.
+    """
+    if process.returncode is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return
+    if not _ended(process.pid):
         os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not _ended(process.pid):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with contextlib.suppress(ChildProcessError):
+        process.returncode = os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1])
+
+
+def _ended(child: int) -> bool:
+    """Tell whether a child has ended, and leave it to be waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 @contextlib.contextmanager
