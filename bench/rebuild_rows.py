@@ -162,7 +162,7 @@ ROWS = [
         _config(_second_adapter),
         prompts("law-answer") | {step.replace(ADAPTER, "law-answer") for step in TUNED},
     ),
-    Row("the serve environment's lock", _append("containers/serve/requirements.lock", "# bumped\n")),
+    Row("a lock that no step here has", _append("containers/checks/requirements.lock", "# bumped\n")),
     Row("results/ lost, the store kept", _lose_results),
     Row("another machine, a shared store", _second_machine, options=("store={url: ../shared}",)),
 ]
