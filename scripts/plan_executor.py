@@ -4,7 +4,6 @@
 
 The file holds `jobs`, in the order in which they would run, each a job after those it depends on:
 
-    rule     its rule
     command  its shell command, as Snakemake would start it
     params   its params as Snakemake remembers them, to see whether they have changed: a set of values
 
@@ -33,7 +32,7 @@ class Executor(dryrun.Executor):
         """Record one job, or each job of a group, and tell the scheduler that it has ended."""
         for single in job.jobs if job.is_group() else [job]:
             params = sorted({repr(value) for value in single.non_derived_params})
-            JOBS.append({"rule": single.rule.name, "command": single.shellcmd or "", "params": params})
+            JOBS.append({"command": single.shellcmd or "", "params": params})
         super().run_job(job)
 
 

@@ -29,17 +29,16 @@ class Plan:
     settings: dict[str, str]
 
 
-def plan(options: Sequence[str] = (), *, pending: bool = False) -> Plan:
+def plan(options: Sequence[str] = ()) -> Plan:
     """Return the plan for the targets and settings that `options` of Snakemake name.
 
-    With `pending`, only the steps that Snakemake would run now. Raises `BadInput` with what Snakemake says where it
-    cannot plan.
+    Raises `BadInput` with what Snakemake says where it cannot plan.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan.json"
         command = [
             sys.executable, str(Path(__file__).with_name("plan_executor.py")), "--workflow-profile", "none",
-            "--cores", "1", "--nolock", *([] if pending else ["--forceall"]), *options,
+            "--cores", "1", "--nolock", "--forceall", *options,
         ]  # fmt: skip
         environment = {**os.environ, "PLAN": str(file)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -163,7 +163,7 @@ def test_root_with_a_strangers_private_file(step, project):  # noqa: F811
     (project / "in.txt").chmod(0o600)
     done = step(COPY)
     if not shutil.which("bwrap"):
-        pytest.skip("needs bubblewrap")
+        pytest.skip("needs bubblewrap: apt-get install bubblewrap")
     assert done.returncode == 2 and f"{project}/in.txt: not readable for the step" in done.stderr
     assert done.stderr.count("\n") == 1
     (project / "in.txt").chmod(0o604)
