@@ -15,6 +15,7 @@ from base_checks import check_base, named
 from data_lock import LOCK
 from faults import BadInput, run
 from hermetic.digests import file_digest
+from hermetic.regular_file import open_regular
 from hub import fetch
 from progress import Progress
 
@@ -44,7 +45,8 @@ def main() -> None:
         if "config.json" in found:
             check_base(found.values())
         for path in options.files:
-            shutil.copyfile(found[path.name], path)
+            with open_regular(found[path.name], links=True) as source, open(path, "wb") as target:
+                shutil.copyfileobj(source, target)
 
 
 def check_pinned(lock: Path, base: str, entry: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.artifacts import BUNDLE, SIGNATURE
+from hermetic.regular_file import read_regular_text
 from hermetic.settings import paths_of
 from hermetic.whole import write_whole
 from lineage import Step, ancestry, read_step
@@ -51,7 +52,7 @@ def read_bundle(path: Path) -> dict[str, Step]:
     Raises `ValueError`, naming the line, for one that is no attestation or a name that comes twice.
     """
     steps: dict[str, Step] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_regular_text(path).splitlines(), 1):
         try:
             step = read_step(json.loads(line))
         except (ValueError, KeyError, TypeError) as error:

@@ -4,6 +4,7 @@ Nobody is asked to hold still. A folder counts when it is the same in two looks;
 served: what was checked is what is loaded, whatever becomes of the folder.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ from adapter_checks import check_config, check_weights
 from faults import BadInput
 from hermetic.artifacts import BUNDLE
 from hermetic.digests import file_digest
+from hermetic.regular_file import open_regular
 from llama_shape import llama_modules
 from stage_adapter import check_name
 
 SERVED = ("adapter_config.json", "adapter_model.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+AGAIN = "stage the adapter again"
 Stamp = tuple[tuple[str, int, int, int, int], ...]  # per file: name, inode, size, times of content and of inode in ns
 
 
@@ -107,7 +110,7 @@ class AdapterStore:
             if digests == self._served.get(name):
                 shutil.rmtree(copy)
                 return None
-            _check_bundle(folder / BUNDLE, digests)
+            self._check_bundle(folder / BUNDLE, digests)
             config = check_config(copy / SERVED[0], self._model, self._modules, self._max_rank, name)
             check_weights(copy / SERVED[1], config, self._modules, self._layers, name)
         except Exception as fault:  # whatever a foreign file holds: the server goes on
@@ -119,25 +122,36 @@ class AdapterStore:
 
     def _copy(self, source: Path, target: Path) -> None:
         try:
-            file = source.resolve(strict=True)
-            if not file.is_relative_to(self._folder):
-                raise BadInput(f"{source}: a link out of the model store: stage the files themselves")
-            if not file.is_file():  # a pipe would be waited for
-                raise BadInput(f"{source}: not a file: stage the adapter again")
-            shutil.copyfile(file, target)
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-            raise BadInput(f"{source}: {getattr(error, 'strerror', error)}: stage the adapter again") from None
+            with open_regular(self._inside(source), below=self._folder, mend=AGAIN) as file, open(target, "wb") as copy:
+                shutil.copyfileobj(file, copy)
+        except BadInput:
+            raise
+        except OSError as error:
+            raise BadInput(f"{source}: {error.strerror}: {AGAIN}") from None
 
+    def _inside(self, path: Path) -> Path:
+        """Return the path that links lead to. Raises `BadInput` if that is not in the model store."""
+        try:
+            found = path.resolve(strict=True)
+        except RuntimeError as error:  # links in a circle
+            raise BadInput(f"{path}: {error}: {AGAIN}") from None
+        if not found.is_relative_to(self._folder):
+            raise BadInput(f"{path}: a link out of the model store: stage the files themselves")
+        return found
 
-def _check_bundle(bundle: Path, digests: dict[str, str]) -> None:
-    """Refuse files that are not those that the adapter's attestation names, where it has one beside it."""
-    if not bundle.exists():
-        return
-    try:
-        *_, last = read_bundle(bundle).values()
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{bundle}: cannot be read ({error}): stage the adapter again") from None
-    made = {Path(path).name: digest for path, digest in last.made.items()}
-    for file, digest in digests.items():
-        if made.get(file) != digest:
-            raise BadInput(f"{bundle.with_name(file)}: not the bytes that were staged: build the adapter again (make)")
+    def _check_bundle(self, bundle: Path, digests: dict[str, str]) -> None:
+        """Refuse files that are not those that the adapter's attestation names, where it has one beside it."""
+        if not os.path.lexists(bundle):
+            return
+        try:
+            *_, last = read_bundle(self._inside(bundle)).values()
+        except BadInput:
+            raise
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{bundle}: cannot be read ({error}): {AGAIN}") from None
+        made = {Path(path).name: digest for path, digest in last.made.items()}
+        for file, digest in digests.items():
+            if made.get(file) != digest:
+                raise BadInput(
+                    f"{bundle.with_name(file)}: not the bytes that were staged: build the adapter again (make)"
+                )

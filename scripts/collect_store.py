@@ -15,6 +15,7 @@ from pathlib import Path
 from faults import BadInput, run
 from hermetic import attestation
 from hermetic.kept import outlived
+from hermetic.regular_file import read_regular
 from planned_steps import plan
 
 
@@ -80,7 +81,7 @@ def unreachable(store: Path, keys: set[str]) -> Iterator[Path]:
     needed: set[str] = set()
     for path in store.glob("actions/*/*.json"):
         if path.stem in keys:
-            outputs = json.loads(path.read_text())["outputs"]
+            outputs = json.loads(read_regular(path, below=store))["outputs"]
             needed |= {digest for digests in outputs.values() for digest in digests}
         else:
             yield path

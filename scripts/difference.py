@@ -25,6 +25,7 @@ from differing_values import (
     only_in,
     shared,
 )
+from hermetic.regular_file import open_regular
 from view_file import ViewFile
 
 CHUNK = 2**20
@@ -55,7 +56,7 @@ def differences(here: memoryview, rebuilt: memoryview, name: str) -> list[Differ
 def _content(path: Path) -> memoryview:
     if not path.stat().st_size:
         return memoryview(b"")
-    with open(path, "rb") as file:
+    with open_regular(path, links=True) as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 

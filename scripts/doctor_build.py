@@ -1,6 +1,5 @@
 """What doctor.py looks at of a build: data, keys, images, adapters; where it will not do, what mends it."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -78,5 +77,6 @@ def adapters(job: Job) -> Iterator[Finding]:
     for name, adapter in job.config["adapters"].items():
         yield "ok", f"{name}: rank {adapter['rank']} of {limit} at the most, {', '.join(adapter['target_modules'])}"
     for path in sorted(job.results.glob("loras/*/adapter_config.json")):
-        check_config(path, job.base.model, dict.fromkeys(MODULES), limit, path.parent.name, engine_of(job.config))
-        yield "ok", f"{path.parent.name}, staged: made for {job.base.model}, rank {json.loads(path.read_text())['r']}"
+        name, engine = path.parent.name, engine_of(job.config)
+        made = check_config(path, job.base.model, dict.fromkeys(MODULES), limit, name, engine)
+        yield "ok", f"{path.parent.name}, staged: made for {job.base.model}, rank {made['r']}"

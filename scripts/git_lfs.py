@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from faults import BadInput
+from hermetic.regular_file import open_regular
 
 POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
 LONGEST = max(map(len, POINTERS))
@@ -11,7 +12,7 @@ LONGEST = max(map(len, POINTERS))
 def refuse_pointer(path: Path) -> None:
     """Raise `BadInput` if a file is a Git LFS pointer. A file that cannot be read is left to its own reader."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path, links=True) as file:
             head = file.read(LONGEST)
     except OSError:
         return

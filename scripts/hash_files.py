@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from hermetic.regular_file import open_regular
 from progress import Progress
 
 BUFFER = 2**20
@@ -26,7 +27,7 @@ def hash_files(paths: Iterable[Path]) -> dict[Path, str | None]:
             found = hashlib.sha256()
             buffer = memoryview(bytearray(BUFFER))
             try:
-                with open(path, "rb", buffering=0) as file:
+                with open_regular(path) as opened, opened.raw as file:
                     while size := file.readinto(buffer):
                         found.update(buffer[:size])
                         if size == BUFFER:

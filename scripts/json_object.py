@@ -6,6 +6,7 @@ from typing import Any
 
 from faults import BadInput
 from git_lfs import refuse_pointer
+from hermetic.regular_file import read_regular_text
 
 
 def read_object(path: Path, mend: str) -> dict[str, Any]:
@@ -22,8 +23,10 @@ def given_object(path: Path, mend: str, unique: bool = False) -> dict[str, Any]:
     """
     refuse_pointer(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular_text(path, links=True, mend=mend)
         value = json.loads(text, object_pairs_hook=_without_duplicates if unique else None)
+    except BadInput:
+        raise
     except OSError as error:
         raise BadInput(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error}: {mend}") from None
     except KeyError as error:

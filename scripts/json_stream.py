@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from faults import BadInput
 from file_formats import HEAD, name_bytes, name_text
+from hermetic.regular_file import open_regular
 
 CHUNK = 1 << 20  # characters read at a time
 LONGEST = 4300  # digits of an integer that Python reads; a longer one is larger than any double
@@ -190,7 +191,7 @@ def _number(text: str) -> int | float:
 def _chunks(path: Path) -> Iterator[str]:
     kind = ""
     try:
-        with open(path, "rb") as data:
+        with open_regular(path, links=True) as data:
             head = data.peek(HEAD)[:HEAD]
             kind, unpack = next(
                 ((kind, unpack) for kind, magic, unpack in PACKED if head.startswith(magic)), ("", None)

@@ -1,17 +1,19 @@
 """JSON Lines files, read with the file and line in every complaint and written the same way everywhere."""
 
+import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from faults import BadInput
+from hermetic.regular_file import open_regular
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
     """Yield one object per line; blank lines are skipped. Raises `BadInput` naming file and line."""
     try:
-        with open(path, encoding="utf-8") as lines:
+        with io.TextIOWrapper(open_regular(path, links=True), encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _parse(path, number, line)

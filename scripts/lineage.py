@@ -10,6 +10,7 @@ from typing import Any
 from faults import BadInput
 from hermetic.envelope import unseal
 from hermetic.environments import lock_path
+from hermetic.regular_file import read_regular
 
 CIRCUMSTANCES = ("threads", "devices", "network")
 
@@ -57,7 +58,7 @@ def read_lineage(results: Path) -> dict[str, Step]:
 
 def read_attestation(results: Path, path: Path) -> Step:
     """Return the step of one attestation of a results folder. Raises as `read_step` does, and `OSError`."""
-    step = read_step(json.loads(path.read_text(encoding="utf-8")))
+    step = read_step(json.loads(read_regular(path)))
     if step.name != _name(results / "lineage", path):
         raise ValueError(f"it is about {step.name}")
     return step

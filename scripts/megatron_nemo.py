@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from faults import BadInput
+from hermetic.regular_file import open_regular
 from nemo_archive import CONFIG, read_member
 
 WEIGHTS = "model_weights.ckpt"
@@ -70,7 +71,7 @@ def members(path: Path) -> list[str]:
 
     Raises `BadInput` for one that was cut off, which tarfile reads up to there without a word.
     """
-    with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+    with open_regular(path, links=True) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         found = [entry.name.removeprefix("./") for entry in archive if entry.isfile()]
         file.seek(archive.offset)
         if file.read(END_OF_TAR) != bytes(END_OF_TAR):
@@ -85,11 +86,16 @@ def repack(source: Path, target: Path) -> None:
     """
     part = Path(f"{target}.part")
     try:
-        with tarfile.open(source, "r:") as old, tarfile.open(part, "w:", format=tarfile.PAX_FORMAT) as new:
+        with (
+            open_regular(source, links=True) as opened,
+            tarfile.open(fileobj=opened, mode="r:") as old,
+            tarfile.open(part, "w:", format=tarfile.PAX_FORMAT) as new,
+        ):
             for entry in sorted((entry for entry in old if not entry.isdir()), key=lambda entry: entry.name):
-                if not entry.isfile() or entry.name.startswith("/") or ".." in Path(entry.name).parts:
+                outside = entry.name.startswith("/") or ".." in Path(entry.name).parts
+                if not entry.isfile() or entry.issparse() or outside:
                     raise BadInput(
-                        f"{source}: {entry.name} is a link or lies outside of it: not a .nemo that NeMo wrote"
+                        f"{source}: {entry.name} is a link, sparse, or lies outside of it: not a .nemo that NeMo wrote"
                     )
                 fresh = tarfile.TarInfo(entry.name)  # its time, owner and group are 0
                 fresh.size, fresh.mode = entry.size, 0o644

@@ -8,7 +8,9 @@ from pathlib import Path
 import yaml
 
 from faults import BadInput
+from hermetic.regular_file import JSON, open_regular
 
+LARGEST = 2**34  # bytes of weights that are read whole, those of an adapter
 CONFIG = "model_config.yaml"  # the name that NeMo's SaveRestoreConnector looks for
 
 
@@ -39,18 +41,21 @@ def _add(archive: tarfile.TarFile, name: str, content: Path | bytes) -> None:
 
 def read_member(path: str | Path, name: str) -> bytes:
     """Return one member's bytes. Raises `BadInput` if `path` is no .nemo file or has no such member."""
+    if Path(path).is_dir():
+        raise BadInput(f"{path}: is a folder, as NeMo 2's Megatron checkpoints are: set base.format to hf")
     try:
-        with tarfile.open(path, "r:") as archive:
+        with open_regular(path, links=True) as opened, tarfile.open(fileobj=opened, mode="r:") as archive:
             # NeMo's own archives write their members as ./name.
             wanted = next((entry for entry in archive if entry.name.removeprefix("./") == name), None)
             file = archive.extractfile(wanted) if wanted else None
             if file is None:
                 raise BadInput(f"{path}: has no {name}, so it is not a .nemo file of this project")
+            most = JSON if name.endswith((".json", ".yaml")) else LARGEST
+            if wanted.issparse() or wanted.size > most:  # a few bytes that say that they are many
+                raise BadInput(f"{path}: {name} has {wanted.size:,} bytes, sparse or too many: make the file again")
             return file.read()
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise BadInput(f"{path}: is a folder, as NeMo 2's Megatron checkpoints are: set base.format to hf") from None
     except tarfile.TarError as error:
         raise BadInput(f"{path}: not a .nemo file ({error})") from None
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from faults import BadInput
 from git_lfs import refuse_pointer
+from hermetic.regular_file import open_regular
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 # Every type of the format: bits of a number.
@@ -30,8 +32,8 @@ def read_header(
     """
     refuse_pointer(path)
     try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
+        with open_regular(path, links=True, mend=mend) as file:
+            size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(size - 8, LONGEST_HEADER):
                 raise ValueError("its header does not fit in the file")
@@ -49,6 +51,8 @@ def read_header(
             end = stop
         if end != size - 8 - length:
             raise ValueError(f"{size - 8 - length} bytes of numbers where the header says {end}")
+    except BadInput:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = error if isinstance(error, ValueError | OSError) else "its header is not a safetensors header"
         raise BadInput(f"{path}: not a whole safetensors file ({reason}): {mend}") from None
@@ -59,7 +63,8 @@ def greatest_weight(path: Path, entry: Mapping[str, Any], offset: int) -> float:
     """Return the greatest size of a weight; NaN if any is NaN. bfloat16 is the upper half of float32."""
     kind = DTYPES[entry["dtype"]]
     begin = offset + entry["data_offsets"][0]
-    numbers = np.fromfile(path, kind, count=math.prod(entry["shape"]), offset=begin)
+    with open_regular(path, links=True) as file:
+        numbers = np.fromfile(file, kind, count=math.prod(entry["shape"]), offset=begin)
     if entry["dtype"] == "BF16":
         numbers = (numbers.astype("<u4") << 16).view("<f4")
     return float(np.abs(numbers.astype(np.float32)).max())

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from faults import BadInput
+from hermetic.regular_file import read_regular_text
 
 _NULL = ("", "~", "null", "Null", "NULL")
 _TRUE = ("true", "yes", "on")
@@ -57,7 +58,7 @@ for tag in ("str", "merge"):
 def read_settings(path: Path, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings in a YAML or JSON file. Raises `BadInput` naming the file and, if it can, the line."""
     try:
-        content = _parsed(path.read_text(encoding="utf-8"))
+        content = _parsed(read_regular_text(path, links=True))
         if content is None or (isinstance(content, Plain) and content in _NULL):
             return {}
         if not isinstance(content, dict):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from adapter_checks import ENGINES, check_config, check_weights
 from faults import BadInput, run
+from hermetic.regular_file import open_regular
 from llama_shape import llama_modules
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
@@ -68,9 +69,12 @@ def copy_whole(pairs: dict[Path, Path]) -> None:
     parts = {target: target.with_name(f"{target.name}.part") for target in pairs.values()}
     try:
         for source, target in pairs.items():
-            shutil.copyfile(source, parts[target])
+            with open_regular(source, links=True) as file, open(parts[target], "wb") as part:
+                shutil.copyfileobj(file, part)
         for target, part in parts.items():
             part.replace(target)
+    except BadInput:
+        raise
     except OSError as error:
         raise BadInput(f"{error.filename}: {error.strerror}") from None
     finally:

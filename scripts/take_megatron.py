@@ -6,6 +6,7 @@ from pathlib import Path
 
 from faults import BadInput, run
 from hermetic.digests import file_digest
+from hermetic.regular_file import open_regular
 from megatron_nemo import check_base
 
 
@@ -23,7 +24,8 @@ def main() -> None:
         )
     part = Path(f"{options.nemo}.part")
     try:
-        shutil.copyfile(options.source, part)
+        with open_regular(options.source, links=True) as source, open(part, "wb") as target:
+            shutil.copyfileobj(source, target)
         part.replace(options.nemo)
     finally:
         part.unlink(missing_ok=True)

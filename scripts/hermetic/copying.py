@@ -6,14 +6,17 @@ import queue
 import threading
 from pathlib import Path
 
+from hermetic.regular_file import open_regular
+
 CHUNK = 2**24
 BUFFER = 2**20
 
 
-def copy_file(source: Path, target: Path) -> str:
+def copy_file(source: Path, target: Path, below: Path | None = None) -> str:
     """Copy bytes and return the sha256 of the copy as it can be read back, in hexadecimal.
 
-    The kernel copies (by reference, where the file system can); a thread hashes what has arrived so far.
+    The source is a regular file, in no linked folder below `below`. The kernel copies (by reference, where the file
+    system can); a thread hashes what has arrived so far.
     """
     digest = hashlib.sha256()
     arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -29,7 +32,7 @@ def copy_file(source: Path, target: Path) -> str:
                 digest.update(buffer[:read])
                 position += read
 
-    with open(source, "rb", buffering=0) as read, open(target, "w+b", buffering=0) as write:
+    with open_regular(source, below=below) as read, open(target, "w+b", buffering=0) as write:
         hasher = threading.Thread(target=hash_arrived, args=[write.fileno()])
         hasher.start()
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hermetic.digests import file_digest
 from hermetic.lease import age
+from hermetic.regular_file import open_regular, read_regular
 from hermetic.whole import write_whole
 
 FOLDER = Path("results/.digests")
@@ -28,7 +29,7 @@ def cached_digest(path: Path, folder: Path = FOLDER) -> str:
     identity = [before.st_size, before.st_mtime_ns, before.st_ino]
     entry = folder / hashlib.sha256(str(path.absolute()).encode()).hexdigest()
     try:
-        known = json.loads(entry.read_text())
+        known = json.loads(read_regular(entry))
         if known["identity"] == identity:
             return known["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -45,5 +46,5 @@ def cached_digest(path: Path, folder: Path = FOLDER) -> str:
 
 def _stat(path: Path) -> os.stat_result:
     """Return what the file is now: a network file system answers `stat` from memory, but asks its server at `open`."""
-    with open(path, "rb") as file:
+    with open_regular(path, links=True) as file:
         return os.fstat(file.fileno())

@@ -5,10 +5,12 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from hermetic.regular_file import open_regular
+
 
 def file_digest(path: str | Path) -> str:
     """Return the sha256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    with open_regular(path, links=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

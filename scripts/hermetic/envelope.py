@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.keys import PrivateKey, PublicKey
+from hermetic.regular_file import read_regular
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
@@ -38,7 +39,7 @@ def unseal(envelope: dict[str, Any]) -> dict[str, Any]:
 
 def read_statement(path: Path) -> dict[str, Any]:
     """Return the statement of an envelope's file. Raises as `unseal` does, and `OSError`."""
-    return unseal(json.loads(path.read_text(encoding="utf-8")))
+    return unseal(json.loads(read_regular(path)))
 
 
 def signer(envelope: dict[str, Any], keys: Iterable[PublicKey]) -> PublicKey | None:

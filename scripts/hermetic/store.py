@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.copying import copy_file
+from hermetic.regular_file import NotRegular, read_regular
 from hermetic.shared_store import SharedStore
 
 
@@ -60,7 +61,7 @@ class Store:
         if not path.is_file():
             self._fetch(path)
         try:
-            entry = json.loads(path.read_text())
+            entry = json.loads(read_regular(path, below=self.folder))
             return Hit(entry["outputs"], entry["envelope"])
         except (OSError, ValueError, KeyError, TypeError):
             return None  # absent, or cut short by a full disk: the step runs, and writes it anew
@@ -76,7 +77,7 @@ class Store:
     def put(self, source: Path, digest: str) -> None:
         """Take in a file. Raises `Damaged` if its bytes are not of this digest any more."""
         path = self._object(digest)
-        if not path.is_file():
+        if path.is_symlink() or not path.is_file():
             with self._part(path) as part:
                 if copy_file(source, part) != digest:
                     raise Damaged(f"{source} changed while it was stored")
@@ -90,11 +91,15 @@ class Store:
         return self._copied(path, target) or (self._fetch(path) and self._copied(path, target))
 
     def _copied(self, path: Path, target: Path) -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            if copy_file(path, target) == path.name:
+        try:
+            if copy_file(path, target, below=self.folder) == path.name:
                 return True
             path.unlink(missing_ok=True)
             print(f"store: {path} was not what its name says, and is removed", flush=True)
+        except NotRegular as error:
+            print(f"store: {error}", flush=True)
+        except FileNotFoundError:
+            pass
         target.unlink(missing_ok=True)
         return False
 
@@ -117,6 +122,9 @@ class Store:
     def _part(self, path: Path) -> Iterator[Path]:
         """Give a name beside `path` that no other writer has; nothing is left there unless it was renamed."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (path.parent, path.parent.parent):
+            if folder.is_symlink():
+                raise NotRegular(folder, "is a link, not a directory", f"remove it, or delete {self.folder}")
         handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
         os.close(handle)
         try:

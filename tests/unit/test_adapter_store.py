@@ -147,7 +147,7 @@ FAULTS = {
     "DoRA": ["use_dora"], "modules": ["modules_to_save"], "base": ["'example/other'", MODEL],
     "target": ["'lm_head'"], "missing": [WEIGHTS, "No such file"],
     "pickle": ["adapter_model.bin", "a pickle runs code"],
-    "pickle beside": ["adapter_model.bin", "a pickle runs code"], "pipe": ["not a file"],
+    "pickle beside": ["adapter_model.bin", "a pickle runs code"], "pipe": ["is a FIFO, not a regular file"],
     "circle": [WEIGHTS, "ymlink loop"], "link": ["a link out of the model store"],
     "linked folder": ["a link out of the model store"],
 }  # fmt: skip
