@@ -11,6 +11,7 @@ from hash_files import hash_files
 from hermetic.artifacts import BUNDLE, SIGNATURE
 from hermetic.keys import public_key
 from lineage import Step
+from removal import removal
 
 
 def attestations(steps: dict[str, Step], keys: Sequence[Path]) -> Iterator[Finding]:
@@ -23,7 +24,7 @@ def companions(
     folder: Path, attested: dict[str, str], sound: bool, keys: Sequence[Path], certificates: Sequence[Path]
 ) -> Iterator[Finding]:
     """Check the bundle and the signature of an adapter that lies in its build, whose own files were checked before."""
-    again = f"rm {folder}/README.md, then make"
+    again = removal(folder / "README.md")
     if not (folder / BUNDLE).is_file():
         yield Finding("missing", str(folder / BUNDLE), "the attestations that travel with the adapter", again)
         return
@@ -59,7 +60,7 @@ def adapter(folder: Path, keys: Sequence[Path], certificates: Sequence[Path]) ->
         elif digests[path] != digest:
             yield altered(str(path), digests[path], digest, again)
     for name in sorted(set(here) - set(wanted)):
-        yield Finding("foreign", str(here[name]), "it is no part of the adapter", f"rm {here[name]}")
+        yield Finding("foreign", str(here[name]), "it is no part of the adapter", removal(here[name], ""))
     if {path.name: digest for path, digest in digests.items()} == wanted:
         yield from _signature(folder, keys, certificates, again)
 

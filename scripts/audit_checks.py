@@ -21,6 +21,7 @@ from hermetic.images import image_of
 from hermetic.keys import PublicKey
 from lineage import Step, origins, producers
 from promised_bytes import promises
+from removal import removal
 
 NOTE = "note"
 
@@ -37,7 +38,8 @@ class Finding:
 
 def again(step: Step) -> str:
     """Return what makes a step run again."""
-    return f"rm {min(step.made)}, then make"
+    plain = [path for path in step.made if within_results(path)]
+    return removal(min(plain)) if plain else "make clean, then make"
 
 
 def altered(name: str, digest: str | None, attested: str, mend: str) -> Finding:
@@ -118,9 +120,7 @@ def chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
                 what = f"read {path} as {digest[:12]}…, but {made_by[path].name} left {left[:12]}…"
                 yield Finding("chain", step.name, what, again(step))
             elif path not in made_by and within_results(path):
-                yield Finding(
-                    "unexplained", path, f"{step.name} read it, but nothing says who made it", f"rm {path}, then make"
-                )
+                yield Finding("unexplained", path, f"{step.name} read it, but nothing says who made it", removal(path))
 
 
 def code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:

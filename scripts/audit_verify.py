@@ -15,6 +15,7 @@ from hash_files import hash_files
 from hermetic.artifacts import BUNDLE, NOT_ARTIFACTS, SIGNATURE
 from lineage import Step, made, producers, read_attestation
 from planned_steps import planned_steps
+from removal import removal
 
 
 def verify(path: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> list[Finding]:
@@ -68,14 +69,14 @@ def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> 
     digests = {name: hashed[path] for name, path in files.items() if path in hashed}
     for name, step in producers(steps).items():
         if link := next((link for link in links if name.startswith(f"{link}/")), None):
-            yield Finding("altered", link, "a link in place of a folder", f"rm {link}, then make")
+            yield Finding("altered", link, "a link in place of a folder", removal(link))
         elif name not in here:
-            unwanted = f"rm results/lineage/{step.name}.json if it is not wanted any more"
+            unwanted = removal(f"results/lineage/{step.name}.json", " if it is not wanted any more")
             yield Finding("missing", name, f"{step.name} made it", f"make, or {unwanted}")
         elif name not in digests:
-            yield Finding("altered", name, "a link in place of a file", f"rm {name}, then make")
+            yield Finding("altered", name, "a link in place of a file", removal(name))
         elif digests[name] != attested[name]:
-            yield altered(name, digests[name], attested[name], f"rm {name}, then make")
+            yield altered(name, digests[name], attested[name], removal(name))
     for (name, digest), step in read.items():
         if name not in outside:
             continue
@@ -110,6 +111,6 @@ def _strangers(names: list[str]) -> Iterator[Finding]:
         planned = set()
     for name in names:
         if name in planned:
-            yield Finding("unexplained", name, "no attestation says who made it", f"rm {name}, then make")
+            yield Finding("unexplained", name, "no attestation says who made it", removal(name))
         else:
-            yield Finding("foreign", name, "no step makes it", f"rm {name}, or keep it elsewhere")
+            yield Finding("foreign", name, "no step makes it", removal(name, ", or keep it elsewhere"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from faults import BadInput
 from hermetic.digests import combine, file_digest
 from lineage import Step, chain, made, read_lineage, staged_adapters
+from removal import removal
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Build:
             if not file.is_file():
                 raise BadInput(f"{file}: no such file: make")
             if file_digest(file) != self.made.get(f"results/{file.relative_to(self.results).as_posix()}"):
-                raise BadInput(f"{file}: not what its step made: rm {file}, then make")
+                raise BadInput(f"{file}: not what its step made: {removal(file)}")
 
 
 def built_adapter(name: str) -> Build:

@@ -17,6 +17,7 @@ from hermetic import attestation
 from hermetic.kept import outlived
 from hermetic.regular_file import read_regular
 from planned_steps import plan
+from removal import removal
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def _key(step: str) -> str | None:
             last["predicate"]["buildDefinition"]["internalParameters"]["actionKey"] if last or path.exists() else None
         )
     except (KeyError, TypeError):
-        raise BadInput(f"{path}: cannot be read, so nothing says what {step} needs: rm {path}, then make") from None
+        raise BadInput(f"{path}: cannot be read, so nothing says what {step} needs: {removal(path)}") from None
 
 
 def unreachable(store: Path, keys: set[str]) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from faults import run
 from hermetic.artifacts import artifacts
 from hermetic.digest_cache import cached_digest
 from lineage import made, read_lineage
+from removal import removal
 
 
 def main() -> None:
@@ -24,9 +25,7 @@ def main() -> None:
         digest = attested.get(path.relative_to(results.parent).as_posix())
         if digest and cached_digest(path) != digest:
             found += 1
-            print(
-                f"error: {path} is not what its step made (sha256 {digest[:8]}…): rm {path}, then make", file=sys.stderr
-            )
+            print(f"error: {path} is not what its step made (sha256 {digest[:8]}…): {removal(path)}", file=sys.stderr)
     sys.exit(2 if found else 0)
 
 
