@@ -34,7 +34,7 @@ configfile: "config.yaml"
 
 
 config.update(SETTINGS)  # over Snakemake's own reading: 1e-3 is text there, no is false, every adapter stays
-venv, code = RUNTIME.venv, RUNTIME.code  # what a rule asks of its environment
+venv, code = RUNTIME.asked_by_rules(shared=bool(workflow.storage_settings.shared_fs_usage))
 tell_steps(config, RUNTIME, sent=workflow.remote_exec)
 
 

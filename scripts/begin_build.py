@@ -16,6 +16,7 @@ from hermetic.runtime import Runtime
 from hermetic.settings import set_for_steps
 from leftover_jobs import end_leftover_jobs
 from nim_settings import NimSettings
+from restricted_pods import restrict_pods
 from tuning_backend import MEGATRON
 
 WRITTEN = (".snakemake", "results", "logs", "benchmarks")  # by every build, in its checkout
@@ -43,6 +44,7 @@ def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, bas
     """
     hold()
     end_leftover_jobs()
+    restrict_pods()
     make_key(config["signing"]["key"])
     try:
         if config["tune"]["backend"] == MEGATRON and runtime.name != "apptainer":
