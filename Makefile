@@ -29,14 +29,22 @@ export Q
 one = '$(subst ','\'',$(1))'
 several = $(shell scripts/shell_words.sh $(call one,$($(1))))$(if $(filter 0,$(.SHELLSTATUS)),,$(error $(1): a quote is open in $($(1))))
 export STEP_PARANOID := $(PARANOID)
+# Snakemake wants a home, and a cache in it; numbers that containers run as have none, or one that is not theirs.
+export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6),$(CURDIR)/.snakemake/home)
+export XDG_CACHE_HOME := $(or $(XDG_CACHE_HOME),$(shell [ -w "$$HOME" ] || echo $(call one,$(CURDIR)/.snakemake/cache)))
+ifeq ($(XDG_CACHE_HOME),)
+unexport XDG_CACHE_HOME
+endif
 VENV := .venvs/workflow
 RUN := $(VENV)/bin
 OVERLAYS := $(if $(CONFIG),$(call several,CONFIG))
 # The step runner says what was wrong; Snakemake's own account of it goes to its log.
 # The settings of profiles/default, given here because Snakemake announces a profile that it reads.
-QUIETLY := $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(OVERLAYS))
+QUIETLY := $(RUN)/python scripts/writable.py && $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(OVERLAYS))
 OVERLAY := $(if $(CONFIG),--config config.yaml $(OVERLAYS))
-SAY_WHY := { echo "the build stopped; Snakemake's account: $$(ls -t .snakemake/log/*.log | head -n 1)" >&2; exit 1; }
+SAY_WHY := { account="$$(ls -t .snakemake/log/*.log 2>/dev/null | head -n 1)"; [ -s "$$account" ] || \
+	account="empty (where no line above says why: $(RUN)/snakemake -n)"; \
+	echo "the build stopped; Snakemake's account: $$account" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
 .PHONY: build environment images test test-fast check serve watch doctor ask audit why gc lock pin bench clean

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from base_model import base_model
 from begin_build import begin, check_writable, tell_steps
 from configuration import as_given, check, engine_of
-from faults import BadInput
+from faults import BadInput, error_line
 from growing import growing
 from hermetic.environments import CHECKS, needed, venv_marker
 from hermetic.runtime import Runtime
@@ -25,9 +25,10 @@ try:
     LOCK = check(SETTINGS)
     BASE = base_model(SETTINGS["base"], LOCK)
     NIM, NEMO = published(SETTINGS, BASE.model)  # images of others: that which serves, that which tunes
-    RUNTIME = Runtime(SETTINGS["runtime"], needed(SETTINGS["devices"]), sent=workflow.remote_exec)
-except BadInput as fault:
-    sys.exit(f"error: {fault}")
+    ISOLATED, SENT = SETTINGS["isolation"] == "required", workflow.remote_exec
+    RUNTIME = Runtime(SETTINGS["runtime"], needed(SETTINGS["devices"]), sent=SENT, isolated=ISOLATED)
+except (BadInput, OSError) as fault:
+    sys.exit(error_line(fault))
 
 
 configfile: "config.yaml"
@@ -35,7 +36,7 @@ configfile: "config.yaml"
 
 config.update(SETTINGS)  # over Snakemake's own reading: 1e-3 is text there, no is false, every adapter stays
 venv, code = RUNTIME.asked_by_rules(shared=bool(workflow.storage_settings.shared_fs_usage))
-tell_steps(config, RUNTIME, sent=workflow.remote_exec)
+tell_steps(config, RUNTIME, sent=SENT)
 
 
 onstart:

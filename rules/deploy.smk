@@ -26,7 +26,7 @@ rule check_deployment:
     params:
         code=code(SERVER, "scripts/check_deployment.py"),
         options=given(
-            *["--env", SERVER, "--always", *ON_ENGINE, "--threads", config["threads"]],
+            *["--env", SERVER, "--always", "--loopback", *ON_ENGINE, "--threads", config["threads"]],
             engine=config["deploy"]["engine"],
             base=config["base"]["name"],
             port=config["deploy"]["port"],

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from faults import run
+from faults import run, say
 
 Verb = Callable[[argparse.Namespace], int | None]  # returns the exit code
 
@@ -100,7 +100,7 @@ def _records(options: argparse.Namespace) -> None:
     from audit_records import records
 
     for row in records(options.results, options.adapter):
-        print(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
+        say(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
 
 
 def _why(options: argparse.Namespace) -> None:
@@ -131,12 +131,12 @@ def _export(options: argparse.Namespace) -> None:
 
     given = {form: vars(options)[form] for form in ("ro_crate", "openlineage", "cyclonedx")}
     form, target = next((form, target) for form, target in given.items() if target is not None)
-    print(export(options.results, options.adapter, form, target))
+    say(export(options.results, options.adapter, form, target))
 
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line)
+        say(line)
 
 
 VERBS: dict[str, Verb] = {

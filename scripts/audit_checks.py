@@ -5,12 +5,14 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from shlex import quote
 
 from google.protobuf.json_format import ParseDict, ParseError
 from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.v1 import statement_pb2
 
 from faults import BadInput
+from held_steps import less_held
 from hermetic.action import key_of
 from hermetic.attestation import PROVENANCE, STATEMENT
 from hermetic.checkout import git
@@ -71,6 +73,7 @@ def promised(steps: Mapping[str, Step]) -> Iterator[Finding]:
         if internal["action"].get("params") != step.parameters or key_of(internal["action"]) != step.key:
             yield Finding("attestation", step.name, "its options are not those of its action key", again(step))
         yield from (Finding(NOTE, step.name, told) for told in promises(step))
+    yield from (Finding(NOTE, which, told) for which, told in less_held(steps.values()))
 
 
 def within_results(name: str) -> bool:
@@ -126,7 +129,7 @@ def chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
 def code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
     """Check the scripts and locks that ran against those that lie here. A remark that was edited is a note."""
     for (path, digest), step in _ran(steps.values()).items():
-        here, mend = root / path, f"git checkout -- {path}, or make"
+        here, mend = root / path, f"git checkout -- {quote(path)}, or make"
         if not here.is_file():
             yield Finding("code", path, f"gone since it ran (in {step.name})", mend)
         elif file_digest(here) != digest:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from child_group import ended_by_signals
 from configuration import did_you_mean
-from faults import BadInput
+from faults import BadInput, say
 from hermetic.action import Action
 from hermetic.attempt import attempt
 from hermetic.execution import Ran, child
@@ -62,11 +62,12 @@ def rebuild(wanted: Sequence[str], snakemake: Sequence[str], keep: Path | None, 
             verdicts[step] = judge.verdict(step, planned.calls[step], root)
             shutil.rmtree(root, ignore_errors=True)
             status.finish()
-            print(f"{verdicts[step].outcome:<18}{time.monotonic() - began:8.1f} s  {step}", flush=True)
+            say(f"{verdicts[step].outcome:<18}{time.monotonic() - began:8.1f} s  {step}")
     for step, verdict in verdicts.items():
         if verdict.reasons:
             print(f"\n{step} {verdict.outcome}:")
-            print("\n".join(f"  {reason}" for reason in verdict.reasons))
+            for line in "\n".join(verdict.reasons).splitlines():
+                say(f"  {line}")
     return all(verdict.outcome in ("same", "within tolerance", "may differ") for verdict in verdicts.values())
 
 

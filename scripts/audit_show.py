@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from faults import BadInput
+from held_steps import less_held
 from lineage import Step, origins, producers
 from promised_bytes import promises
 
@@ -59,7 +60,9 @@ def _drawn(node: dict[str, Any], first: str, rest: str, seen: set[str]) -> Itera
 def promised(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:
     """Yield a line on each step of the tree whose bytes are promised on one type of card alone, or nowhere."""
     names = {name for edge in edges(node) for name in edge} | {node["step"]}
-    yield from (f"{name}: {told}" for name in sorted(names & steps.keys()) for told in promises(steps[name]))
+    found = [steps[name] for name in sorted(names & steps.keys())]
+    yield from (f"{step.name}: {told}" for step in found for told in promises(step))
+    yield from (f"{which}: {told}" for which, told in less_held(found))
 
 
 def committed(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import audit_checks as checks
 from audit_bundle import adapter, attestations, companions
 from audit_checks import NOTE, Finding, altered
 from audit_key import trusted
-from faults import BadInput
+from faults import BadInput, say
 from hash_files import hash_files
 from hermetic.artifacts import BUNDLE, NOT_ARTIFACTS, SIGNATURE
 from lineage import Step, made, producers, read_attestation
@@ -41,7 +41,7 @@ def report(path: Path, keys: list[Path] | None, certificates: list[Path], as_jso
         if as_json:
             print(json.dumps(asdict(finding)))
         else:
-            print(f"{finding.kind:<12}{finding.name}: {finding.what}{f': {finding.mend}' if finding.mend else ''}")
+            say(f"{finding.kind:<12}{finding.name}: {finding.what}{f': {finding.mend}' if finding.mend else ''}")
     if not as_json:
         print(f"{path}: {f'{len(faults)} things do not hold' if faults else 'all holds'}")
     return not faults

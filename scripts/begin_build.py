@@ -1,15 +1,15 @@
 """What a build does before its first step."""
 
 import contextlib
+import getpass
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from base_model import BaseModel
 from build_lock import hold
-from faults import BadInput
-from hermetic.checkout import own_commit
+from faults import BadInput, error_line, say
+from hermetic.checkout import disobeyed, own_commit
 from hermetic.docker_engine import engine
 from hermetic.keys import make_key
 from hermetic.runtime import Runtime
@@ -18,21 +18,9 @@ from leftover_jobs import end_leftover_jobs
 from nim_settings import NimSettings
 from restricted_pods import restrict_pods
 from tuning_backend import MEGATRON
+from writable import WRITTEN, check_writable
 
-WRITTEN = (".snakemake", "results", "logs", "benchmarks")  # by every build, in its checkout
-
-
-def check_writable() -> None:
-    """Raise `BadInput` for a checkout that this user cannot build in, as one that another user owns."""
-    made = [path for path in map(Path, WRITTEN) if path.is_dir()]
-    for path in made if len(made) == len(WRITTEN) else [Path(), *made]:
-        if os.access(path, os.W_OK | os.X_OK):
-            continue
-        owner, own = path.stat().st_uid, os.geteuid()
-        raise BadInput(
-            f"{path.absolute()}: not writable for uid {own}, uid {owner} owns it: sudo chown -R {own} {Path.cwd()}, or "
-            "build in a clone of your own"
-        )
+__all__ = ["WRITTEN", "begin", "check_writable", "tell_steps"]
 
 
 def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, base: BaseModel) -> None:
@@ -42,11 +30,11 @@ def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, bas
 
     Ends this process with one line if another build runs here, or if an image that it will need could not be started.
     """
-    hold()
-    end_leftover_jobs()
-    restrict_pods()
-    make_key(config["signing"]["key"])
     try:
+        hold()
+        end_leftover_jobs()
+        restrict_pods()
+        make_key(config["signing"]["key"])
         if config["tune"]["backend"] == MEGATRON and runtime.name != "apptainer":
             with engine(without="tune.backend: embedded"):
                 pass
@@ -54,19 +42,30 @@ def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, bas
             from nim_engine import preflight  # no other build needs it
 
             preflight(nim)
-        print(f"  runtime {runtime}", file=sys.stderr)
-    except BadInput as fault:
-        sys.exit(f"error: {fault}")
+        say(f"  runtime {runtime}", error=True)
+    except (BadInput, OSError) as fault:
+        sys.exit(error_line(fault))
     if base.left_out:
-        print(f"  base.path: {', '.join(base.left_out)}: no file of the base, left out", file=sys.stderr)
+        say(f"  base.path: {', '.join(base.left_out)}: no file of the base, left out", error=True)
+    if told := disobeyed():
+        say(f"  {told}", error=True)
     commit = own_commit()
     if not commit.id:
-        print(f"  lineage has no commit: {commit.reason}: {commit.mend}", file=sys.stderr)
+        say(f"  lineage has no commit: {commit.reason}: {commit.mend}", error=True)
+
+
+def name_user() -> None:
+    """Give a user without a name, as a number that a container runs as, one for Snakemake, which asks for it."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"uid-{os.geteuid()}"
 
 
 def tell_steps(config: dict[str, Any], runtime: Runtime, sent: bool) -> None:
     """Set what step runners are told; in a job that a build `sent`, say how its steps are held on this node."""
+    name_user()
     set_for_steps(config, runtime.name)
     if sent:
         with contextlib.suppress(BadInput):  # no engine on this node: a step that needs one says so
-            print(f"  runtime {runtime}", file=sys.stderr)
+            say(f"  runtime {runtime}", error=True)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from faults import BadInput, run
+from faults import BadInput, run, say
 from hermetic import attestation
 from hermetic.kept import outlived
 from hermetic.regular_file import read_regular
@@ -59,7 +59,7 @@ def _sweep(paths: Iterable[Path], delete: bool) -> None:
     for path in paths:
         size = path.stat().st_size
         total += size
-        print(f"{size / 1e6:10.1f} MB  {path}")
+        say(f"{size / 1e6:10.1f} MB  {path}")
         if delete:
             path.unlink()
     print(f"{total / 1e6:10.1f} MB  {'deleted' if delete else 'needed by no target; make gc YES=1 deletes it'}")

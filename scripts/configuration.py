@@ -123,7 +123,9 @@ def of_the_result(config: dict[str, Any]) -> dict[str, Any]:
 
     Of an adapter its prompt alone: the settings that it was tuned with are in its checkpoint (tuned_settings.py).
     """
-    kept = {key: config[key] for key in config if key not in ("runtime", "store", "signing", "local_steps")}
+    kept = {
+        key: config[key] for key in config if key not in ("runtime", "isolation", "store", "signing", "local_steps")
+    }
     curate = {key: value for key, value in config["curate"].items() if key not in SPREAD}
     adapters = {name: {"prompt": adapter["prompt"]} for name, adapter in config["adapters"].items()}
     return {**kept, "curate": curate, "adapters": adapters}

@@ -13,7 +13,7 @@ from configuration import check, overlaid
 from doctor_build import adapters, data, images, keys
 from doctor_job import Finding, Job
 from doctor_machine import disk, docker, gpu, isolation, lineage, port
-from faults import BadInput
+from faults import BadInput, run, say
 
 CHECKS = (data, keys, disk, gpu, docker, isolation, images, lineage, adapters, port)
 
@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     wrong = 0
     for name, (level, text) in _findings(options.config, options.results):
-        print(f"{level:<5} {name:<9} {text}", flush=True)
+        say(f"{level:<5} {name:<9} {text}")
         wrong += level == "FAIL"
     if wrong:
         print(f"{wrong} to mend")
@@ -52,4 +52,4 @@ def _findings(paths: Sequence[Path], results: Path) -> Iterator[tuple[str, Findi
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

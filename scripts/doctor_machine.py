@@ -10,11 +10,12 @@ from doctor_job import Finding, Job
 from faults import BadInput
 from free_port import free_port
 from gpu_preflight import estimate_of
-from hermetic.checkout import own_commit
+from hermetic.checkout import disobeyed, own_commit
 from hermetic.docker_engine import engine, found
 from hermetic.engine_kind import engine_kind
 from hermetic.environments import needed
-from hermetic.runtime import UNHELD, Runtime
+from hermetic.isolation import LESS, UNHELD
+from hermetic.runtime import Runtime
 from json_object import read_object
 from nim_container import NIM, prepare_cache, reader_of
 from nim_settings import pinned
@@ -111,11 +112,15 @@ def isolation(job: Job) -> Iterator[Finding]:
     """Steps are held to what they declare: by an engine, or in bubblewrap."""
     with contextlib.suppress(BadInput):  # an engine or an image that is not there, of which docker and images tell
         runtime = Runtime(job.config["runtime"], needed(job.config["devices"]))
-        yield ("warn" if UNHELD in runtime.isolation else "ok", f"runtime {runtime}")
+        level = "warn" if runtime.isolation.startswith((UNHELD, LESS)) else "ok"
+        unheld = runtime.isolation.startswith(UNHELD) and job.config["isolation"] == "required"
+        yield ("FAIL" if unheld else level), f"runtime {runtime}{'; isolation: required' if unheld else ''}"
 
 
 def lineage(_job: Job) -> Iterator[Finding]:
     """The checkout has a commit, which attestations name."""
+    if told := disobeyed():
+        yield "warn", told
     commit = own_commit()
     if commit.id:
         yield "ok", f"commit {commit.id[:12]}{', with tracked files altered' if commit.altered else ''}"

@@ -1,6 +1,8 @@
 """Text of others, made fit for a terminal, a log and one line: what would steer a terminal is shown, not obeyed."""
 
+import io
 import re
+from typing import TextIO
 
 # Control characters, line separators, what turns the direction of writing, what has no width, and halves of characters.
 UNSAFE = re.compile(
@@ -20,3 +22,25 @@ def printable(text: str, kept: str = "") -> str:
 def _escaped(character: str) -> str:
     """Return a character as Python writes it."""
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+class _Safe(io.TextIOWrapper):
+    """A stream that writes text as `printable` does."""
+
+    def write(self, text: str) -> int:
+        super().write(printable(text, kept="\n\t"))
+        return len(text)
+
+    def __del__(self) -> None:
+        """Leave the file open: it is the stream's before."""
+
+
+def safe(stream: TextIO) -> TextIO:
+    """Return the stream in a form that writes nothing that a terminal obeys; as it is where it is no real one."""
+    if isinstance(stream, _Safe) or not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.flush()
+    return _Safe(
+        stream.buffer, encoding=stream.encoding, errors="backslashreplace",
+        line_buffering=stream.line_buffering, write_through=stream.write_through,
+    )  # fmt: skip

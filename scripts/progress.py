@@ -12,6 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from printable import printable
+
 EVENT = "\x1eprogress "
 SECONDS_BETWEEN_EVENTS = 0.5
 
@@ -30,8 +32,10 @@ class Progress:
         self._events = os.environ.get("STEP_PROGRESS") == "1"
         self._began = time.monotonic()
         self._sent = 0.0
-        quiet = self._events or not sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=description, unit=unit, leave=False, disable=quiet)
+        quiet = self._events or not sys.__stderr__.isatty()
+        # It steers the terminal, and so is drawn past the stream that lets nobody do that (faults.run).
+        shown = printable(description)
+        self._bar = tqdm(total=total, desc=shown, unit=unit, leave=False, disable=quiet, file=sys.__stderr__)
 
     def update(self, units: int = 1, **figures: str) -> None:
         """Advance by `units` and replace the figures shown."""
@@ -43,7 +47,7 @@ class Progress:
         if self._events and now - self._sent >= SECONDS_BETWEEN_EVENTS:
             self._sent = now
             self._state["elapsed"] = now - self._began
-            print(EVENT + json.dumps(self._state), file=sys.stderr, flush=True)
+            print(EVENT + json.dumps(self._state), file=sys.__stderr__, flush=True)
 
     def __enter__(self) -> "Progress":
         return self

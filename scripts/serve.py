@@ -8,7 +8,6 @@ import argparse
 import json
 import shlex
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import nim_engine
 import refreshed_engine
 from base_model import HUGGING_FACE_FILES, base_model
 from configuration import check, overlaid
-from faults import BadInput, run
+from faults import BadInput, run, say
 from hermetic.environments import interpreter
 from inference_client import MAX_TOKENS
 from jsonl import read_jsonl
@@ -68,7 +67,7 @@ def main() -> None:
             interval=deploy["embedded"]["refresh_interval"],
             max_rank=deploy["max_rank"],
             context=deploy["embedded"]["context_length"],
-            say=partial(print, flush=True),
+            say=say,
             threads=config["threads"],
             python=interpreter("serve"),
             **how,

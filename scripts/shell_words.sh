@@ -14,7 +14,7 @@ quoted() {
 }
 
 given=${1-}
-if [[ -e $given || -e ${given/#\~\//$HOME/} ]]; then
+if [[ -e $given || -e ${given/#\~\//${HOME-}/} ]]; then
     [[ $given != -* ]] || given=./$given
     quoted "$given"
     exit

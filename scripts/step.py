@@ -9,7 +9,6 @@ private folder, digested, attested under results/lineage/ and only then renamed 
 """
 
 import argparse
-import errno
 import os
 import shutil
 import time
@@ -23,12 +22,14 @@ from hermetic.action import Action
 from hermetic.attempt import attempt
 from hermetic.digests import file_digest
 from hermetic.follow import follow
+from hermetic.isolation import shares_memory
 from hermetic.kept import kept_folder
 from hermetic.limits import Limits
 from hermetic.reuse import Reuse
 from hermetic.runtime import RUNNERS
 from hermetic.storage import name_of
 from hermetic.terminal import StatusLine
+from machine_faults import told
 
 
 def main() -> None:
@@ -42,18 +43,19 @@ def main() -> None:
     outputs = [path for paths in action.outputs.values() for path in paths]
     kept = kept_folder(step, action.key())
     limits = Limits(arguments.memory, arguments.shared_memory, tuple(arguments.ulimit))
-    with attempt(step, action.secrets) as private, Reuse(action, enabled=not arguments.always) as reuse:
+    runtime = "host" if action.on_host else arguments.runtime
+    shared = bool(action.secrets) and shares_memory(action, runtime)
+    with attempt(step, action.secrets, shared) as private, Reuse(action, enabled=not arguments.always) as reuse:
         private.prepare(outputs)
         try:
             envelope = reuse.restored(private, started)
             if not envelope:
-                runtime = "host" if action.on_host else arguments.runtime
                 if action.keep:
                     kept.mkdir(parents=True, exist_ok=True)
                     private.kept = kept
                 with RUNNERS[runtime](action, private, limits) as execution:
                     status.show(f"  {step} …")
-                    follow(step, action, execution, arguments.log, status)
+                    follow(step, action, private, execution, arguments.log, status)
                 private.check(outputs)
                 digests = {path: file_digest(private.out / path) for path in outputs}
                 envelope = attestation.sealed(attestation.statement(step, action, digests, started, execution.ran))
@@ -75,7 +77,7 @@ def main() -> None:
             raise BadInput(f"{step}: {fault} (log: {arguments.log})") from None
         except OSError as error:
             status.finish()
-            raise BadInput(f"{step}: {error.filename or 'results/'}: {error.strerror}: {_mend(error)}") from None
+            raise BadInput(f"{step}: {told(error) or f'{error.filename}: {error.strerror}'}") from None
     status.finish(f"  {step:<32} {time.monotonic() - began:6.1f} s{'  from the store' if reuse.hit else ''}")
 
 
@@ -97,6 +99,7 @@ def action_of(arguments: argparse.Namespace) -> Action:
         nodes=arguments.nodes,
         network=arguments.network,
         on_host=arguments.on_host,
+        loopback=arguments.loopback,
         secrets=tuple(arguments.secret),
         settings={name: values for name, *values in arguments.setting if values},
         keep=arguments.keep,
@@ -122,6 +125,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shared-memory", type=int, help="MiB of /dev/shm in its container")
     parser.add_argument("--ulimit", action="append", default=[], metavar="NAME=VALUE", help="of its container")
     parser.add_argument("--network", action="store_true", help="the step may use the network")
+    parser.add_argument("--loopback", action="store_true", help="its processes speak with each other by sockets")
     parser.add_argument("--on-host", action="store_true", help="it starts containers: outside of any, and of a sandbox")
     parser.add_argument("--secret", action="append", default=[], help="a variable that only this step may see")
     parser.add_argument(
@@ -136,10 +140,6 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _files(named: list[list[str]]) -> dict[str, list[Path]]:
     return {name: [Path(path) for path in paths] for name, *paths in named}
-
-
-def _mend(error: OSError) -> str:
-    return "free some space" if error.errno == errno.ENOSPC else "make it writable"
 
 
 if __name__ == "__main__":

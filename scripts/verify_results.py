@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from faults import run
+from faults import run, say
 from hermetic.artifacts import artifacts
 from hermetic.digest_cache import cached_digest
 from lineage import made, read_lineage
@@ -25,7 +25,7 @@ def main() -> None:
         digest = attested.get(path.relative_to(results.parent).as_posix())
         if digest and cached_digest(path) != digest:
             found += 1
-            print(f"error: {path} is not what its step made (sha256 {digest[:8]}…): {removal(path)}", file=sys.stderr)
+            say(f"error: {path} is not what its step made (sha256 {digest[:8]}…): {removal(path)}", error=True)
     sys.exit(2 if found else 0)
 
 

@@ -16,7 +16,7 @@ from asked_prompts import PREDICTIONS, Row
 from child_group import ended_by_signals
 from configuration import read_config
 from deployment_checks import Asking, check, special_tokens
-from faults import BadInput, run
+from faults import BadInput, run, say
 from hermetic.whole import write_whole
 from inference_client import MAX_TOKENS
 from jsonl import read_jsonl
@@ -48,7 +48,7 @@ def main() -> None:
             while True:
                 reason = _reason(url, sentinel, golden, specials)
                 if reason != last:
-                    print(f"{url}: {reason or 'ready'}", flush=True)
+                    say(f"{url}: {reason or 'ready'}")
                 last = reason
                 _keep(options.status, reason, options.interval)
                 time.sleep(options.interval)

@@ -6,7 +6,7 @@ python scripts/why.py tune_adapter/law-titlegen -- --configfile configs/law-stac
 
 import argparse
 
-from faults import BadInput, run
+from faults import BadInput, run, say
 from hermetic import attestation
 from hermetic.changes import changes
 from planned_steps import planned_steps
@@ -24,7 +24,7 @@ def main() -> None:
         raise BadInput(f"no step {arguments.step} among {', '.join(sorted(steps))}")
     for step in [arguments.step] if arguments.step else sorted(steps):
         for line in reasons(step, steps[step]):
-            print(f"{step}: {line}")
+            say(f"{step}: {line}")
 
 
 def reasons(step: str, planned: argparse.Namespace) -> list[str]:

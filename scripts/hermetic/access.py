@@ -44,6 +44,11 @@ class Reader:
         return None
 
 
+def own_reader() -> Reader:
+    """Return this process's user, without the power that root has."""
+    return Reader(os.geteuid(), frozenset([os.getegid(), *os.getgroups()]))
+
+
 def let_others_read(folder: Path) -> None:
     """Let every user read a folder of the model store, and enter the store: a server may be anyone's.
 

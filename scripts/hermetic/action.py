@@ -23,7 +23,8 @@ class Action:
     `settings` are params that decide how it runs and never its result. `keep` is an option of the script that takes a
     folder, what a killed run leaves to the next (hermetic/kept.py).
     `nodes`: how many nodes of its Slurm job each run the script, which makes of them what it will.
-    `on_host`: it starts containers itself, and so runs in none and in no sandbox.
+    `on_host`: it starts containers itself, and so runs in none and in no sandbox. `loopback`: its processes speak with
+    each other by sockets, which takes no network.
     """
 
     script: Path
@@ -36,6 +37,7 @@ class Action:
     nodes: int = 1
     network: bool = False
     on_host: bool = False
+    loopback: bool = False
     secrets: tuple[str, ...] = ()
     settings: dict[str, list[str]] = field(default_factory=dict)
     keep: str | None = None

@@ -24,11 +24,13 @@ ATTEMPTS = Path("results/.attempts")
 class Attempt:
     """The private folder: `out` mirrors the declared output paths, `scratch` is the step's TMPDIR.
 
-    `lock` is held as long as the runner lives; `secrets` is the folder of the step's secrets, if it has any, `kept` the
-    one that outlives a failed attempt. `owner` is the file that names the step's latest attempt.
+    `root`, which both lie in, is not the step's. `lock` is held as long as the runner lives; `secrets` is the folder of
+    the step's secrets, if it has any, `kept` the one that outlives a failed attempt. `owner` is the file that names the
+    step's latest attempt.
     """
 
     def __init__(self, root: Path, owner: Path | None = None, secrets: Path | None = None) -> None:
+        self.root = root
         self.lock = _lock_of(root)
         self.secrets = secrets
         self.out = root / "out"
@@ -71,10 +73,10 @@ class Attempt:
 
 
 @contextlib.contextmanager
-def attempt(step: str, secrets: Sequence[str] = ()) -> Iterator[Attempt]:
+def attempt(step: str, secrets: Sequence[str] = (), shared_memory: bool = False) -> Iterator[Attempt]:
     """Make an attempt's folder, locked while it is in use, and remove it at the end however that comes.
 
-    `secrets` names the variables that the step may see.
+    `secrets` names the variables that the step may see; `shared_memory` where it may see the machine's own /dev/shm.
     """
     ATTEMPTS.mkdir(parents=True, exist_ok=True)
     _reap()
@@ -90,7 +92,7 @@ def attempt(step: str, secrets: Sequence[str] = ()) -> Iterator[Attempt]:
         owner = ATTEMPTS.absolute() / f"{name}.owner"
         (root / "owner").write_text(Path(path).name)
         (root / "owner").replace(owner)
-        made = Attempt(root, owner, cleanup.enter_context(secret_files(secrets)))
+        made = Attempt(root, owner, cleanup.enter_context(secret_files(secrets, shared_memory)))
         cleanup.callback(lambda: made.superseded() or owner.unlink(missing_ok=True))
         yield made
 

@@ -7,11 +7,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from hermetic.access import Reader
+from hermetic.access import own_reader
 from hermetic.action import Action
 from hermetic.attempt import Attempt
+from hermetic.devices import device_files
 from hermetic.sandbox import HOME, WORK, check_readable, mounts
 from hermetic.sandbox import command as script_command
+from hermetic.seccomp import program, supported
 
 # What a program of the venv needs of the system: its libraries, and names of users for what asks.
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -25,7 +27,11 @@ SETTINGS = (
 )
 SETTINGS_WITH_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services")
 PROCESSORS = "/sys/devices/system"
-NAMESPACES = ("user", "ipc", "pid", "uts", "cgroup-try")
+NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
+USERS = "--unshare-user"
+HOSTNAME = "hermetic-step"
+# The filter of system calls comes as an open file, which srun and others between us and bubblewrap would close.
+WITH_FILTER = ("/bin/sh", "-c", 'exec 9<"$0" && exec bwrap --seccomp 9 "$@"')
 SECONDS_TO_TRY = 20
 # Where a system keeps the setting that forbids namespaces, the value that does, and what mends it.
 FORBIDDING = (
@@ -46,19 +52,33 @@ def obstacle() -> str:
     """
     if not shutil.which("bwrap"):
         return "bubblewrap is not installed: apt install bubblewrap"
-    probe = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
     try:
-        done = subprocess.run(
-            probe, capture_output=True, check=False, timeout=SECONDS_TO_TRY, errors="replace", text=True
-        )
+        said = _tried(USERS)
+        if said and not os.geteuid():
+            said = _tried()
     except OSError as error:
         return f"bubblewrap does not run ({error.strerror}): reinstall it"
     except subprocess.TimeoutExpired:
         return "bubblewrap does not run (it hangs): reinstall it"
+    return f"bubblewrap may not make namespaces ({said}): {_mend()}" if said else ""
+
+
+@functools.cache
+def _with_users() -> bool:
+    """Tell whether users get a namespace too; root alone can do without one, where the system forbids it."""
+    return bool(os.geteuid()) or not _tried(USERS)
+
+
+def _tried(*more: str) -> str:
+    """Return what bubblewrap says against making namespaces; empty where it makes them."""
+    words = ["bwrap", *more, *NAMESPACES, "--unshare-net", "--cap-drop", "ALL", "--ro-bind", "/", "/"]
+    done = subprocess.run(
+        [*words, "--proc", "/proc", "--dev", "/dev", "true"],
+        capture_output=True, check=False, timeout=SECONDS_TO_TRY, errors="replace", text=True,
+    )  # fmt: skip
     if not done.returncode:
         return ""
-    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix("bwrap: ")
-    return f"bubblewrap may not make namespaces ({said}): {_mend()}"
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix("bwrap: ")
 
 
 def works() -> bool:
@@ -76,27 +96,40 @@ def _mend() -> str:
 
 
 def command(action: Action, place: Attempt, python: Path) -> list[str]:
-    """Return the command line: what is seen, and the script. Variables are inherited, not shown to a process list."""
+    """Return the command line: what is seen, and the script. Variables are inherited, not shown to a process list.
+
+    Started by root, bubblewrap would keep every capability: with one, a step mounts the machine's own /usr writable.
+    """
     shown = mounts(action, place)
-    check_readable(shown, Reader(os.geteuid(), frozenset([os.getegid(), *os.getgroups()])))
-    words = ["bwrap", *(f"--unshare-{name}" for name in NAMESPACES), "--die-with-parent", "--new-session"]
-    words += [] if action.network else ["--unshare-net"]
+    check_readable(shown, own_reader())
+    words = ["bwrap"]
+    if supported():
+        (place.root / "seccomp.bpf").write_bytes(program())
+        words = [*WITH_FILTER, str(place.root / "seccomp.bpf")]
+    words += [USERS] if _with_users() else []
+    words += [*NAMESPACES, "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    # On a network others know it, and libraries look it up, by the machine's own name.
+    words += [] if action.network else ["--unshare-net", "--hostname", HOSTNAME]
     # First, so that a checkout or a Python that lies below /tmp is not hidden by it.
     words += ["--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", str(HOME)]
-    for path in _system(python, network=action.network):
+    for path in system(python, network=action.network):
         # A link, as /bin is to /usr/bin, stays one.
         words += (
             ["--symlink", str(Path(path).readlink()), path] if Path(path).is_symlink() else ["--ro-bind", path, path]
         )
-    words += ["--dev-bind", "/dev", "/dev", "--ro-bind", "/sys", "/sys"] if action.devices else ["--dev", "/dev"]
+    words += ["--dev", "/dev"]
+    for path in device_files() if action.devices else ():  # not all of /dev: to root's number disks would be writable
+        words += ["--dev-bind", path, path]
     # Which processors there are, as programs that place their threads ask.
-    words += [] if action.devices else ["--ro-bind", PROCESSORS, PROCESSORS]
+    shown_of_system = "/sys" if action.devices else PROCESSORS
+    words += ["--ro-bind", shown_of_system, shown_of_system]
     for mount in shown:
         words += ["--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)]
-    return [*words, "--remount-ro", "/", "--chdir", str(WORK), *script_command(action, python)]
+    # /proc too: to root's number, powers or not, the kernel's settings in /proc/sys would be writable.
+    return [*words, "--remount-ro", "/proc", "--remount-ro", "/", "--chdir", str(WORK), *script_command(action, python)]
 
 
-def _system(python: Path, network: bool) -> list[str]:
+def system(python: Path, network: bool) -> list[str]:
     """Return the system's folders, the venv, and the Python that the venv was made from."""
     wanted = [*SYSTEM, *SETTINGS, *(SETTINGS_WITH_NETWORK if network else ()), str(python.parents[1])]
     base = python.resolve().parents[1]

@@ -8,9 +8,11 @@ from pathlib import Path
 from shlex import quote
 
 from hermetic.closure import SCRIPTS
+from printable import printable
 
 SECONDS_TO_TELL = 30  # `git status` of a small project takes milliseconds; of a huge one on a slow disk, minutes
 NOTHING_RUNS = {"core.fsmonitor": "false", "core.hooksPath": "/dev/null", "protocol.allow": "never"}
+FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE")
 CLONE = "git clone gives a checkout with its commit"
 
 
@@ -31,7 +33,7 @@ def own_commit(root: Path = SCRIPTS.parent) -> Commit:
     try:
         top = Path(os.fsdecode(_asked(root, "rev-parse", "--show-toplevel")))
         if not (top.exists() and top.samefile(root)):
-            return Commit(None, reason=f"git takes {top} for the checkout", mend=CLONE)
+            return Commit(None, reason=f"git takes {printable(str(top))} for the checkout", mend=CLONE)
         if git(root, "rev-parse", "--verify", "--quiet", "HEAD").returncode:
             return Commit(None, reason="the repository has no commit yet", mend="git commit")
         commit = _asked(root, "rev-parse", "--verify", "HEAD^{commit}").decode()
@@ -47,7 +49,15 @@ def own_commit(root: Path = SCRIPTS.parent) -> Commit:
         said = refusal.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {refusal.returncode}"]
         foreign = "ownership" in said[0] or "unsafe repository" in said[0]
         mend = f"git config --global --add safe.directory {quote(str(root))}" if foreign else "git status shows it"
-        return Commit(None, reason=f"git says: {said[0].removeprefix('fatal: ').rstrip('.')}", mend=mend)
+        return Commit(None, reason=f"git says: {printable(said[0]).removeprefix('fatal: ').rstrip('.')}", mend=mend)
+
+
+def disobeyed() -> str:
+    """Return in words which variables of git's name another repository or index than the checkout's own, which nothing
+    here follows; empty where none is set.
+    """
+    names = [name for name in FOREIGN if name in os.environ]
+    return f"{', '.join(names)}: not followed, lineage names this checkout's own commit or none" if names else ""
 
 
 def git(root: Path, *words: str) -> subprocess.CompletedProcess[bytes]:

@@ -13,6 +13,7 @@ from hermetic.environments import lock_file
 LEVELS = (("v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}), ("v3", {"avx2", "bmi2", "fma"}))
 
 CPUINFO = Path("/proc/cpuinfo")
+GPU_FILES = ("nvidia*", "dri", "infiniband", "gdrdrv")  # NVIDIA's, display's, RDMA between machines, GPUDirect
 # What tells two processors of one class apart: our word, and that of /proc/cpuinfo, of x86 and of ARM.
 CPU_FACTS = (
     ("vendor", "CPU implementer"), ("family", "CPU architecture"), ("model", "CPU part"),
@@ -58,6 +59,11 @@ def cpu_named(facts: Mapping[str, str]) -> str:
     """Return a processor in words: who made it, its family and model."""
     numbers = [f"{name} {facts[name]}" for name in ("family", "model") if facts.get(name)]
     return " ".join([facts.get("vendor") or facts.get("name") or "an unnamed processor", *numbers])
+
+
+def device_files() -> list[str]:
+    """Return the files and folders of /dev that speak to GPUs and to the network between them."""
+    return sorted(str(path) for pattern in GPU_FILES for path in Path("/dev").glob(pattern))
 
 
 def _flags() -> set[str]:

@@ -1,7 +1,9 @@
 """Follow a running step: lines to its log, progress and warnings to the terminal, one line of reason if it fails."""
 
 import json
+import re
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -9,16 +11,20 @@ from tqdm import tqdm
 from faults import BadInput
 from hermetic import attestation
 from hermetic.action import Action
+from hermetic.attempt import Attempt
 from hermetic.changes import changes
 from hermetic.execution import Execution
 from hermetic.hints import undeclared
 from hermetic.terminal import StatusLine
+from machine_faults import SPARE, full, room
+from printable import printable
 from progress import EVENT
 
+NO_ROOM = re.compile("No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
 LINES_TO_EXPLAIN = 40  # of the end of the log: a traceback's last lines say what a step reached for
 
 
-def follow(step: str, action: Action, execution: Execution, log: Path, status: StatusLine) -> None:
+def follow(step: str, action: Action, place: Attempt, execution: Execution, log: Path, status: StatusLine) -> None:
     """Write what the script prints to the log, until it ends.
 
     Raises `BadInput` with the script's own last error line, and with the declaration that it seems to lack.
@@ -33,7 +39,9 @@ def follow(step: str, action: Action, execution: Execution, log: Path, status: S
             if line.startswith(EVENT):
                 status.show(_bar(step, line.removeprefix(EVENT)))
                 continue
-            lines.write(line)
+            # What others' programs draw over and over, as bars, is a line each time.
+            shown = printable(line.rstrip("\r\n").replace("\r", "\n"), kept="\n\t")
+            lines.write(f"{shown}\n")
             lines.flush()
             if line.startswith("warning: "):
                 status.finish(f"{step}: {line.strip()}")
@@ -44,8 +52,19 @@ def follow(step: str, action: Action, execution: Execution, log: Path, status: S
         code = execution.wait()
     if code:
         said = error if code == 2 and error else f"ended with exit code {code}: {ending[-1] if ending else ''}"
+        if lack := out_of_room(place, ending):
+            raise BadInput(lack)
         hint = undeclared(ending, action)
+        if hint and said.startswith(("Permission denied: ", "Read-only file system: ")):
+            said = ": ".join(said.split(": ")[:2])  # the mend is the declaration, not what the machine would want
         raise BadInput(f"{said}: {hint}" if hint else said)
+
+
+def out_of_room(place: Attempt, lines: Iterable[str]) -> str | None:
+    """Return which file system has no room for what the step writes, whatever the step itself made of that."""
+    written = [path for path in (place.root, place.kept) if path and path.exists()]
+    lacking = any(NO_ROOM.search(line) for line in lines) or any(room(path) < SPARE for path in written)
+    return f"No space left on device: {full(written)}" if lacking else None
 
 
 def _bar(step: str, event: str) -> str:

@@ -1,9 +1,9 @@
-"""Runtime `host`: the step runs in its environment's venv; inside bubblewrap, where that is installed and works."""
+"""Runtime `host`: the step runs in its environment's venv, held by what this machine has (hermetic/isolation.py)."""
 
 import contextlib
 from collections.abc import Iterator
 
-from hermetic import bubblewrap
+from hermetic import bubblewrap, confinement, isolation
 from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.environments import interpreter
@@ -19,12 +19,15 @@ def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Executi
     """Start the script. Limits belong to containers: without one, nothing of the machine is set aside for a step."""
     python = interpreter(action.environment)
     path = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
-    if bubblewrap.works() and not action.on_host:
-        isolation, words = "bubblewrap", bubblewrap.command(action, place, python)
-        seen = environment(action, place, path)
+    held = isolation.of_step(action)
+    if held == isolation.BUBBLEWRAP:
+        words, seen = bubblewrap.command(action, place, python), environment(action, place, path)
     else:
-        isolation, words = "none", [str(python), str(action.script), *action.arguments(place.out, place.kept)]
+        words = [str(python), str(action.script), *action.arguments(place.out, place.kept)]
+        if held == isolation.LANDLOCK:
+            words = confinement.command(action, place, python)
         seen = variables(action, path, place.scratch, place.scratch, place.secrets)
+    ran = isolation.attested(held, action)
     words, seen, nodes = on_nodes(action, words, seen)
-    with child(words, seen, Ran("host", isolation + nodes)) as execution:
+    with child(words, seen, Ran("host", ran + nodes)) as execution:
         yield execution

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from shlex import quote
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -77,7 +78,7 @@ def private_key(path: Path) -> PrivateKey:
     """Read a private key. Raises `BadInput` where there is none, it is of another kind, or others can read it."""
     try:
         if path.stat().st_mode & 0o077:
-            raise BadInput(f"{path}: others can read this private key: chmod 600 {path}")
+            raise BadInput(f"{path}: others can read this private key: chmod 600 {quote(str(path))}")
         # model_signing takes its password the same way, but from its command line.
         password = os.environ.get("SIGNING_KEY_PASSWORD", "").encode() or None
         key = load_pem_private_key(path.read_bytes(), password)

@@ -2,10 +2,10 @@
 
 import datetime
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
+from faults import say
 from hermetic import attestation
 from hermetic.action import Action
 from hermetic.attempt import Attempt
@@ -56,7 +56,7 @@ class Reuse:
         if not found:
             return None
         if doubt := self._doubt(found):
-            print(f"  store: not taken, {doubt}: action {self._key[:12]}…", file=sys.stderr, flush=True)
+            say(f"  store: not taken, {doubt}: action {self._key[:12]}…", error=True)
             return None
         digests = {}
         for option, paths in self._action.outputs.items():
@@ -77,7 +77,7 @@ class Reuse:
             outputs = {option: [digests[path] for path in paths] for option, paths in self._action.outputs.items()}
             self._store.record(self._key, Hit(outputs, envelope))
         except (OSError, Damaged) as error:
-            print(f"  not stored: {error}", flush=True)
+            say(f"  not stored: {error}")
 
     def _doubt(self, found: Hit) -> str | None:
         """Return why a record is not to be believed: it does not say what its attestation says, or a stranger did."""
@@ -99,5 +99,5 @@ class Reuse:
 
     def _without(self, error: OSError) -> None:
         """Go on as if there were no store: what it would save is time."""
-        print(f"  store {self._store.folder} cannot be used: {error.strerror}", file=sys.stderr, flush=True)
+        say(f"  store {self._store.folder} cannot be used: {error.strerror}", error=True)
         self._store = None

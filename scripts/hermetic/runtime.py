@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from faults import BadInput
-from hermetic import apptainer, bubblewrap, docker, docker_engine, host
+from hermetic import apptainer, docker, docker_engine, host, isolation
 from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.closure import code_digest
@@ -20,17 +20,22 @@ from hermetic.limits import Limits
 
 Runner = Callable[[Action, Attempt, Limits], AbstractContextManager[Execution]]
 RUNNERS: dict[str, Runner] = {"docker": docker.running, "apptainer": apptainer.running, "host": host.running}
-UNHELD = "no isolation"  # nothing keeps a step from files and the network that it did not declare
 
 
 class Runtime:
     """The runtime of a build, and what the rules tell Snakemake of it. `reason` says why it was taken."""
 
-    def __init__(self, wanted: str, environments: Iterable[str], sent: bool = False) -> None:
+    def __init__(self, wanted: str, environments: Iterable[str], sent: bool = False, isolated: bool = False) -> None:
         """Take the runtime that is wanted, or in a job that a build has `sent` the one that build took.
 
-        Raises `BadInput` if a runtime is asked for that is not there, or that lacks an image by digest.
+        Raises `BadInput` if a runtime is asked for that is not there, or that lacks an image by digest; if steps are to
+        be `isolated`, where nothing holds them. Of a job, each step's runner sees to that on its own node.
         """
+        self._take(wanted, environments, sent)
+        if isolated and not sent and self.name == "host" and isolation.kind() == isolation.NONE:
+            raise BadInput(isolation.refusal())
+
+    def _take(self, wanted: str, environments: Iterable[str], sent: bool) -> None:
         self.name, self.reason = wanted, "as configured"
         if sent and "STEP_RUNTIME" in os.environ:  # a node may have another engine than the machine of the build
             self.name, self.reason = os.environ["STEP_RUNTIME"], "as the build decided that sent this job"
@@ -54,8 +59,7 @@ class Runtime:
     def isolation(self) -> str:
         """Return in words how steps are held here, where the name does not tell it."""
         if self.name == "host":
-            obstacle = bubblewrap.obstacle()
-            return f"{UNHELD}: {obstacle}" if obstacle else "bubblewrap"
+            return isolation.told()
         if self.name == "docker":
             with docker_engine.engine() as client:
                 return engine_kind(client).told

@@ -11,6 +11,7 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
 
     PATH            led by the Python that runs this: it has what the step runner needs
     STEP_RUNTIME    docker, apptainer or host
+    STEP_ISOLATION  best, or required: a runner refuses to start a step that nothing holds
     STEP_STORE      the store's folder, STEP_STORE_URL the one it shares; empty: none
     STEP_KEY        the private key that signs attestations; empty: unsigned
     STEP_CERTIFICATES   its certificate and those that lead to a root, separated as PATH is; empty: none
@@ -20,6 +21,7 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "STEP_RUNTIME": runtime,
+        "STEP_ISOLATION": config["isolation"],
         "STEP_STORE": config["store"]["path"],
         "STEP_STORE_URL": config["store"]["url"],
         "STEP_KEY": config["signing"]["key"],

@@ -13,7 +13,7 @@ from test_nim_settings import SETTINGS
 
 import nim_container
 from faults import BadInput
-from hermetic import docker, runtime
+from hermetic import bubblewrap, docker, landlock, runtime
 from hermetic.action import Action
 from hermetic.engine_kind import USUAL, EngineKind, engine_kind
 from hermetic.limits import Limits
@@ -97,10 +97,26 @@ def test_each_kind_says_what_is_special_and_a_usual_one_nothing(kind):
 
 def test_the_first_line_of_a_build_says_it(monkeypatch):
     taken = runtime.Runtime("host", ())
-    monkeypatch.setattr(runtime.bubblewrap, "obstacle", lambda: "")
+    monkeypatch.setattr(bubblewrap, "obstacle", lambda: "")
     assert str(taken) == "host (bubblewrap): as configured"
-    monkeypatch.setattr(runtime.bubblewrap, "obstacle", lambda: "bubblewrap is not installed: apt install bubblewrap")
-    assert str(taken) == "host (no isolation: bubblewrap is not installed: apt install bubblewrap): as configured"
+    mend = "bubblewrap is not installed: apt install bubblewrap"
+    monkeypatch.setattr(bubblewrap, "obstacle", lambda: mend)
+    monkeypatch.setattr(landlock, "version", lambda: 2)
+    assert str(taken).startswith(f"host (less isolation, landlock abi 2: {mend}; left open: names of files and ")
+    assert "files that the user may write can be cut short, devices that are open can be set, signals" in str(taken)
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    monkeypatch.setattr(landlock.platform, "release", lambda: "5.10.0-21-amd64")
+    unheld = f"{mend} (its kernel is older than 5.13)"
+    assert str(taken) == f"host (no isolation: {unheld}): as configured"
+    monkeypatch.setattr(landlock.platform, "release", lambda: "6.1.0")
+    assert "(its Landlock is off: boot it with lsm=landlock,…)" in str(taken)
+    monkeypatch.setattr(landlock.platform, "release", lambda: "5.10.0-21-amd64")
+    with pytest.raises(BadInput) as refused:
+        runtime.Runtime("host", (), isolated=True)
+    assert str(refused.value) == (
+        f"isolation: required, but nothing here holds steps to what they declare: {unheld}; or set isolation: best"
+    )
+    assert runtime.Runtime("host", (), sent=True, isolated=True).name == "host", "each node's runner sees to it"
     taken.name, taken.reason = "docker", "an engine answers and has every image"
     for kind, held in ((USUAL, ""), (ROOTLESS, " (rootless engine)"), (SELINUX, " (SELinux labels off for steps)")):
         monkeypatch.setattr(runtime.docker_engine, "engine", nullcontext)
