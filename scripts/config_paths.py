@@ -6,7 +6,8 @@ from pathlib import Path
 
 from faults import BadInput
 
-CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+# What steers a terminal or turns the direction of writing, too: Snakemake prints names as they are.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _VARIABLE = re.compile(r"\$(?:\{|[A-Za-z_])")
 _BRACES = re.compile(r"[{}<>]")  # Snakemake looks for wildcards and path variables in what an input is named
 
