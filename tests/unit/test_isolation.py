@@ -1,15 +1,20 @@
 """Isolation that is less than asked for is said: why bubblewrap does not hold steps here, and what mends it."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 
-from hermetic import bubblewrap
+from held_steps import less_held
+from hermetic import bubblewrap, confinement, isolation, landlock
+from hermetic.action import Action
+from hermetic.attempt import Attempt
 
 ASKS = "from hermetic.bubblewrap import obstacle, works; print(works()); print(obstacle())"
 needs_bubblewrap = pytest.mark.skipif(not bubblewrap.works(), reason="needs bubblewrap: apt-get install bubblewrap")
@@ -80,6 +85,41 @@ def test_one_that_hangs_or_does_not_start(tmp_path, monkeypatch, program, said):
     assert bubblewrap.obstacle() == said
 
 
+def test_a_gpus_files_are_shown_and_no_other_device(tmp_path, monkeypatch):
+    """There is no GPU here: the command line and the rules as they would be."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(bubblewrap, "device_files", lambda: ["/dev/nvidia0", "/dev/nvidiactl"])
+    monkeypatch.setattr(confinement, "device_files", lambda: ["/dev/nvidia0", "/dev/nvidiactl"])
+    (tmp_path / "step").mkdir()
+    place = Attempt(tmp_path / "step")
+    for devices in (0, 1):
+        action = Action(ROOT / "scripts/split_records.py", "workflow", {}, {}, {}, devices=devices)
+        words = " ".join(bubblewrap.command(action, place, Path(sys.executable)))
+        assert ("--dev-bind /dev/nvidia0 /dev/nvidia0" in words) == bool(devices)
+        assert "--dev-bind /dev /dev" not in words and "--cap-drop ALL" in words and "--remount-ro /proc" in words
+        assert "--unshare-net --hostname hermetic-step" in words
+        confinement.command(action, place, Path(sys.executable))
+        plan = json.loads((place.root / "confinement.json").read_text())
+        rights = dict(map(tuple, plan["rules"]))
+        assert ("/dev/nvidia0" in rights) == ("/sys" in rights) == bool(devices)
+        assert "/dev" not in rights and "/" not in rights and "/etc" not in rights
+
+
+def test_what_is_audited_names_steps_that_were_held_less():
+    ran = {
+        "a": "bubblewrap",
+        "b": "container: read-only root",
+        "c": "landlock abi 4, left open: x",
+        "d": "none",
+        "e": "none",
+    }
+    steps = [SimpleNamespace(name=name, ran={"isolation": held}) for name, held in ran.items()]
+    assert list(less_held(steps)) == [
+        ("c", "held by landlock abi 4, left open: x"), ("2 steps", "held by nothing to what it declares")
+    ]  # fmt: skip
+    assert list(less_held(steps[:2])) == []
+
+
 @pytest.mark.slow
 def test_a_build_begins_by_saying_how_steps_are_held_and_that_lineage_has_no_commit(checkout, tmp_path):
     """And with a commit, and no bubblewrap, the other way round."""
@@ -87,8 +127,7 @@ def test_a_build_begins_by_saying_how_steps_are_held_and_that_lineage_has_no_com
     done = checkout.snakemake("--quiet", "all", "--", target)
     assert done.returncode == 0, done.stderr
     runtime, lineage, *_ = _said(done)
-    held = "bubblewrap" if bubblewrap.works() else f"no isolation: {bubblewrap.obstacle()}"
-    assert runtime.startswith(f"  runtime host ({held}): ")
+    assert runtime.startswith(f"  runtime host ({isolation.told()}): ")
     mend = "git clone gives a checkout with its commit"
     assert lineage == f"  lineage has no commit: the checkout is no git repository: {mend}"
 
@@ -99,7 +138,7 @@ def test_a_build_begins_by_saying_how_steps_are_held_and_that_lineage_has_no_com
     programs.mkdir()
     for folder in ("/usr/bin", "/bin"):
         for program in Path(folder).iterdir():
-            if program.name != "bwrap" and not (programs / program.name).exists():
+            if program.name != "bwrap" and not (programs / program.name).is_symlink():
                 (programs / program.name).symlink_to(program)
     shutil.rmtree(checkout.folder / "results")
     done = subprocess.run(
@@ -107,7 +146,8 @@ def test_a_build_begins_by_saying_how_steps_are_held_and_that_lineage_has_no_com
         env={**os.environ, "PATH": str(programs)}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert _said(done)[0].startswith("  runtime host (no isolation: bubblewrap is not installed: apt install ")
+    less = f"less isolation, landlock abi {landlock.version()}" if landlock.version() else "no isolation"
+    assert _said(done)[0].startswith(f"  runtime host ({less}: bubblewrap is not installed: apt install bubblewrap")
     assert "lineage has no commit" not in done.stderr
 
 
