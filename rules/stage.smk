@@ -18,6 +18,7 @@ rule stage_adapter:
             "results/adapters/{adapter}/README.md",
         ],
         base_config=BASE.config,
+        base_weights=[path for path in BASE.files if path.endswith(".safetensors")],
     output:
         staged=STAGED,
     log:
@@ -40,6 +41,7 @@ rule stage_adapter:
     shell:
         "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
         " --input adapter-files {input.adapter:q} --input base-config {input.base_config:q}"
+        " --input base-weights {input.base_weights:q}"
         " --output staged {output.staged:q}"
         " --param adapter {wildcards.adapter:q}"
         " -- scripts/stage_adapter.py"

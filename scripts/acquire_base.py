@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -107,9 +108,11 @@ def from_hugging_face(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
 
 def check_file(path: Path, expected: dict[str, Any], base: str) -> None:
     """Compare a file with the lock's sha256 and size, those that it has."""
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file: check base.path")
-    size, wanted = path.stat().st_size, expected.get("bytes")
+    try:
+        with open_regular(path, links=True, mend="check base.path") as file:
+            size, wanted = os.fstat(file.fileno()).st_size, expected.get("bytes")
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file: check base.path") from None
     if wanted is not None and size != wanted:
         raise BadInput(
             f"{path.name}: {size} bytes, but data.lock.yaml says {wanted}: fetch it again or check bases.{base}"

@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapter_settings import shown, unserved
+import numpy as np
+
+from adapter_settings import odd_scale, shown, unserved
+from adapter_size import BaseNorms, Changes
 from faults import BadInput
 from json_object import given_object
-from safetensors_file import greatest_weight, read_header
+from safetensors_file import read_header, read_tensor
 
 ENGINES = ("embedded", "nim-1", "nim-2")
+LARGEST_CONFIG = 2**20  # bytes
 GREATEST_WEIGHT = 100.0  # trained LoRA weights stay below 10; a flipped exponent bit is far above
 
 
@@ -27,9 +31,11 @@ def check_config(
 
     `engine`, one of ENGINES, is what will serve the adapter: NIM 1.x scales otherwise than the others.
     """
-    config = given_object(path, "export the adapter again", unique=True)
+    config = given_object(path, "export the adapter again", unique=True, most=LARGEST_CONFIG)
     if config.get("peft_type") != "LORA":
-        raise BadInput(f"{path}: peft_type is {shown(config.get('peft_type'))}; only LORA can be served")
+        raise BadInput(
+            f"{path}: peft_type is {shown(config.get('peft_type'))}; only LORA can be served: train with LoRA"
+        )
     if (trained_on := config.get("base_model_name_or_path")) != base_model:
         raise BadInput(
             f"{path}: base_model_name_or_path is {shown(trained_on)} but the base served is {base_model!r}: "
@@ -49,6 +55,8 @@ def check_config(
     alpha = config.get("lora_alpha")
     if type(alpha) not in (int, float) or not 0 < alpha <= sys.float_info.max:
         raise BadInput(f"{path}: lora_alpha is {shown(alpha)}; it must be above 0: set adapters.{name}.alpha")
+    if fault := odd_scale(config):
+        raise BadInput(f"{path}: lora_alpha {fault}: set adapters.{name}.alpha")
     if config.get("use_rslora") and engine == "nim-1":
         raise BadInput(
             f"{path}: use_rslora is True, but NIM 1.x scales by alpha / r, not by alpha / sqrt(r): set "
@@ -69,10 +77,49 @@ def _check_targets(path: Path, targets: Any, modules: Mapping[str, Any], name: s
         raise BadInput(f"{path}: target_modules lists {twice[0]!r} twice: {mend}")
 
 
-def check_weights(path: Path, config: Mapping[str, Any], modules: Mapping[str, Any], layers: int, name: str) -> None:
+def check_weights(
+    path: Path,
+    config: Mapping[str, Any],
+    modules: Mapping[str, Any],
+    layers: int,
+    name: str,
+    base: BaseNorms | None = None,
+) -> None:
     """Read every tensor; raise `BadInput` with the first that is missing, foreign, misshapen or not a sound number.
 
     `modules` gives, per target module, its block in the layer, inputs and outputs; A is (r, inputs), B (outputs, r).
+    `base` has the norms of the weights that the products are added to.
+    """
+    offset, header = check_header(path, config, modules, layers, name)
+    changes = Changes(path, config, base or BaseNorms(), name)
+    for tensor in header:
+        if "_A." not in tensor:
+            continue
+        pair = [tensor, tensor.replace(".lora_A.", ".lora_B.")]
+        changes.add(tensor, *(_sound_weights(path, other, header[other], offset, name) for other in pair))
+    changes.check()
+
+
+def _sound_weights(path: Path, tensor: str, entry: Mapping[str, Any], offset: int, name: str) -> np.ndarray:
+    """Return a tensor's numbers. Raises `BadInput` for NaN, Inf and sizes that no training gives."""
+    numbers = read_tensor(path, entry, offset)
+    greatest = float(np.abs(numbers).max())  # NaN if any is NaN
+    if not math.isfinite(greatest):
+        raise BadInput(f"{path}: tensor {tensor} holds NaN or Inf: lower adapters.{name}.learning_rate")
+    if greatest > GREATEST_WEIGHT:
+        raise BadInput(
+            f"{path}: tensor {tensor} has a weight of size {greatest:.3g}, above {GREATEST_WEIGHT:g}: "
+            f"lower adapters.{name}.learning_rate or export the adapter again"
+        )
+    return numbers
+
+
+def check_header(
+    path: Path, config: Mapping[str, Any], modules: Mapping[str, Any], layers: int, name: str
+) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Return what `read_header` does of an adapter's weights, whose tensors and shapes are those wanted.
+
+    Before a number of it is read, or a byte copied. Raises `BadInput`.
     """
     wanted = dict(_wanted(config, modules, layers))
     offset, header = read_header(path)
@@ -83,30 +130,13 @@ def check_weights(path: Path, config: Mapping[str, Any], modules: Mapping[str, A
             f"{path}: {len(missing)} of {len(wanted)} tensors are missing, the first {missing[0]}: "
             "export the adapter again"
         )
-    alive = set()  # the matrices that are not all zero
     for tensor, entry in header.items():
         if tuple(entry["shape"]) != wanted[tensor]:
             raise BadInput(
                 f"{path}: tensor {tensor} has shape {list(entry['shape'])}, expected {list(wanted[tensor])}: "
                 f"check adapters.{name}.rank and base.name"
             )
-        greatest = greatest_weight(path, entry, offset)
-        if not math.isfinite(greatest):
-            raise BadInput(f"{path}: tensor {tensor} holds NaN or Inf: lower adapters.{name}.learning_rate")
-        if greatest > GREATEST_WEIGHT:
-            raise BadInput(
-                f"{path}: tensor {tensor} has a weight of size {greatest:.3g}, above {GREATEST_WEIGHT:g}: "
-                f"lower adapters.{name}.learning_rate or export the adapter again"
-            )
-        if greatest > 0:
-            alive.add(tensor)
-    if not any(
-        tensor in alive and tensor.replace(".lora_A.", ".lora_B.") in alive for tensor in wanted if "_A." in tensor
-    ):
-        raise BadInput(
-            f"{path}: every product of lora_A and lora_B is zero, so the adapter is its base: "
-            f"raise adapters.{name}.max_steps or adapters.{name}.learning_rate"
-        )
+    return offset, header
 
 
 def _foreign(tensor: str, name: str) -> str:

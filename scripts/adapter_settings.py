@@ -5,6 +5,7 @@ here is one of a later PEFT or of another tool. It passes as null, false, [] or 
 off, and adapters of its next version stay servable. Anything else there is refused: 0 and "" may mean something.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,11 @@ MAPPINGS = ("rank_pattern", "alpha_pattern", "megatron_config")
 VARIANTS = ("use_bdlora", "velora_config", "kasa_config", "monteclora_config", "arrow_config")
 # Traces of an initialisation that altered the base: PEFT leaves them where init_lora_weights was set to true after it.
 ALTERATIONS = ("loftq_config", "corda_config", "lora_ga_config")
+
+# alpha / r, or with use_rslora alpha / sqrt(r), the factor of every product. In practice it is 0.002 (alpha 1, r 512)
+# to 64; the bounds leave a factor of twenty below and of four above. At 1e29 one request fills the engine with Inf and
+# NaN, and every later answer, of the base too, is empty; at 1e-324 the adapter is its base.
+LEAST_SCALE, GREATEST_SCALE = 1e-4, 256.0
 
 UNSERVED = "which no server serves: train without it"
 CONVERT = "convert it with path_initial_model_for_weight_conversion, or train with init_lora_weights true"
@@ -105,6 +111,21 @@ def unserved(config: Mapping[str, Any]) -> Iterator[str]:
         setting = SETTINGS.get(key, UNKNOWN)
         if not setting.passes(config[key]):
             yield f"{key if key.isidentifier() else repr(key)} is {shown(config[key])}, {setting.reason}"
+
+
+def scale_of(config: Mapping[str, Any]) -> float:
+    """Return the factor of every product, as PEFT and vLLM compute it."""
+    return config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
+
+
+def odd_scale(config: Mapping[str, Any]) -> str | None:
+    """Return why an alpha and a rank, each sound by itself, scale too far; None if they do not."""
+    scale = scale_of(config)
+    if LEAST_SCALE <= scale <= GREATEST_SCALE:
+        return None
+    rule = "alpha / sqrt(r)" if config.get("use_rslora") else "alpha / r"
+    bound = f"above {GREATEST_SCALE:g}" if scale > 1 else f"below {LEAST_SCALE:g}"
+    return f"is {config['lora_alpha']:g}, which with r {config['r']} scales by {scale:.6g} ({rule}), {bound}"
 
 
 def shown(value: Any) -> str:

@@ -7,12 +7,13 @@ served: what was checked is what is loaded, whatever becomes of the folder.
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from adapter_bundle import read_bundle
-from adapter_checks import check_config, check_weights
+from adapter_checks import LARGEST_CONFIG, check_config, check_header, check_weights
+from adapter_size import BaseNorms
 from faults import BadInput
 from hermetic.artifacts import BUNDLE
 from hermetic.digests import file_digest
@@ -37,14 +38,25 @@ class Change(NamedTuple):
 class AdapterStore:
     """The model store `folder`, for a server of `base`: true name `model`, config.json `config`, ranks to `max_rank`.
 
-    `copies` is a folder for the copies, each of which belongs to whoever is given it.
+    `copies` is a folder for the copies, each of which belongs to whoever is given it. `weights` are the base's
+    safetensors, beside which adapters are measured.
     """
 
-    def __init__(self, folder: Path, copies: Path, base: str, model: str, config: Path, max_rank: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        copies: Path,
+        base: str,
+        model: str,
+        config: Path,
+        max_rank: int,
+        weights: Sequence[Path] = (),
+    ) -> None:
         self._folder = folder.resolve()
         self._copies = copies
         self._base, self._model, self._max_rank = base, model, max_rank
         self._modules, self._layers = llama_modules(config)
+        self._norms = BaseNorms(weights)
         self._seen: dict[str, Stamp] = {}  # in the last look
         self._judged: dict[str, Stamp] = {}  # served or refused as it was then
         self._served: dict[str, dict[str, str]] = {}  # file → sha256
@@ -100,29 +112,44 @@ class AdapterStore:
             for file, *_ in stamp:
                 if Path(file).suffix in PICKLES:
                     raise BadInput(f"{folder / file}: a pickle runs code when read: stage the adapter without it")
-            for file in SERVED:
-                self._copy(folder / file, copy / file)
+            config = self._copied(folder, copy, name)
             if self._stamps().get(name) != stamp:
-                del self._judged[name]  # looked at again
-                shutil.rmtree(copy)
-                return None
+                raise BadInput(f"{folder}: changes while it is read")
             digests = {file: file_digest(copy / file) for file in SERVED}
             if digests == self._served.get(name):
                 shutil.rmtree(copy)
                 return None
             self._check_bundle(folder / BUNDLE, digests)
-            config = check_config(copy / SERVED[0], self._model, self._modules, self._max_rank, name)
-            check_weights(copy / SERVED[1], config, self._modules, self._layers, name)
+            check_weights(copy / SERVED[1], config, self._modules, self._layers, name, self._norms)
         except Exception as fault:  # whatever a foreign file holds: the server goes on
             shutil.rmtree(copy)
+            if self._stamps().get(name) != stamp:
+                del self._judged[name]  # looked at again
+                return None
             reason = str(fault) if isinstance(fault, BadInput) else f"{folder}: {fault!r}: stage the adapter again"
             raise BadInput(reason.replace(str(copy), str(folder))) from None
         self._served[name] = digests
         return copy
 
-    def _copy(self, source: Path, target: Path) -> None:
+    def _copied(self, folder: Path, copy: Path, name: str) -> dict[str, Any]:
+        """Copy the files that are served, and return what is in adapter_config.json.
+
+        The weights' header is checked before they are copied: it says how many bytes there are to be.
+        """
+        config, weights = SERVED
+        self._copy(self._inside(folder / config), copy / config, LARGEST_CONFIG)
+        content = check_config(copy / config, self._model, self._modules, self._max_rank, name)
+        source = self._inside(folder / weights)
+        offset, header = check_header(source, content, self._modules, self._layers, name)
+        self._copy(source, copy / weights, offset + max(entry["data_offsets"][1] for entry in header.values()))
+        return content
+
+    def _copy(self, source: Path, target: Path, most: int) -> None:
         try:
-            with open_regular(self._inside(source), below=self._folder, mend=AGAIN) as file, open(target, "wb") as copy:
+            with (
+                open_regular(source, most=most, below=self._folder, mend=AGAIN) as file,
+                open(target, "wb") as copy,
+            ):
                 shutil.copyfileobj(file, copy)
         except BadInput:
             raise
@@ -133,8 +160,8 @@ class AdapterStore:
         """Return the path that links lead to. Raises `BadInput` if that is not in the model store."""
         try:
             found = path.resolve(strict=True)
-        except RuntimeError as error:  # links in a circle
-            raise BadInput(f"{path}: {error}: {AGAIN}") from None
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            raise BadInput(f"{path}: {getattr(error, 'strerror', error)}: {AGAIN}") from None
         if not found.is_relative_to(self._folder):
             raise BadInput(f"{path}: a link out of the model store: stage the files themselves")
         return found

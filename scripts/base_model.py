@@ -6,6 +6,7 @@ from typing import Any
 
 from faults import BadInput
 from git_lfs import refuse_pointer
+from hermetic.regular_file import open_regular
 from weight_files import INDEX, weight_files
 
 HUGGING_FACE_FILES = (
@@ -76,7 +77,7 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of a base's files in the user's own folder, and of *.safetensors there that are none of them."""
     where = f"config: base.path: {folder}"
     try:
-        found = {path.name for path in folder.iterdir() if path.is_file()}
+        found = {path.name for path in folder.iterdir() if path.is_file() or _meant(path)}
     except OSError as error:
         raise BadInput(f"{where}: {error.strerror}: set it to a folder of Hugging Face files") from None
     for name in ("config.json", "tokenizer.json"):
@@ -85,5 +86,11 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
     weights = weight_files(found, folder / INDEX, where)
     kept = sorted({*weights.names, *found.intersection(HUGGING_FACE_FILES) - {"model.safetensors"}})
     for name in kept:
+        open_regular(folder / name, links=True, mend=f"check {where}").close()
         refuse_pointer(folder / name)
     return kept, weights.others
+
+
+def _meant(path: Path) -> bool:
+    """Whether something that is no file has the name of one of a base's: it is refused, not overlooked."""
+    return path.name in HUGGING_FACE_FILES and path.exists()

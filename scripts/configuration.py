@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
+from adapter_settings import odd_scale
 from curated_files import curated_files
 from faults import BadInput, run
 from finished_values import finish
@@ -138,6 +139,8 @@ def _check_adapters(config: dict[str, Any]) -> None:
             raise BadInput(f"{where}: has the base's own name, which a server refuses: rename the adapter")
         if adapter["rank"] > config["deploy"]["max_rank"]:
             raise BadInput(f"{where}.rank: {adapter['rank']} is more than deploy.max_rank: lower it or raise that")
+        if fault := odd_scale({"lora_alpha": adapter["alpha"], "r": adapter["rank"]}):
+            raise BadInput(f"{where}.alpha: {fault}: set it to once or twice the rank")
         if adapter["global_batch_size"] % (adapter["micro_batch_size"] * config["nodes"]):
             raise BadInput(f"{where}.global_batch_size: must be a multiple of micro_batch_size times nodes")
 

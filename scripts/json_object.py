@@ -6,7 +6,7 @@ from typing import Any
 
 from faults import BadInput
 from git_lfs import refuse_pointer
-from hermetic.regular_file import read_regular_text
+from hermetic.regular_file import JSON, read_regular_text
 
 
 def read_object(path: Path, mend: str) -> dict[str, Any]:
@@ -16,14 +16,15 @@ def read_object(path: Path, mend: str) -> dict[str, Any]:
     return given_object(path, f"delete it and {mend}")
 
 
-def given_object(path: Path, mend: str, unique: bool = False) -> dict[str, Any]:
+def given_object(path: Path, mend: str, unique: bool = False, most: int = JSON) -> dict[str, Any]:
     """Return the JSON object in a file that somebody gave. Raises `BadInput` naming the file and the `mend`.
 
-    `unique`: refuse a key that stands twice, of which one reader takes the first and another the last.
+    It may have `most` bytes. `unique`: refuse a key that stands twice, of which one reader takes the first and another
+    the last.
     """
     refuse_pointer(path)
     try:
-        text = read_regular_text(path, links=True, mend=mend)
+        text = read_regular_text(path, most, links=True, mend=mend)
         value = json.loads(text, object_pairs_hook=_without_duplicates if unique else None)
     except BadInput:
         raise

@@ -75,7 +75,8 @@ def serving(
         )
     config = next(path for path in files if path.name == "config.json")
     with ended_by_signals(), tempfile.TemporaryDirectory(prefix="adapters-", ignore_cleanup_errors=True) as copies:
-        store = AdapterStore(loras, Path(copies).resolve(), base, model, config, max_rank)
+        weights = [path for path in files if path.suffix == ".safetensors"]
+        store = AdapterStore(loras, Path(copies).resolve(), base, model, config, max_rank, weights)
         found = list(store.look(settled=False))
         for change in found:
             if change.refused:

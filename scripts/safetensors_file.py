@@ -59,15 +59,20 @@ def read_header(
     return 8 + length, header
 
 
-def greatest_weight(path: Path, entry: Mapping[str, Any], offset: int) -> float:
-    """Return the greatest size of a weight; NaN if any is NaN. bfloat16 is the upper half of float32."""
-    kind = DTYPES[entry["dtype"]]
-    begin = offset + entry["data_offsets"][0]
+def read_tensor(path: Path, entry: Mapping[str, Any], offset: int) -> np.ndarray:
+    """Return a tensor's numbers as float32."""
+    begin, stop = entry["data_offsets"]
     with open_regular(path, links=True) as file:
-        numbers = np.fromfile(file, kind, count=math.prod(entry["shape"]), offset=begin)
-    if entry["dtype"] == "BF16":
-        numbers = (numbers.astype("<u4") << 16).view("<f4")
-    return float(np.abs(numbers.astype(np.float32)).max())
+        file.seek(offset + begin)
+        return as_float32(file.read(stop - begin), entry["dtype"]).reshape(entry["shape"])
+
+
+def as_float32(content: bytes, dtype: str) -> np.ndarray:
+    """Return numbers of a type of DTYPES as float32. bfloat16 is its upper half."""
+    numbers = np.frombuffer(content, DTYPES[dtype])
+    if dtype == "BF16":
+        return (numbers.astype("<u4") << 16).view("<f4")
+    return numbers.astype(np.float32, copy=False)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapter_checks import ENGINES, check_config, check_weights
+from adapter_size import BaseNorms
 from faults import BadInput, run
 from hermetic.regular_file import open_regular
 from llama_shape import llama_modules
@@ -23,6 +24,14 @@ def main() -> None:
     parser.add_argument("--adapter-files", required=True, nargs="+", type=Path, metavar="PATH", help=", ".join(FILES))
     parser.add_argument("--base", required=True, help="the name under which the base is served")
     parser.add_argument("--base-config", required=True, type=Path, help="that base's config.json")
+    parser.add_argument(
+        "--base-weights",
+        nargs="*",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="its safetensors, beside which the adapter's products are measured (default: usual weights of its shape)",
+    )
     parser.add_argument("--base-model", required=True, help="the base's true name, which its adapters carry")
     parser.add_argument("--max-rank", required=True, type=int, help="greatest rank the server takes (deploy.max_rank)")
     parser.add_argument(
@@ -38,7 +47,8 @@ def main() -> None:
     config = check_config(
         sources["adapter_config.json"], arguments.base_model, modules, arguments.max_rank, name, arguments.engine
     )
-    check_weights(sources["adapter_model.safetensors"], config, modules, layers, name)
+    norms = BaseNorms(arguments.base_weights)
+    check_weights(sources["adapter_model.safetensors"], config, modules, layers, name, norms)
     copy_whole({sources[file]: staged[file] for file in FILES})
 
 

@@ -4,7 +4,6 @@ import ast
 import json
 import math
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from adapter_checks import check_config, check_weights
-from adapter_settings import CHECKED_APART, SETTINGS
+from adapter_settings import CHECKED_APART, GREATEST_SCALE, LEAST_SCALE, SETTINGS
 from faults import BadInput
 from llama_shape import llama_modules
 
@@ -47,11 +46,12 @@ OPEN = {
     "auto_mapping": lambda value: value is None or value == {},
     "lora_dropout": lambda value: type(value) in (int, float) and 0 <= value < 1,
     "r": lambda value: type(value) is int and 0 < value <= 8,
-    "lora_alpha": lambda value: type(value) in (int, float) and 0 < value <= sys.float_info.max,
+    "lora_alpha": lambda value: type(value) in (int, float) and 4 * LEAST_SCALE <= value <= 4 * GREATEST_SCALE,
     "target_modules": lambda value: type(value) is list and value and sum(map(value.count, MODULES)) == len({*value}),
 }  # fmt: skip
 ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 20), st.floats(-2, 2), st.sampled_from([math.nan, math.inf, 10**400]),
+    st.none(), st.booleans(), st.integers(-3, 20), st.floats(-2, 2),
+    st.sampled_from([math.nan, math.inf, 10**400, 1e30, 1e-30, 5e-324, -8.0]),
     st.sampled_from(["", "none", "None", "true", "yes", "auto", "all-linear", "lora_only", ".*", "LORA", MODEL]),
     st.sampled_from(["pissa", "PiSSA", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "gaussian", "eva"]),
     st.lists(st.sampled_from(["q_proj", "k_proj", "lm_head", 0, None]), max_size=3),

@@ -24,7 +24,7 @@ from json_object import given_object
 from json_stream import read_values
 from jsonl import read_jsonl
 from nemo_archive import read_member
-from safetensors_file import greatest_weight, read_header
+from safetensors_file import read_header, read_tensor
 from settings_file import read_settings
 
 
@@ -124,7 +124,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "settings": lambda path: read_settings(path, {}),
     "nemo": lambda path: read_member(path, "model_config.yaml"),
     "safetensors": read_header,
-    "weights": lambda path: greatest_weight(path, {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, 0),
+    "weights": lambda path: read_tensor(path, {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, 0),
     "digest": file_digest,
     "cached digest": lambda path: cached_digest(path, path.parent / "digests"),
     "copy": lambda path: copy_file(path, path.with_name("copy")),
@@ -220,4 +220,5 @@ def test_reading_needs_no_controlling_terminal_and_leaves_no_descriptor(tmp_path
 
 def test_numbers_are_read_as_before(tmp_path: Path) -> None:
     np.arange(4, dtype=np.float32).tofile(tmp_path / "x")
-    assert greatest_weight(tmp_path / "x", {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, 8) == 3.0
+    entry = {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}
+    assert read_tensor(tmp_path / "x", entry, 8).tolist() == [[2.0], [3.0]]
