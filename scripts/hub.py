@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from faults import BadInput
+from hermetic.patience import Silent, patiently, size_of
 from secret import secret
+
+MEND = "check the network and HF_ENDPOINT, or raise HF_HUB_DOWNLOAD_TIMEOUT"
 
 
 def fetch(what: str, **wanted: Any) -> Path:
-    """Return the file that `hf_hub_download(**wanted)` fetches. A token, if needed, comes from HF_TOKEN.
+    """Return the file that `hf_hub_download(**wanted)` fetches to a `local_dir`. HF_TOKEN has the token, if any.
 
     Raises `BadInput` naming `what` if the hub cannot be reached or has no such file.
     """
@@ -18,8 +21,11 @@ def fetch(what: str, **wanted: Any) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
+    token, folder = secret("HF_TOKEN"), Path(wanted["local_dir"])
     try:
-        return Path(hf_hub_download(**wanted, token=secret("HF_TOKEN")))
+        return Path(patiently(lambda: hf_hub_download(**wanted, token=token), _patience(), lambda: size_of(folder)))
+    except Silent as silent:
+        raise BadInput(f"{what} cannot be fetched: {silent}: {MEND}") from None
     except (OSError, HTTPError, EntryNotFoundError, HFValidationError) as error:
         raise BadInput(f"{what} cannot be fetched: {first_line(error)}") from None
 
@@ -34,10 +40,20 @@ def repository(what: str, repo: str, revision: str | None, kind: str) -> Any:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
 
+    asked = HfApi(token=secret("HF_TOKEN"))
     try:
-        return HfApi(token=secret("HF_TOKEN")).repo_info(repo, revision=revision, repo_type=kind)
+        return patiently(lambda: asked.repo_info(repo, revision=revision, repo_type=kind), _patience())
+    except Silent as silent:
+        raise BadInput(f"{what} cannot be fetched: {silent}: {MEND}") from None
     except (OSError, HTTPError, HFValidationError) as error:
         raise BadInput(f"{what} cannot be fetched: {first_line(error)}") from None
+
+
+def _patience() -> float:
+    """Return the seconds in which something must arrive: a few times those that the hub's client waits for a byte."""
+    from huggingface_hub import constants
+
+    return 3.0 * constants.HF_HUB_DOWNLOAD_TIMEOUT
 
 
 def quieten_hub() -> None:

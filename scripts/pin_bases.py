@@ -6,8 +6,6 @@ largest file; a gated model needs HF_TOKEN of an account that has accepted its l
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from acquire_base import check_pinned, wheel_files
 from faults import BadInput, run
 from hermetic.digests import file_digest
 from hub import fetch, repository
+from pip_download import pip_download
 from yaml_edit import replace, show_changes, with_values
 
 
@@ -53,8 +52,7 @@ def _pin_package(lock: Path, name: str, entry: dict[str, Any]) -> None:
     requirement = f"{entry['package']}=={entry['version']}"
     print(f"fetching {requirement} …", flush=True)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        pip = subprocess.run([*command, "--dest", folder, requirement], capture_output=True, text=True, check=False)
+        pip = pip_download(f"base {name}: {requirement}", ["--quiet", requirement], Path(folder))
         if pip.returncode:
             raise BadInput(f"base {name}: {requirement}: pip cannot fetch it: {(pip.stderr.splitlines() or [''])[-1]}")
         wheel = next(Path(folder).glob("*.whl"))

@@ -12,7 +12,7 @@ from hermetic.attempt import Attempt
 from hermetic.envelope import signer, unseal
 from hermetic.keys import private_key, public_key
 from hermetic.settings import paths_of
-from hermetic.shared_store import SharedStore
+from hermetic.shared_store import TIMEOUT, SharedStore
 from hermetic.store import Damaged, Hit, Store
 
 
@@ -26,7 +26,8 @@ class Reuse:
     def __init__(self, action: Action, enabled: bool) -> None:
         """With `enabled` False nothing is restored and nothing kept: a check must be made to mean something."""
         folder, url = os.environ.get("STEP_STORE"), os.environ.get("STEP_STORE_URL")
-        self._store = Store(Path(folder), SharedStore(url) if url else None) if enabled and folder else None
+        timeout = float(os.environ.get("STEP_STORE_TIMEOUT") or TIMEOUT)
+        self._store = Store(Path(folder), SharedStore(url, timeout) if url else None) if enabled and folder else None
         self._action = action
         self._key = action.key()
         self.hit = False

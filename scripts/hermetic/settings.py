@@ -13,6 +13,7 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
     STEP_RUNTIME    docker, apptainer or host
     STEP_ISOLATION  best, or required: a runner refuses to start a step that nothing holds
     STEP_STORE      the store's folder, STEP_STORE_URL the one it shares; empty: none
+    STEP_STORE_TIMEOUT  seconds after which a shared store that is silent is left
     STEP_KEY        the private key that signs attestations; empty: unsigned
     STEP_CERTIFICATES   its certificate and those that lead to a root, separated as PATH is; empty: none
     STEP_TRUSTED    public keys of other builders, separated as PATH is
@@ -24,6 +25,7 @@ def settings(config: dict[str, Any], runtime: str) -> dict[str, str]:
         "STEP_ISOLATION": config["isolation"],
         "STEP_STORE": config["store"]["path"],
         "STEP_STORE_URL": config["store"]["url"],
+        "STEP_STORE_TIMEOUT": str(config["store"]["timeout"]),
         "STEP_KEY": config["signing"]["key"],
         "STEP_CERTIFICATES": os.pathsep.join(config["signing"]["certificates"]),
         "STEP_TRUSTED": os.pathsep.join(config["signing"]["trusted"]),

@@ -12,6 +12,7 @@ from pip_settings import pip_settings
 PASSED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 PASSED_WITH_NETWORK = (
     "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_ENDPOINT",
+    "HF_HUB_DOWNLOAD_TIMEOUT",
 )  # fmt: skip
 PASSED_WITH_DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 # A step that starts containers: where the engine is, who it may pull as, which GPUs the scheduler gave.
