@@ -1,5 +1,6 @@
 """Reuse of what an action made before: looked up by its key, doubted, restored from the store, verified."""
 
+import contextlib
 import datetime
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from faults import say
 from hermetic import attestation
+from hermetic.access import mode_of
 from hermetic.action import Action
 from hermetic.attempt import Attempt
 from hermetic.envelope import signer, unseal
@@ -77,6 +79,8 @@ class Reuse:
                 self._store.put(place.out / path, digest)
             outputs = {option: [digests[path] for path in paths] for option, paths in self._action.outputs.items()}
             self._store.record(self._key, Hit(outputs, envelope))
+        except PermissionError as error:
+            self._without(error)
         except (OSError, Damaged) as error:
             say(f"  not stored: {error}")
 
@@ -100,5 +104,11 @@ class Reuse:
 
     def _without(self, error: OSError) -> None:
         """Go on as if there were no store: what it would save is time."""
-        say(f"  store {self._store.folder} cannot be used: {error.strerror}", error=True)
+        assert self._store
+        folder, mend = self._store.folder, ""
+        with contextlib.suppress(OSError):
+            if isinstance(error, PermissionError):
+                mend = f" ({mode_of(folder)}): join its group, or set store.path"
+        say(f"  store {folder} cannot be used: {error.strerror}{mend}", error=True)
+        self._store.close()
         self._store = None

@@ -6,23 +6,27 @@ Layout, the same in the local folder and behind a shared URL:
     actions/cd/cd34….json       what the action of that key made: per output option the sha256 of its files, in order,
                                 and the envelope of the run that made them
 
-Everything is written beside its place and renamed into it, so that any number of writers may share a store. An object
-is read only as often as it is hashed: on the way in and on the way out.
+Everything is written beside its place and renamed into it, so that any number of writers may share a store; those of
+several users, where the folder is its group's (`chmod g+ws`). An object is read only as often as it is hashed: on the
+way in and on the way out.
 """
 
 import contextlib
 import fcntl
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hermetic.copying import copy_file
 from hermetic.regular_file import NotRegular, read_regular
 from hermetic.shared_store import SharedStore
+
+READABLE = 0o444  # by all who may enter the folder: nothing is written twice, only renamed over
 
 
 class Damaged(Exception):
@@ -43,17 +47,24 @@ class Store:
     def __init__(self, folder: Path, shared: SharedStore | None = None) -> None:
         self.folder = folder
         self.shared = shared
+        self._in_use: IO[str] | None = None
 
     def open(self) -> None:
         """Say that the store is in use, until `close` or the end of this process, so that nothing is collected."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._in_use = open(self.folder / "in-use", "a")  # noqa: SIM115 - held until it is closed
+        lock = self.folder / "in-use"
+        try:
+            self._in_use = open(lock, "a")  # noqa: SIM115 - held until it is closed
+            self._for_group(lock)
+        except PermissionError:  # another user's: it can be locked by who may read it
+            self._in_use = open(lock)  # noqa: SIM115
         with contextlib.suppress(OSError):  # a file system without locks: a restore then misses what is collected
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
 
     def close(self) -> None:
         """Say that this process is done with it."""
-        self._in_use.close()
+        if self._in_use:
+            self._in_use.close()
 
     def find(self, key: str) -> Hit | None:
         """Return what the action of this key made, from here or from the shared store; None if nobody made it."""
@@ -71,6 +82,7 @@ class Store:
         path = self._action(key)
         with self._part(path) as part:
             part.write_text(json.dumps({"version": 2, "outputs": hit.outputs, "envelope": hit.envelope}))
+            part.chmod(READABLE)
             part.replace(path)
         self._share(path)
 
@@ -81,7 +93,7 @@ class Store:
             with self._part(path) as part:
                 if copy_file(source, part) != digest:
                     raise Damaged(f"{source} changed while it was stored")
-                part.chmod(0o444)
+                part.chmod(READABLE)
                 part.replace(path)
         self._share(path)
 
@@ -110,7 +122,7 @@ class Store:
         with self._part(path) as part:
             if not self.shared.read(self._shared_name(path), part):
                 return False
-            part.chmod(0o444)
+            part.chmod(READABLE)
             part.replace(path)
         return True
 
@@ -121,8 +133,10 @@ class Store:
     @contextlib.contextmanager
     def _part(self, path: Path) -> Iterator[Path]:
         """Give a name beside `path` that no other writer has; nothing is left there unless it was renamed."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for folder in (path.parent, path.parent.parent):
+        for folder in (path.parent.parent, path.parent):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                self._for_group(folder)
             if folder.is_symlink():
                 raise NotRegular(folder, "is a link, not a directory", f"remove it, or delete {self.folder}")
         handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
@@ -131,6 +145,17 @@ class Store:
             yield Path(name)
         finally:
             Path(name).unlink(missing_ok=True)
+
+    def _for_group(self, path: Path) -> None:
+        """Let the store's group write what was made in it, if the store is its group's: whatever this user's umask."""
+        mode = self.folder.stat().st_mode
+        if mode & stat.S_IWGRP:
+            found = path.stat()
+            wanted = found.st_mode | stat.S_IRGRP | stat.S_IWGRP
+            if stat.S_ISDIR(found.st_mode):
+                wanted |= stat.S_IXGRP | (mode & stat.S_ISGID)
+            if found.st_uid == os.geteuid() and wanted != found.st_mode:
+                path.chmod(stat.S_IMODE(wanted))
 
     def _object(self, digest: str) -> Path:
         return self.folder / "objects" / digest[:2] / digest
