@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 from adapter_bundle import read_bundle
@@ -17,12 +18,15 @@ from adapter_size import BaseNorms
 from faults import BadInput
 from hermetic.artifacts import BUNDLE
 from hermetic.digests import file_digest
-from hermetic.regular_file import open_regular
+from hermetic.patience import SLOWEST, Silent, patiently, size_of
+from hermetic.regular_file import JSON, open_regular
 from llama_shape import llama_modules
 from stage_adapter import check_name
 
 SERVED = ("adapter_config.json", "adapter_model.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+PATIENCE, ONCE_SILENT = 10.0, 1.0  # seconds for a file system to answer; where one did not, for the others
+UNANSWERED = f"nothing came of it in {PATIENCE:g} s: it is left out until its file system answers"
 AGAIN = "stage the adapter again"
 Stamp = tuple[tuple[str, int, int, int, int], ...]  # per file: name, inode, size, times of content and of inode in ns
 
@@ -57,6 +61,8 @@ class AdapterStore:
         self._base, self._model, self._max_rank = base, model, max_rank
         self._modules, self._layers = llama_modules(config)
         self._norms = BaseNorms(weights)
+        self._trouble = ""  # of the store as a whole
+        self._stuck: dict[str, Thread] = {}  # adapters whose file system has not answered yet
         self._seen: dict[str, Stamp] = {}  # in the last look
         self._judged: dict[str, Stamp] = {}  # served or refused as it was then
         self._served: dict[str, dict[str, str]] = {}  # file → sha256
@@ -66,7 +72,17 @@ class AdapterStore:
 
         `settled` False: do not wait for a second look, as before a server starts.
         """
-        before, self._seen = self._seen, self._stamps()
+        try:
+            before, (self._seen, silent) = self._seen, self._stamps()
+        except (OSError, Silent) as error:
+            reason = f"{self._folder}: the model store cannot be read: {getattr(error, 'strerror', error)}"
+            if reason != self._trouble:
+                yield Change(self._folder.name, refused=f"{reason}; what was served still is")
+            self._trouble = reason
+            return
+        self._trouble = ""
+        for name in silent:
+            yield self._refused(name, f"{self._folder / name}: {UNANSWERED}")
         for name in sorted({*self._seen, *self._judged}):
             stamp = self._seen.get(name, ())
             if stamp == self._judged.get(name, ()) or (settled and stamp != before.get(name, ())):
@@ -80,56 +96,110 @@ class AdapterStore:
             try:
                 copy = self._taken(name, stamp)
             except BadInput as fault:
-                kept = "; what was served under this name still is" if name in self._served else ""
-                yield Change(name, refused=f"{fault}{kept}")
+                yield self._refused(name, str(fault))
             else:
                 if copy:
                     yield Change(name, copy)
 
-    def _stamps(self) -> dict[str, Stamp]:
-        """Return what can be seen of every adapter without reading it; folders that hold none are left out."""
-        found = {}
-        for folder in self._folder.glob("[!.]*"):
+    def _refused(self, name: str, reason: str) -> Change:
+        kept = "; what was served under this name still is" if name in self._served else ""
+        return Change(name, refused=f"{reason}{kept}")
+
+    def _stamps(self) -> tuple[dict[str, Stamp], list[str]]:
+        """Return what can be seen of every adapter without reading it, and which do not answer, now for the first time.
+
+        Folders that hold none are left out. One on a file system that is silent holds up neither the others nor the
+        next look: it is as it was until it answers. Raises `OSError` and `Silent` for the store as a whole.
+        """
+        try:
+            names = patiently(lambda: [path.name for path in self._folder.iterdir()], PATIENCE)
+        except FileNotFoundError:
+            names = []
+        self._stuck = {name: left for name, left in self._stuck.items() if left.is_alive()}
+        found = {name: self._judged.get(name, ()) for name in self._stuck}
+        waiting = sorted(name for name in names if not name.startswith(".") and name not in self._stuck)
+        silent: list[str] = []
+        while waiting:
+            seen: dict[str, Stamp] = {}
+            patience = ONCE_SILENT if silent else PATIENCE
+
+            def see(names: list[str] = waiting, seen: dict[str, Stamp] = seen) -> None:
+                for name in names:
+                    seen[name] = self._stamp(name)
+
             try:
-                stamp = tuple(
-                    (path.name, entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns)
-                    for path in sorted(folder.iterdir())
-                    if path.name in (*SERVED, BUNDLE) or path.suffix in PICKLES
-                    for entry in [path.stat() if path.exists() else path.lstat()]
-                )
-            except OSError:  # no folder, or it goes this very moment
-                continue
-            if stamp:
-                found[folder.name] = stamp
-        return found
+                patiently(see, patience, lambda seen=seen: len(seen) * SLOWEST * PATIENCE)
+                waiting = []
+            except Silent as error:
+                here = dict(seen)
+                name, waiting = waiting[len(here)], waiting[len(here) + 1 :]
+                self._stuck[name] = error.left
+                silent.append(name)
+                seen = {**here, name: self._judged.get(name, ())}
+            found |= seen
+        return {name: stamp for name, stamp in found.items() if stamp}, silent
+
+    def _stamp(self, name: str) -> Stamp:
+        """Return what can be seen of one; nothing of what is no folder, or holds no adapter."""
+        try:
+            return tuple(
+                (path.name, entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns)
+                for path in sorted((self._folder / name).iterdir())
+                if path.name in (*SERVED, BUNDLE) or path.suffix in PICKLES
+                for entry in [path.stat() if path.exists() else path.lstat()]
+            )
+        except (FileNotFoundError, NotADirectoryError):  # no folder, or it goes this very moment
+            return ()
+        except OSError as error:  # is told when it is read
+            return ((str(error.strerror), 0, 0, 0, 0),)
 
     def _taken(self, name: str, stamp: Stamp) -> Path | None:
         """Return a checked copy; None if the bytes are those served, or the folder changes. Raises `BadInput`."""
         check_name(name, self._base)
         folder = self._folder / name
         copy = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._copies))
+        bundle = copy.with_name(f"{copy.name}.bundle")
+        try:
+            config = patiently(
+                lambda: self._fetched(folder, copy, bundle, stamp), PATIENCE, lambda: size_of(copy) + size_of(bundle)
+            )
+            digests = {file: file_digest(copy / file) for file in SERVED}
+            if not config or digests == self._served.get(name):
+                shutil.rmtree(copy)
+                return None
+            _check_bundle(bundle, folder, digests)
+            check_weights(copy / SERVED[1], config, self._modules, self._layers, name, self._norms)
+        except Silent as error:
+            self._stuck[name] = error.left
+            del self._judged[name]  # looked at again when it answers
+            shutil.rmtree(copy, ignore_errors=True)
+            raise BadInput(f"{folder}: {UNANSWERED}") from None
+        except Exception as fault:  # whatever a foreign file holds: the server goes on
+            shutil.rmtree(copy)
+            reason = str(fault) if isinstance(fault, BadInput) else f"{folder}: {fault!r}: {AGAIN}"
+            raise BadInput(reason.replace(str(bundle), str(folder / BUNDLE)).replace(str(copy), str(folder))) from None
+        finally:
+            bundle.unlink(missing_ok=True)
+        self._served[name] = digests
+        return copy
+
+    def _fetched(self, folder: Path, copy: Path, bundle: Path, stamp: Stamp) -> dict[str, Any] | None:
+        """Copy what is read of a folder, and return what is in adapter_config.json; None if the folder changes."""
         try:
             for file, *_ in stamp:
                 if Path(file).suffix in PICKLES:
                     raise BadInput(f"{folder / file}: a pickle runs code when read: stage the adapter without it")
-            config = self._copied(folder, copy, name)
-            if self._stamps().get(name) != stamp:
-                raise BadInput(f"{folder}: changes while it is read")
-            digests = {file: file_digest(copy / file) for file in SERVED}
-            if digests == self._served.get(name):
-                shutil.rmtree(copy)
-                return None
-            self._check_bundle(folder / BUNDLE, digests)
-            check_weights(copy / SERVED[1], config, self._modules, self._layers, name, self._norms)
-        except Exception as fault:  # whatever a foreign file holds: the server goes on
-            shutil.rmtree(copy)
-            if self._stamps().get(name) != stamp:
-                del self._judged[name]  # looked at again
-                return None
-            reason = str(fault) if isinstance(fault, BadInput) else f"{folder}: {fault!r}: stage the adapter again"
-            raise BadInput(reason.replace(str(copy), str(folder))) from None
-        self._served[name] = digests
-        return copy
+            config = self._copied(folder, copy, folder.name)
+            if os.path.lexists(folder / BUNDLE):
+                self._copy(self._inside(folder / BUNDLE), bundle, JSON)
+        except BadInput:
+            if self._stamp(folder.name) == stamp:
+                raise
+            config = None
+        if self._stamp(folder.name) == stamp:
+            return config
+        del self._judged[folder.name]  # looked at again
+        return None
 
     def _copied(self, folder: Path, copy: Path, name: str) -> dict[str, Any]:
         """Copy the files that are served, and return what is in adapter_config.json.
@@ -166,19 +236,18 @@ class AdapterStore:
             raise BadInput(f"{path}: a link out of the model store: stage the files themselves")
         return found
 
-    def _check_bundle(self, bundle: Path, digests: dict[str, str]) -> None:
-        """Refuse files that are not those that the adapter's attestation names, where it has one beside it."""
-        if not os.path.lexists(bundle):
-            return
-        try:
-            *_, last = read_bundle(self._inside(bundle)).values()
-        except BadInput:
-            raise
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{bundle}: cannot be read ({error}): {AGAIN}") from None
-        made = {Path(path).name: digest for path, digest in last.made.items()}
-        for file, digest in digests.items():
-            if made.get(file) != digest:
-                raise BadInput(
-                    f"{bundle.with_name(file)}: not the bytes that were staged: build the adapter again (make)"
-                )
+
+def _check_bundle(bundle: Path, folder: Path, digests: dict[str, str]) -> None:
+    """Refuse files that are not those that the adapter's attestation names, where it has one: the copy `bundle`."""
+    if not bundle.exists():
+        return
+    try:
+        *_, last = read_bundle(bundle).values()
+    except BadInput:
+        raise
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{bundle}: cannot be read ({error}): {AGAIN}") from None
+    made = {Path(path).name: digest for path, digest in last.made.items()}
+    for file, digest in digests.items():
+        if made.get(file) != digest:
+            raise BadInput(f"{folder / file}: not the bytes that were staged: build the adapter again (make)")

@@ -15,7 +15,11 @@ T = TypeVar("T")
 
 
 class Silent(Exception):
-    """Too little arrived in the time that was given; the message says how much."""
+    """Too little arrived in the time that was given; the message says how much, `left` is the thread that waits yet."""
+
+    def __init__(self, reason: str, left: threading.Thread) -> None:
+        super().__init__(reason)
+        self.left = left
 
 
 class _Work(threading.Thread, Generic[T]):
@@ -48,7 +52,7 @@ def patiently(work: Callable[[], T], seconds: float, arrived: Callable[[], int] 
         now = arrived() if arrived else 0
         if now - before < SLOWEST * seconds:
             came = f"{now - before:,} bytes" if now else "no answer"
-            raise Silent(f"{came} in {seconds:g} s")
+            raise Silent(f"{came} in {seconds:g} s", waited)
         before = now
     if waited.error:
         raise waited.error

@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from adapter_samples import MODEL, adapter_config, adapter_tensors, tensor_name, write_adapter, write_base
+from silent_mount import silent
 
 from adapter_store import AdapterStore, Change
 from hermetic.artifacts import BUNDLE
@@ -229,3 +231,51 @@ def test_other_bytes_than_were_staged_are_refused(tmp_path: Path, store: Adapter
     (tmp_path / "loras" / "flipped" / BUNDLE).write_text("{}\n")
     [unread] = looks(store)
     assert f"{BUNDLE}: cannot be read" in unread.refused
+
+
+def test_one_on_a_silent_file_system_holds_up_nobody(
+    tmp_path: Path, store: AdapterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once, and left out until it answers; the others come and go."""
+    monkeypatch.setattr("adapter_store.PATIENCE", 1.0)
+    dead = tmp_path / "loras" / "dead"
+    dead.mkdir()
+    with silent(dead):
+        write_adapter(tmp_path / "loras" / "tax", tensors=adapter_tensors(seed=2))
+        start = time.monotonic()
+        [change] = looks(store, 1)
+        assert change.name == "dead" and "left out until its file system answers" in change.refused
+        [change] = looks(store, 1)
+        assert change.name == "tax" and change.copy
+        assert looks(store, 5) == []
+        assert time.monotonic() - start < 10
+    write_adapter(dead, tensors=adapter_tensors(seed=3))
+    deadline = time.monotonic() + 20
+    while not (found := looks(store, 2)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [change.name for change in found] == ["dead"] and found[0].copy
+
+
+def test_a_silent_store_is_said_once_and_nothing_goes(
+    tmp_path: Path, store: AdapterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapter_store.PATIENCE", 0.5)
+    with silent(tmp_path / "loras"):
+        [change] = looks(store, 3)
+        assert "the model store cannot be read: no answer in 0.5 s; what was served still is" in change.refused
+    assert looks(store, 4) == []
+
+
+def test_a_fifo_beside_sound_ones_is_said_once(tmp_path: Path, store: AdapterStore) -> None:
+    """In the place of a file, of a bundle, of an adapter's folder, or of an adapter that is served."""
+    for name, file in (("a", WEIGHTS), ("b", BUNDLE), ("c", "adapter_config.json"), ("law", BUNDLE)):
+        write_adapter(tmp_path / "loras" / name, tensors=adapter_tensors(seed=5 if name == "law" else 4))
+        (tmp_path / "loras" / name / file).unlink(missing_ok=True)
+        os.mkfifo(tmp_path / "loras" / name / file)
+    os.mkfifo(tmp_path / "loras" / "d")
+    write_adapter(tmp_path / "loras" / "tax", tensors=adapter_tensors(seed=2))
+    found = {change.name: change for change in looks(store)}
+    assert sorted(found) == ["a", "b", "c", "law", "tax"] and found["tax"].copy
+    assert all("is a FIFO, not a regular file" in found[name].refused for name in ("a", "b", "c", "law"))
+    assert found["law"].refused.endswith("what was served under this name still is")
+    assert looks(store, 4) == []
