@@ -18,6 +18,7 @@ from adapter_samples import adapter_config, adapter_tensors, poisoned, write_ada
 from openai import BadRequestError, NotFoundError, OpenAI
 from running_server import PROMPT, ROOT, Serving, served
 
+from hermetic.artifacts import BUNDLE
 from inference_client import complete, get
 from request_bounds import MAX_BODY
 from serve_key import KEY
@@ -121,13 +122,17 @@ def test_bad_ones_are_refused_and_the_others_answer_as_before(serving: Serving) 
     stage(serving, "zero", tensors=adapter_tensors(scale=0.0))
     stage(serving, "rank", config=adapter_config(r=64), tensors=adapter_tensors(rank=64))
     stage(serving, "dora", config=adapter_config(use_dora=True))
+    stage(serving, "loud", config=adapter_config(lora_alpha=1e30))
+    write_adapter(serving.results / "loras" / ".pipe", tensors=adapter_tensors(seed=8))
+    os.mkfifo(serving.results / "loras" / ".pipe" / BUNDLE)
+    (serving.results / "loras" / ".pipe").rename(serving.results / "loras" / "pipe")
     write_adapter(serving.results / "loras" / ".cut")
     weights = serving.results / "loras" / ".cut" / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-1000])
     weights.parent.rename(serving.results / "loras" / "cut")
     faults = {
         "link": "out of the model store", "nan": "NaN", "zero": "is zero", "rank": "r is 64, above the server's 32",
-        "dora": "use_dora", "cut": "not a whole safetensors file",
+        "dora": "use_dora", "cut": "not a whole safetensors file", "loud": "lora_alpha is 1e+30", "pipe": "is a FIFO",
     }  # fmt: skip
     for name in faults:
         serving.says(f"\n{name}: refused: ")
