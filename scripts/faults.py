@@ -22,7 +22,7 @@ def run(main: Callable[[], object]) -> None:
         try:
             main()
         except (BadInput, OSError) as fault:
-            if isinstance(fault, OSError) and not told(fault):
+            if not isinstance(fault, BadInput) and not told(fault):
                 traceback.print_exc()
                 sys.exit(1)
             print(error_line(fault), file=sys.stderr)
@@ -34,7 +34,7 @@ def run(main: Callable[[], object]) -> None:
 
 def error_line(fault: object) -> str:
     """Return the one line that a refusal is, of what the machine refused, too."""
-    text = (isinstance(fault, OSError) and told(fault)) or str(fault)
+    text = (isinstance(fault, OSError) and not isinstance(fault, BadInput) and told(fault)) or str(fault)
     return f"error: {printable(' '.join(text.split()))}"
 
 

@@ -1,12 +1,11 @@
 """A store that a team or a CI shares, behind any URL that fsspec knows: file, s3, gs, read-only http."""
 
 import contextlib
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
-from faults import BadInput
+from faults import BadInput, say
 from hermetic.patience import Silent, patiently, size_of
 
 TIMEOUT = 20.0  # seconds, the default of store.timeout
@@ -83,4 +82,4 @@ class SharedStore:
         if isinstance(error, Silent):
             self._silent = True
             reason += ", so this step goes on without it: check store.url, or raise store.timeout"
-        print(f"  store {self.url} cannot be {what}: {reason}", file=sys.stderr, flush=True)
+        say(f"  store {self.url} cannot be {what}: {reason}", error=True)

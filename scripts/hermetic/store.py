@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from faults import say
 from hermetic.copying import copy_file
 from hermetic.regular_file import NotRegular, read_regular
 from hermetic.shared_store import SharedStore
@@ -107,9 +108,9 @@ class Store:
             if copy_file(path, target, below=self.folder) == path.name:
                 return True
             path.unlink(missing_ok=True)
-            print(f"store: {path} was not what its name says, and is removed", flush=True)
+            say(f"store: {path} was not what its name says, and is removed")
         except NotRegular as error:
-            print(f"store: {error}", flush=True)
+            say(f"store: {error}")
         except FileNotFoundError:
             pass
         target.unlink(missing_ok=True)
