@@ -69,6 +69,8 @@ test-fast: environment
 check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules
 	@$(RUN)/shellcheck scripts/*.sh .ci/run && $(RUN)/snakemake --lint
+	@$(RUN)/python scripts/install_environment.py checks
+	@$(RUN)/python scripts/audit_packages.py
 
 serve: environment
 	@$(QUIETLY) --cores 1 server || $(SAY_WHY)
