@@ -1,4 +1,6 @@
-"""An adapter as a CycloneDX 1.6 ML-BOM: model and card, base, data, environments, images, and what came of what."""
+"""An adapter as a CycloneDX 1.6 ML-BOM: model and card, base, data, environments with their packages and the licences
+of each, images, and what came of what.
+"""
 
 import datetime
 import json
@@ -13,6 +15,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.spdx import fixup_id
 
 from audit_diff_records import raw_files
+from audit_export_packages import packages
 from audit_model_card import model_card
 from built_adapter import Build
 from hermetic.whole import write_whole
@@ -122,7 +125,10 @@ def _locks(build: Build) -> list[Component]:
     locks = {
         name: digest for step in build.steps.values() for name, digest in step.code.items() if name.endswith(".lock")
     }
-    return [_file(name, digest, ComponentType.FILE) for name, digest in sorted(locks.items())]
+    found = [_file(name, digest, ComponentType.FILE) for name, digest in sorted(locks.items())]
+    for lock in found:
+        lock.components = packages(lock.name, locks[lock.name])
+    return found
 
 
 def _images(build: Build) -> list[Component]:

@@ -17,6 +17,7 @@ from loopback_server import Quiet, serving
 from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from test_audit import audit
 
+from audit_packages import PINNED
 from hermetic.digests import file_digest
 from hermetic.envelope import read_statement, seal
 from lineage import chain, producers, read_lineage
@@ -258,12 +259,36 @@ def test_cyclonedx(built, exported, steps):
     assert metrics["rougeL", "4 test records: adapter"] == f"{scores['adapter']['rougeL']['mean']:g}"
 
 
+def test_the_bom_lists_every_package_with_its_licence(exported):
+    bom = json.loads((exported / "bom.json").read_text())
+    locks = {one["name"]: one for one in bom["components"] if one["name"].endswith(".lock")}
+    assert set(locks) == {f"containers/{name}/requirements.lock" for name in ("curate", "serve", "tune", "workflow")}
+    for name, lock in locks.items():
+        pinned = dict(PINNED.findall((ROOT / name).read_text()))
+        assert {one["name"]: one["version"] for one in lock["components"]} == pinned
+    licences = {
+        (one["name"], name.split("/")[1]): one.get("licenses")
+        for name, lock in locks.items() for one in lock["components"]
+    }  # fmt: skip
+    assert licences["pycountry", "serve"] == [{"license": {"id": "LGPL-2.1-only"}}]
+    assert licences["intel-openmp", "serve"] == [
+        {"license": {"name": "Intel End User License Agreement for Developer Tools"}}
+    ]
+    assert licences["tqdm", "workflow"] == [{"expression": "MPL-2.0 AND MIT"}]
+    (torch,) = [one for one in locks["containers/tune/requirements.lock"]["components"] if one["name"] == "torch"]
+    assert torch["purl"] == "pkg:pypi/torch@2.13.0%2Bcpu" and [one["name"] for one in torch["components"]] == [
+        "libgomp", "oneMKL (linked into libtorch_cpu)"
+    ]  # fmt: skip
+    assert torch["components"][1]["licenses"] == [{"license": {"name": "Intel Simplified Software License"}}]
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
         (lambda bom: bom["metadata"]["component"].update(type="lora"), "lora"),
         (lambda bom: bom["metadata"]["component"]["modelCard"].update(quality="good"), "quality"),
         (lambda bom: bom["components"][0]["hashes"][0].update(content="none"), "none"),
+        (lambda bom: bom["components"][-1]["components"][0].update(licenses="MIT"), "MIT"),
     ],
 )
 def test_a_spoilt_bom_is_refused(exported, tmp_path, spoil, told):
