@@ -26,6 +26,8 @@ SETTINGS = (
     "/etc/group",
 )
 SETTINGS_WITH_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services")
+# As runc's containers have them: read alone.
+KERNEL_SETTINGS = ("/proc/acpi", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/mtrr", "/proc/sys", "/proc/sysrq-trigger")
 PROCESSORS = "/sys/devices/system"
 NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
 USERS = "--unshare-user"
@@ -125,8 +127,13 @@ def command(action: Action, place: Attempt, python: Path) -> list[str]:
     words += ["--ro-bind", shown_of_system, shown_of_system]
     for mount in shown:
         words += ["--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)]
-    # /proc too: to root's number, powers or not, the kernel's settings in /proc/sys would be writable.
-    return [*words, "--remount-ro", "/proc", "--remount-ro", "/", "--chdir", str(WORK), *script_command(action, python)]
+    # To root's number, powers or not, the kernel's settings would be writable. CUDA names its threads in /proc, and
+    # does not start where it cannot (error 304): it gets all of /proc but those.
+    settings = [path for path in KERNEL_SETTINGS if Path(path).exists()] if action.devices else []
+    for path in settings:
+        words += ["--ro-bind", path, path]
+    words += [] if action.devices else ["--remount-ro", "/proc"]
+    return [*words, "--remount-ro", "/", "--chdir", str(WORK), *script_command(action, python)]
 
 
 def system(python: Path, network: bool) -> list[str]:

@@ -87,7 +87,10 @@ def _rules(action: Action, place: Attempt, python: Path) -> Iterator[tuple[str, 
     yield from ((path, landlock.RUN) for path in system(python, action.network))
     yield from ((path, landlock.READ) for path in (*ASKED_FOR, "/proc", machine))
     yield from ((path, landlock.READ_FILE | landlock.WRITE_FILE) for path in HARMLESS_DEVICES)
-    yield from ((path, landlock.ALL & ~landlock.EXECUTE) for path in device_files() if action.devices)
+    if action.devices:
+        yield from ((path, landlock.ALL & ~landlock.EXECUTE) for path in device_files())
+        # CUDA names its threads there, and does not start where it cannot: error 304.
+        yield "/proc/self/task", landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE
     yield "/dev/shm", landlock.ALL & ~landlock.EXECUTE
     for mount in mounts(action, place):
         yield str(mount.source), landlock.ALL if mount.writable else landlock.READ
