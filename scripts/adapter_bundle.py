@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from hermetic.artifacts import BUNDLE, SIGNATURE
-from hermetic.regular_file import read_regular_text
+from hermetic.regular_file import open_regular, read_regular_text
 from hermetic.settings import paths_of
 from hermetic.whole import write_whole
 from lineage import Step, ancestry, read_step
+
+LARGEST_SIGNATURE = 2**24  # bytes
 
 
 def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
@@ -67,8 +69,12 @@ def model_signed(folder: Path, keys: list[Path], certificates: list[Path]) -> st
     """Return why the signature over an adapter's files does not hold; None if one of those that are trusted made it."""
     from model_signing import verifying
 
-    if not (folder / SIGNATURE).is_file():
+    if not os.path.lexists(folder / SIGNATURE):
         return "there is none"
+    try:
+        open_regular(folder / SIGNATURE, most=LARGEST_SIGNATURE).close()
+    except OSError as error:
+        return str(error.strerror)
     configs: list[Any] = [verifying.Config().use_elliptic_key_verifier(public_key=key) for key in keys]
     if certificates:
         configs.insert(0, verifying.Config().use_certificate_verifier(certificate_chain=certificates))

@@ -15,7 +15,7 @@ from json_object import given_object
 from safetensors_file import read_header, read_tensor
 
 ENGINES = ("embedded", "nim-1", "nim-2")
-LARGEST_CONFIG = 2**20  # bytes
+LARGEST_CONFIG, LONGEST_HEADER = 2**20, 2**24  # bytes: of 1,000 layers, the latter has 3 million
 GREATEST_WEIGHT = 100.0  # trained LoRA weights stay below 10; a flipped exponent bit is far above
 
 
@@ -122,7 +122,7 @@ def check_header(
     Before a number of it is read, or a byte copied. Raises `BadInput`.
     """
     wanted = dict(_wanted(config, modules, layers))
-    offset, header = read_header(path)
+    offset, header = read_header(path, longest=LONGEST_HEADER)
     if extra := sorted(set(header) - set(wanted)):
         raise BadInput(f"{path}: tensor {extra[0]} {_foreign(extra[0], name)}")
     if missing := sorted(set(wanted) - set(header)):

@@ -24,9 +24,14 @@ LONGEST_HEADER = 100_000_000  # bytes, the format's own bound
 
 
 def read_header(
-    path: Path, mend: str = "export the adapter again", types: Collection[str] = DTYPES.keys()
+    path: Path,
+    mend: str = "export the adapter again",
+    types: Collection[str] = DTYPES.keys(),
+    longest: int = LONGEST_HEADER,
 ) -> tuple[int, dict[str, dict[str, Any]]]:
     """Return where the numbers begin and tensor → {dtype, shape, data_offsets}, of a sound file with these types.
+
+    Its header has `longest` bytes at the most: what is read as JSON takes many times as much memory.
 
     Raises `BadInput` naming the file, what is wrong and the `mend`.
     """
@@ -35,7 +40,7 @@ def read_header(
         with open_regular(path, links=True, mend=mend) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(size - 8, LONGEST_HEADER):
+            if not 2 <= length <= min(size - 8, longest):
                 raise ValueError("its header does not fit in the file")
             header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
         header.pop("__metadata__", None)

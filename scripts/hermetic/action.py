@@ -47,9 +47,12 @@ class Action:
         """Return the action with the sha256 of every input. Raises `BadInput` for a missing one."""
         digests = {}
         for path in dict.fromkeys(path for paths in self.inputs.values() for path in paths):
-            if not path.is_file():
-                raise BadInput(f"{path}: declared as an input but {'a folder' if path.is_dir() else 'missing'}")
-            digests[path] = cached_digest(path)
+            if path.is_dir():
+                raise BadInput(f"{path}: declared as an input but a folder")
+            try:
+                digests[path] = cached_digest(path)
+            except FileNotFoundError:
+                raise BadInput(f"{path}: declared as an input but missing") from None
         return replace(self, input_digests=digests)
 
     def arguments(self, outputs_under: Path, kept: Path | None) -> list[str]:

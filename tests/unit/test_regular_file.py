@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from faults import BadInput
 from hash_files import hash_files
@@ -222,3 +225,23 @@ def test_numbers_are_read_as_before(tmp_path: Path) -> None:
     np.arange(4, dtype=np.float32).tofile(tmp_path / "x")
     entry = {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}
     assert read_tensor(tmp_path / "x", entry, 8).tolist() == [[2.0], [3.0]]
+
+
+PARTS = {"folder": Path.mkdir, "file": Path.touch, "fifo": fifo, "link": lambda path: path.symlink_to("/etc")}
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(kinds=st.lists(st.sampled_from([*PARTS, "folder", "folder"]), min_size=1, max_size=5))
+def test_what_is_opened_is_a_file_below_folders(kinds: list[str]) -> None:
+    """Any path of folders, files, FIFOs and links: it is read if all on the way are folders, and it is a file."""
+    with tempfile.TemporaryDirectory() as name:
+        path = root = Path(name)
+        for number, kind in enumerate(kinds):
+            path = path / f"{number}"
+            if path.parent.is_dir() and not path.parent.is_symlink():
+                PARTS[kind](path)
+        if kinds == ["folder"] * (len(kinds) - 1) + ["file"]:
+            assert read_regular(path, below=root) == b""
+        else:
+            with pytest.raises((BadInput, NotADirectoryError, FileNotFoundError)):
+                read_regular(path, below=root)
