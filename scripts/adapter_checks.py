@@ -56,7 +56,7 @@ def check_config(
     if type(alpha) not in (int, float) or not 0 < alpha <= sys.float_info.max:
         raise BadInput(f"{path}: lora_alpha is {shown(alpha)}; it must be above 0: set adapters.{name}.alpha")
     if fault := odd_scale(config):
-        raise BadInput(f"{path}: lora_alpha {fault}: set adapters.{name}.alpha")
+        raise BadInput(f"{path}: lora_alpha is {fault}: set adapters.{name}.alpha")
     if config.get("use_rslora") and engine == "nim-1":
         raise BadInput(
             f"{path}: use_rslora is True, but NIM 1.x scales by alpha / r, not by alpha / sqrt(r): set "

@@ -125,7 +125,7 @@ def odd_scale(config: Mapping[str, Any]) -> str | None:
         return None
     rule = "alpha / sqrt(r)" if config.get("use_rslora") else "alpha / r"
     bound = f"above {GREATEST_SCALE:g}" if scale > 1 else f"below {LEAST_SCALE:g}"
-    return f"is {config['lora_alpha']:g}, which with r {config['r']} scales by {scale:.6g} ({rule}), {bound}"
+    return f"{config['lora_alpha']:g}, which with r {config['r']} scales by {scale:.6g} ({rule}), {bound}"
 
 
 def shown(value: Any) -> str:

@@ -148,10 +148,13 @@ class AdapterStore:
                 if path.name in (*SERVED, BUNDLE) or path.suffix in PICKLES
                 for entry in [path.stat() if path.exists() else path.lstat()]
             )
-        except (FileNotFoundError, NotADirectoryError):  # no folder, or it goes this very moment
-            return ()
-        except OSError as error:  # is told when it is read
-            return ((str(error.strerror), 0, 0, 0, 0),)
+        except (FileNotFoundError, NotADirectoryError) as error:  # no folder, or it goes this very moment
+            if isinstance(error, NotADirectoryError) or not (self._folder / name).is_symlink():
+                return ()
+            reason = str(error.strerror)
+        except OSError as error:
+            reason = str(error.strerror)
+        return ((reason, 0, 0, 0, 0),)  # it is told when it is read
 
     def _taken(self, name: str, stamp: Stamp) -> Path | None:
         """Return a checked copy; None if the bytes are those served, or the folder changes. Raises `BadInput`."""

@@ -229,10 +229,15 @@ def name_of_two_lines(place: Place) -> None:
     place.programs = [followed]
 
 
-def linked_folder(place: Place) -> None:
-    place.law.rename(place.root / "elsewhere")
-    place.law.symlink_to(place.root / "elsewhere")
-    place.programs = [followed]
+def folder_linked(to: str) -> Callable[[Place], None]:
+    """Put a link in the place of an adapter's folder."""
+
+    def put(place: Place) -> None:
+        place.law.rename(place.root / "elsewhere")
+        place.law.symlink_to(to)
+        place.programs = [followed]
+
+    return put
 
 
 FIFO, DIRECTORY = os.mkfifo, Path.mkdir
@@ -319,7 +324,9 @@ MADE: dict[str, Callable[[Place], None]] = {
     "link_to_a_device_in_a_store": another(f"{LAW}/{WEIGHTS}", lambda path: path.symlink_to("/dev/zero")),
     "bundle_linked_to_a_secret": another(f"{LAW}/{BUNDLE}", lambda path: path.symlink_to("/etc/passwd")),
     "bundle_linked_to_nothing": another(f"{LAW}/{BUNDLE}", lambda path: path.symlink_to("nothing")),
-    "linked_folder": linked_folder,
+    "linked_folder": folder_linked("../elsewhere"),
+    "folder_linked_to_nothing": folder_linked("nothing"),
+    "folder_linked_to_itself": folder_linked("law"),
     "name_of_two_lines": name_of_two_lines,
     "sparse_weights": another(f"{LAW}/{WEIGHTS}", sparse, staged, followed),
     "sparse_weights_with_header": another(f"{LAW}/{WEIGHTS}", sparse_with_header, staged, followed),

@@ -85,6 +85,16 @@ def test_every_overlay_is_valid(config):
         ("adapters", {"a": {"prompt": "prompts/none.jq"}}, "adapters.a.prompt: prompts/none.jq: no such file"),
         ("adapters", {"smollm2-135m-instruct": {"prompt": "config.yaml"}}, "has the base's own name"),
         ("adapters", {"a": {"prompt": "config.yaml", "rank": 64}}, "adapters.a.rank: 64 is more than deploy.max_rank"),
+        (
+            "adapters",
+            {"a": {"prompt": "config.yaml", "alpha": 1e30}},
+            "adapters.a.alpha: 1e+30, which with r 8 scales",
+        ),
+        (
+            "adapters",
+            {"a": {"prompt": "config.yaml", "alpha": 1e-9}},
+            "adapters.a.alpha: 1e-09, which with r 8 scales",
+        ),
         ("adapters", {"a": {"prompt": "config.yaml", "rank": 0}}, "adapters.a.rank: 0 is less than the minimum"),
         (
             "adapters",
