@@ -40,7 +40,9 @@ RUN := $(VENV)/bin
 OVERLAYS := $(if $(CONFIG),$(call several,CONFIG))
 # The step runner says what was wrong; Snakemake's own account of it goes to its log.
 # The settings of profiles/default, given here because Snakemake announces a profile that it reads.
-QUIETLY := $(RUN)/python scripts/writable.py && $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(OVERLAYS))
+# Where it cannot write it ends without a word, before it reads anything of ours.
+WRITABLE = $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python scripts/writable.py,true)
+QUIETLY = $(WRITABLE) && $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(OVERLAYS))
 OVERLAY := $(if $(CONFIG),--config config.yaml $(OVERLAYS))
 SAY_WHY := { account="$$(ls -t .snakemake/log/*.log 2>/dev/null | head -n 1)"; [ -s "$$account" ] || \
 	account="empty (where no line above says why: $(RUN)/snakemake -n)"; \

@@ -11,7 +11,7 @@ CURATION = {
     **{name: config["curate"][name] for name in ("min_words", "max_words", "min_score", "null_score")},
     **({"executor": "ray", "threads": PROCESSORS, "nodes": CURATORS} if ON_RAY else {}),
 }
-CURATOR = ["--env", "curate", *(["--threads", PROCESSORS] if ON_RAY else []), *step_options(CURATORS)]
+CURATOR = ["--env", "curate", *(["--loopback", "--threads", PROCESSORS] if ON_RAY else []), *step_options(CURATORS)]
 
 if config["curate"]["shards"] == 1:
 

@@ -27,7 +27,8 @@ def ray_executor(threads: int, nodes: int) -> Iterator[RayDataExecutor]:
     on the others it works until the first has done, and then leaves the process.
     """
     # Not in TMPDIR: the path of a socket may have 107 characters at the most, and is no other node's business.
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+    place = os.environ.get("STEP_SOCKETS", "/tmp")
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True) as folder:
         if nodes > 1:
             with _on_slurm(threads, folder):
                 yield RayDataExecutor()

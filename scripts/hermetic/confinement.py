@@ -4,10 +4,12 @@ It sees the machine's own paths. Of files it reads its declared inputs, its scri
 libraries, and it writes in its attempt alone; sockets it gets as far as its rule declares them.
 """
 
+import contextlib
 import functools
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,14 +63,24 @@ def speaks_locally(action: Action) -> bool:
     return action.loopback or action.devices > 0 or action.nodes > 1
 
 
-def command(action: Action, place: Attempt, python: Path) -> list[str]:
+@contextlib.contextmanager
+def sockets(action: Action) -> Iterator[Path | None]:
+    """Give a step that speaks with itself a private folder with a short path, for its sockets; remove it at the end."""
+    if not speaks_locally(action):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="step-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def command(action: Action, place: Attempt, python: Path, sockets: Path | None = None) -> list[str]:
     """Return the command line. What it may do lies in the attempt, where the step cannot see it."""
     shown = mounts(action, place)
     check_readable(shown, own_reader())
     own_network = namespaces() and not action.network
     internet = INTERNET if own_network or action.network or speaks_locally(action) else ()
     plan = {
-        "rules": [*_rules(action, place, python)],
+        "rules": [*_rules(action, place, python), *([(str(sockets), landlock.ALL)] if sockets else [])],
         "families": [AF_NETLINK, *internet, *((AF_UNIX,) if speaks_locally(action) else ())],
         "streams_only": not (own_network or action.network),
         "tcp": bool(internet),

@@ -20,14 +20,16 @@ def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Executi
     python = interpreter(action.environment)
     path = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
     held = isolation.of_step(action)
-    if held == isolation.BUBBLEWRAP:
-        words, seen = bubblewrap.command(action, place, python), environment(action, place, path)
-    else:
-        words = [str(python), str(action.script), *action.arguments(place.out, place.kept)]
-        if held == isolation.LANDLOCK:
-            words = confinement.command(action, place, python)
-        seen = variables(action, path, place.scratch, place.scratch, place.secrets)
-    ran = isolation.attested(held, action)
-    words, seen, nodes = on_nodes(action, words, seen)
-    with child(words, seen, Ran("host", ran + nodes)) as execution:
-        yield execution
+    with confinement.sockets(action) if held == isolation.LANDLOCK else contextlib.nullcontext() as sockets:
+        if held == isolation.BUBBLEWRAP:
+            words, seen = bubblewrap.command(action, place, python), environment(action, place, path)
+        else:
+            words = [str(python), str(action.script), *action.arguments(place.out, place.kept)]
+            if held == isolation.LANDLOCK:
+                words = confinement.command(action, place, python, sockets)
+            seen = variables(action, path, place.scratch, place.scratch, place.secrets)
+            seen |= {"STEP_SOCKETS": str(sockets)} if sockets else {}
+        ran = isolation.attested(held, action)
+        words, seen, nodes = on_nodes(action, words, seen)
+        with child(words, seen, Ran("host", ran + nodes)) as execution:
+            yield execution
