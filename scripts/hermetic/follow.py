@@ -52,7 +52,7 @@ def follow(step: str, action: Action, place: Attempt, execution: Execution, log:
         code = execution.wait()
     if code:
         said = error if code == 2 and error else f"ended with exit code {code}: {ending[-1] if ending else ''}"
-        if lack := out_of_room(place, ending):
+        if lack := out_of_room(place, ending, told=code == 2 and bool(error)):
             raise BadInput(lack)
         hint = undeclared(ending, action)
         if hint and said.startswith(("Permission denied: ", "Read-only file system: ")):
@@ -60,10 +60,12 @@ def follow(step: str, action: Action, place: Attempt, execution: Execution, log:
         raise BadInput(f"{said}: {hint}" if hint else said)
 
 
-def out_of_room(place: Attempt, lines: Iterable[str]) -> str | None:
-    """Return which file system has no room for what the step writes, whatever the step itself made of that."""
+def out_of_room(place: Attempt, lines: Iterable[str], told: bool) -> str | None:
+    """Return which file system has no room for what the step writes, whatever a library made of that; a step that has
+    `told` its reason is believed.
+    """
     written = [path for path in (place.root, place.kept) if path and path.exists()]
-    lacking = any(NO_ROOM.search(line) for line in lines) or any(room(path) < SPARE for path in written)
+    lacking = any(NO_ROOM.search(line) for line in lines) or (not told and any(room(path) < SPARE for path in written))
     return f"No space left on device: {full(written)}" if lacking else None
 
 
