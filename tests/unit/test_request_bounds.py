@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 import request_bounds
 from faults import BadInput
 from nim_paths import Message, Receive, Send, answer
-from request_bounds import ASKED, MAX_ANSWERS, MAX_BODY, MAX_TOKENS, OPEN, PATHS, RequestBounds
+from request_bounds import (
+    ASKED,
+    DESCRIPTION,
+    MAX_ANSWERS,
+    MAX_BODY,
+    MAX_PENDING,
+    MAX_TOKENS,
+    OPEN,
+    PATHS,
+    RequestBounds,
+)
 from serve_key import KEY
 
 SECRET = "k3y-of-these-tests-alone"
@@ -41,7 +51,9 @@ def ask(
 ) -> tuple[int, Any]:
     """Return status and body of one request; a body in a list comes in chunks."""
     chunks = [body] if isinstance(body, bytes) else body or []
-    headers = [(b"authorization", key.encode())] if key else []
+    headers = [(b"content-type", b"application/json")]
+    if key:
+        headers.append((b"authorization", key.encode()))
     if declared and chunks:
         headers.append((b"content-length", str(sum(map(len, chunks))).encode()))
     left: list[Message] = [
@@ -71,14 +83,15 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nims_paths_pass() -> None:
     assert {"/v1/models", "/v1/metrics", *ASKED, *OPEN} < PATHS
-    for path in PATHS - {*ASKED}:
+    for path in PATHS - {*ASKED, DESCRIPTION}:
         assert ask(path) == (200, {"path": path, "body": ""})
+    assert ask(DESCRIPTION)[1]["paths"].keys() == PATHS
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/docs", "/openapi.json", "/metrics", "/health", "/ping", "/invocations", "/tokenize", "/detokenize",
+        "/", "/docs", "/redoc", "/metrics", "/health", "/ping", "/invocations", "/tokenize", "/detokenize",
         "/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/responses", "/v1/models/", "/v1/../docs", "/V1/models",
     ],
 )  # fmt: skip
@@ -88,16 +101,41 @@ def test_what_else_vllm_opens_fails(path: str) -> None:
         assert status == 404 and "no such path here" in said["error"]["message"]
 
 
+@pytest.mark.parametrize("method", ["HEAD", "POST", "OPTIONS", "PUT"])
+def test_the_description_is_ours_by_every_method(method: str) -> None:
+    """A HEAD of it made vLLM describe itself, and fail."""
+    status, said = ask(DESCRIPTION, method=method)
+    assert status == 405 and said["error"]["message"] == "GET it"
+
+
+def test_whatever_fails_is_no_500() -> None:
+    async def fails(scope: Message, receive: Receive, send: Send) -> None:
+        raise RuntimeError("as vLLM may")
+
+    async def told() -> list[Message]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "path": "/v1/models", "method": "GET", "headers": []}
+        await RequestBounds(fails)(scope, None, send)
+        return sent
+
+    start, body = asyncio.run(told())
+    assert start["status"] == 400 and "its log" not in str(body) and "cannot be answered" in str(body["body"])
+
+
 def test_a_websocket_fails() -> None:
     assert ask("/v1/models", type="websocket") == (0, None)
 
 
 def test_a_body_arrives_as_it_was_sent() -> None:
     """Whole or in chunks, up to the last byte that is allowed, with what is not looked at."""
-    asked = {"model": "base", "prompt": "ä", "max_tokens": MAX_TOKENS, "n": MAX_ANSWERS, "seed": 1, "stop": None}
-    text = json.dumps(asked).encode()
-    for body in (text, text + b" " * (MAX_BODY - len(text)), [text[:9], text[9:20], b"", text[20:]]):
-        for path in ASKED:
+    common = {"model": "base", "max_tokens": MAX_TOKENS, "n": MAX_ANSWERS // 2, "seed": 1, "stop": None}
+    for path, more in zip(ASKED, ({"prompt": "ä"}, {"messages": [{"role": "user", "content": "ä"}]}), strict=True):
+        text = json.dumps({**common, **more}).encode()
+        for body in (text, text + b" " * (MAX_BODY - len(text)), [text[:9], text[9:20], b"", text[20:]]):
             whole = body if isinstance(body, bytes) else b"".join(body)
             assert ask(path, body) == (200, {"path": path, "body": whole.decode()})
 
@@ -114,30 +152,32 @@ def test_a_body_too_long_fails(declared: bool) -> None:
 @pytest.mark.parametrize(
     ("asked", "part"),
     [
-        ({"max_tokens": MAX_TOKENS + 1}, f"max_tokens is 1025: it must be a whole number of at most {MAX_TOKENS}"),
-        ({"max_completion_tokens": 10**30}, "max_completion_tokens is 1000"),
+        ({"max_tokens": MAX_TOKENS + 1}, f"max_tokens is 1025: it must be a whole number from 0 to {MAX_TOKENS}"),
+        ({"max_tokens": 10**30}, "max_tokens is 1000"),
         ({"max_tokens": "9999"}, 'max_tokens is "9999"'),
         ({"max_tokens": 9999.0}, "max_tokens is 9999.0"),
         ({"max_tokens": 1e999}, "max_tokens is Infinity"),
         ({"max_tokens": ["a" * 1000]}, 'max_tokens is ["aaaaaaaaaaaaaaaaaa:'),
         ({"n": MAX_ANSWERS + 1}, "n is 9"),
         ({"best_of": MAX_ANSWERS + 1}, "best_of is 9"),
-        ({"prompt": ["a"] * (MAX_ANSWERS + 1)}, "it asks for 9 answers: at most 8"),
-        ({"prompt": [[1, 2]] * (MAX_ANSWERS + 1)}, "it asks for 9 answers"),
-        ({"prompt": ["a", "b", "c"], "n": 3}, "it asks for 9 answers"),
-        ({"prompt": ["a", "b", "c"], "best_of": 3}, "it asks for 9 answers"),
+        ({"best_of": 3}, "best_of: of answers none is chosen here"),
+        ({"prompt": ["a"] * (MAX_ANSWERS + 1)}, "prompt has 9 parts"),
+        ({"prompt": [[1, 2]] * (MAX_ANSWERS + 1)}, "prompt has 9 parts"),
+        ({"prompt": ["a", "b", "c"], "n": 3}, "it asks for 9 answers: at most 8"),
+        ({"n": 8, "max_tokens": 1024, "prompt": "a" * 30}, "it asks for about 8202 tokens"),
+        ({"prompt": [[1] * 1025] * 8}, "it asks for about 8328 tokens"),
+        ({"prompt": ["word " * 1000] * 6}, "tokens, prompts and answers together: at most 8192"),
     ],
 )
 def test_asking_too_much_fails(asked: dict[str, Any], part: str) -> None:
-    for path in ASKED:
-        status, said = ask(path, json.dumps(asked).encode())
-        assert status == 400 and part in said["error"]["message"] and "\n" not in said["error"]["message"]
+    status, said = ask(COMPLETE, json.dumps({"model": "law", "prompt": "a", **asked}).encode())
+    assert status == 400 and part in said["error"]["message"] and "\n" not in said["error"]["message"]
 
 
 def test_as_much_as_is_allowed_passes() -> None:
     for asked in (
         {"prompt": [1] * 100, "max_tokens": None},
-        {"prompt": ["a", "b", "c", "d"], "n": 2},
+        {"prompt": ["a", "b", "c", "d"], "n": 2, "best_of": 2},
         {"prompt": [[1]] * 8, "max_tokens": 0},
     ):
         assert ask(COMPLETE, json.dumps({"model": "law", **asked}).encode())[0] == 200
@@ -151,19 +191,21 @@ def test_a_body_that_is_no_json_object_fails(body: bytes) -> None:
 
 def test_chat_is_for_the_base_alone() -> None:
     """Adapters are tuned on plain prompts: no template is put around what they are asked."""
-    body = json.dumps({"model": "base", "messages": []}).encode()
+    messages = [{"role": "user", "content": "a"}]
+    body = json.dumps({"model": "base", "messages": messages}).encode()
     assert ask(CHAT, body) == (200, {"path": CHAT, "body": body.decode()})
-    status, said = ask(CHAT, b'{"model": "law", "messages": []}')
+    status, said = ask(CHAT, json.dumps({"model": "law", "messages": messages}).encode())
     told = said["error"]["message"]
     assert status == 400 and "adapter law" in told and "/v1/completions" in told and "make ask" in told
     assert "\n" not in told
-    assert ask(COMPLETE, b'{"model": "law"}')[0] == 200
+    assert ask(COMPLETE, b'{"model": "law", "prompt": "a"}')[0] == 200
 
 
 @given(st.text() | st.sampled_from(["Base", "base ", "law/", "BASE", "base\0", "\u202ebase"]))
 @settings(derandomize=True, deadline=None, max_examples=50)
 def test_whatever_is_no_base_does_not_chat(model: str) -> None:
-    status, said = ask(CHAT, json.dumps({"model": model}).encode())
+    messages = [{"role": "user", "content": "a"}]
+    status, said = ask(CHAT, json.dumps({"model": model, "messages": messages}).encode())
     assert status in ((200,) if model == "base" else (400, 404))
     assert status == 200 or "\n" not in said["error"]["message"]
 
@@ -176,15 +218,53 @@ def test_a_request_that_names_no_model_fails(path: str, model: dict[str, Any]) -
     assert status == 400 and "it names no model" in said["error"]["message"]
 
 
+@pytest.mark.parametrize("kind", [b"text/plain", b"application/x-www-form-urlencoded", b"application/jsonx", b""])
+def test_a_body_that_does_not_say_that_it_is_json_fails(kind: bytes) -> None:
+    """A page of another site may send the others without a question to the server first."""
+    status, said = ask(COMPLETE, b'{"model": "law", "prompt": "a"}', headers=[(b"content-type", kind)])
+    assert status == 400 and "content-type: application/json" in said["error"]["message"]
+
+
+def test_more_answers_than_may_wait_fail() -> None:
+    """As long as they wait, and no longer."""
+    body = json.dumps({"model": "law", "prompt": ["a"] * MAX_ANSWERS}).encode()
+    scope = {"type": "http", "path": COMPLETE, "method": "POST", "headers": [(b"content-type", b"application/json")]}
+
+    async def statuses() -> list[int]:
+        over, sent = asyncio.Event(), []
+
+        async def waits(scope: Message, receive: Receive, send: Send) -> None:
+            await over.wait()
+            await answer(send, 200, {})
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            if "status" in message:
+                sent.append(message["status"])
+                assert message["status"] == 200 or (b"retry-after", b"5") in message["headers"]
+
+        bounds = RequestBounds(waits)
+        asked = [asyncio.create_task(bounds(scope, receive, send)) for _ in range(MAX_PENDING // MAX_ANSWERS + 1)]
+        await asyncio.sleep(0)
+        over.set()
+        await asyncio.gather(*asked)
+        await bounds(scope, receive, send)
+        return sent
+
+    assert asyncio.run(statuses()) == [503, *[200] * (MAX_PENDING // MAX_ANSWERS + 1)]
+
+
 def test_nobody_chats_before_the_models_are_known() -> None:
-    assert ask(CHAT, b'{"model": "base"}', listing=500)[0] == 503
+    assert ask(CHAT, b'{"model": "base", "messages": [{"role": "user", "content": "a"}]}', listing=500)[0] == 503
 
 
 @pytest.mark.usefixtures("locked")
 def test_the_key_opens_every_path() -> None:
     for path in PATHS:
         assert ask(path, key=f"Bearer {SECRET}")[0] == 200
-    assert ask(COMPLETE, b'{"model": "law"}', key=f"Bearer {SECRET}")[0] == 200
+    assert ask(COMPLETE, b'{"model": "law", "prompt": "a"}', key=f"Bearer {SECRET}")[0] == 200
 
 
 @pytest.mark.usefixtures("locked")
@@ -215,7 +295,8 @@ def test_it_costs_little() -> None:
     body = json.dumps({"model": "law", "prompt": "word " * 1600, "max_tokens": 25}).encode()
     assert len(body) > 8000
     bounds = request_bounds.RequestBounds(application)
-    headers = [(b"content-length", str(len(body)).encode()), (b"authorization", f"Bearer {SECRET}".encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(b"authorization", f"Bearer {SECRET}".encode())]
     scope = {"type": "http", "path": COMPLETE, "method": "POST", "headers": headers}
 
     async def receive() -> Message:
