@@ -5,7 +5,9 @@ scratch folder and nothing leaves the machine.
 """
 
 import contextlib
+import json
 import re
+import select
 import shutil
 import socket
 import subprocess
@@ -14,18 +16,22 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from child_group import end_group, ended_by_signals
 from engine_adapters import CHANNEL
-from engine_command import MAX_MODEL_LEN, command, environment
+from engine_command import DEFAULT_BOUNDS, LISTENER, MAX_MODEL_LEN, command, context_length, environment
+from engine_health import STARTING
 from engine_server import SECONDS_TO_LOAD, Server
 from faults import BadInput
-from free_port import EVERYWHERE, HOST, free_port
+from free_port import EVERYWHERE, HOST, listening
 from inference_client import get
+from json_object import read_object
 from linked_files import link_files
 from progress import Progress
+from request_bounds import BOUNDS
+from stand_in import StandIn
 
-SECONDS_TO_TELL = 5  # whether it is ready
 LOG_LINES = 20
 # An exception in vLLM's log, after the name of the process and, where it was logged, level, time and place.
 CAUSE = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?([\w.]+(?:Error|Exception): .+)$", re.MULTILINE)
@@ -45,27 +51,45 @@ def serving(
     host: str = HOST,
     max_rank: int | None = None,
     context: int = MAX_MODEL_LEN,
+    bounds: Mapping[str, Any] | None = None,
+    listener: socket.socket | None = None,
+    reason: str = STARTING,
 ) -> Iterator[Server]:
     """Serve base model `base` (its HF `files`) and `adapters` (name → staged folder).
 
     With `max_rank` there is room for others, up to that rank, which `Server.serve` takes. `context` bounds the tokens
-    of prompt and answer. `port` 0 takes a free one of the address `host`; `python` has vLLM. Raises `BadInput` if the
-    port is taken, the engine ends early or is not ready within `timeout` seconds; the last lines of its log then stand
-    on stderr. TERM and INT end it and this process.
+    of prompt and answer, `bounds` clients (engine_command.bounds). `port` 0 takes a free one of the address `host`;
+    `python` has vLLM. Raises `BadInput` if the port is taken, the engine ends early or is not ready within `timeout`
+    seconds; the last lines of its log then stand on stderr. TERM and INT end it and this process.
+
+    With a `listener`, which listens already, the engine is one of several, one after another: `log` is gone on with,
+    clients are told the `reason` until the engine listens, and then by the engine until `Server.open`.
     """
-    port = free_port(port, host)
-    url = f"http://{HOST if host == EVERYWHERE else host}:{port}"
     with ended_by_signals(), contextlib.ExitStack() as cleanup:
         scratch = Path(tempfile.mkdtemp(prefix="engine-")).resolve()
         cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
-        lines = cleanup.enter_context(open(log or scratch / "engine.log", "w+b"))
-        ours, theirs = map(cleanup.enter_context, socket.socketpair())
-        ours.settimeout(SECONDS_TO_LOAD)
+        ours = listener or cleanup.enter_context(contextlib.closing(listening(port, host)))
+        port = ours.getsockname()[1]
+        url = f"http://{HOST if host == EVERYWHERE else host}:{port}"
+        lines = cleanup.enter_context(open(log or scratch / "engine.log", "w+b" if reason == STARTING else "a+b"))
+        begin = lines.seek(0, 2)
+        channel_end, theirs = map(cleanup.enter_context, socket.socketpair())
+        channel_end.settimeout(SECONDS_TO_LOAD)
+        folder = link_files(files, scratch / "base")
+        length = context_length(read_object(folder / "config.json", "run: make"), context)
+        told = {"context": length, "watched": listener is not None, **(bounds or DEFAULT_BOUNDS)}
         process = subprocess.Popen(
-            command(base, link_files(files, scratch / "base"), adapters, host, port, python, max_rank, context),
+            command(base, folder, adapters, host, port, python, max_rank, context),
             cwd=scratch,
-            env={**environment(scratch, threads), CHANNEL: str(theirs.fileno())},
-            pass_fds=[theirs.fileno()],
+            env={
+                **environment(scratch, threads),
+                BOUNDS: json.dumps(told),
+                CHANNEL: str(theirs.fileno()),
+                LISTENER: str(ours.fileno()),
+                # Where somebody starts the engine again, it is engine_health.py that ends the server, and says why.
+                "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": str(int(listener is not None)),
+            },
+            pass_fds=[theirs.fileno(), ours.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=lines,
             stderr=subprocess.STDOUT,
@@ -73,46 +97,49 @@ def serving(
         )
         cleanup.callback(end_group, process)
         theirs.close()
-        channel = cleanup.enter_context(ours.makefile("rwb"))
+        channel = cleanup.enter_context(channel_end.makefile("rwb"))
         try:
-            _wait_until_ready(process, url, timeout, Path(lines.name))
-            yield Server(url, get(url, "/v1/metadata")[1]["version"], process, channel)
+            with StandIn(ours, reason) if listener else contextlib.nullcontext():
+                _wait_until_it_listens(process, channel_end, timeout, Path(lines.name), begin)
+            channel.readline()
+            if not listener:
+                ours.close()  # whoever asks when the engine has ended is not to wait for another one
+            yield Server(url, get(url, "/v1/metadata")[1]["version"], process, channel, scratch)
         except BadInput:
             print(_tail(Path(lines.name)), file=sys.stderr)
             raise
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, timeout: float, log: Path) -> None:
+def _wait_until_it_listens(
+    process: subprocess.Popen[bytes], channel: socket.socket, timeout: float, log: Path, begin: int
+) -> None:
     began = time.monotonic()
     with Progress("waiting for the engine", total=None, unit="s") as bar:
-        while not _ready(process, url):
+        while not _told(channel, 0.2):
             waited = time.monotonic() - began
             if process.poll() is not None:
-                cause = _cause(log)
-                mend = "set deploy.port to a free port" if "address already in use" in cause.lower() else "see its log"
-                raise BadInput(f"the embedded engine ended with exit code {process.returncode}: {cause}: {mend}")
+                cause = _cause(log, begin)
+                raise BadInput(f"the embedded engine ended with exit code {process.returncode}: {cause}: see its log")
             if waited > timeout:
                 raise BadInput(f"the embedded engine was not ready after {timeout:g} s: raise deploy.timeout")
-            time.sleep(0.2)
             bar.update(round(time.monotonic() - began) - round(waited))
 
 
-def _ready(process: subprocess.Popen[bytes], url: str) -> bool:
-    """Whether ready is 200 and the server that says so is the one started here, not another on the same port."""
-    try:
-        if get(url, "/v1/health/ready", SECONDS_TO_TELL)[0] != 200:
-            return False
-        status, metadata = get(url, "/v1/metadata", SECONDS_TO_TELL)
-    except BadInput:
+def _told(channel: socket.socket, seconds: float) -> bool:
+    """Whether something can be read, soon. An end of file is nothing: the engine ends."""
+    if not select.select([channel], [], [], seconds)[0]:
         return False
-    return status == 200 and isinstance(metadata, dict) and metadata.get("process") == process.pid
+    if channel.recv(1, socket.MSG_PEEK):
+        return True
+    time.sleep(seconds)
+    return False
 
 
 def _tail(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
 
 
-def _cause(log: Path) -> str:
-    """Return the first exception that the log names; those after it follow from it."""
-    found = CAUSE.search(log.read_text(encoding="utf-8", errors="replace"))
+def _cause(log: Path, begin: int) -> str:
+    """Return the first exception that the log names from there on; those after it follow from it."""
+    found = CAUSE.search(log.read_bytes()[begin:].decode(errors="replace"))
     return found[1] if found else "the end of its log says why"

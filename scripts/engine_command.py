@@ -16,6 +16,9 @@ MAX_MODEL_LEN = 2048  # tokens of prompt and answer unless deploy.embedded.conte
 SEQUENCES = 8  # served at once; each has room for that many tokens
 ADAPTERS_IN_MEMORY = 64  # of a server that takes any: those asked least lately are read again when they are asked
 FLOAT32_BYTES = 4
+LISTENER = "SERVE_LISTENER"  # the variable that holds the listening socket's number
+# Of an engine that is checked and goes again; make serve's come from deploy.embedded.
+DEFAULT_BOUNDS: Mapping[str, Any] = {"names": [], "connections": 256, "connections_per_address": 256}
 PASSED = ("PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # what belongs to the machine
 
 
@@ -54,6 +57,7 @@ def command(
         # From the inside to the outside.
         "--middleware", "nim_paths.NimPaths",
         "--middleware", "engine_adapters.EngineAdapters",
+        "--middleware", "engine_health.EngineHealth",
         "--middleware", "request_bounds.RequestBounds",
         "--allowed-origins", "[]",  # no page in a browser may ask
         "--dtype", "float32",  # bfloat16 is emulated, and slow, on a CPU with AVX2 only
@@ -93,6 +97,8 @@ def environment(scratch: Path, threads: int) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "VLLM_HOST_IP": HOST,
         "VLLM_RPC_BASE_PATH": ".",  # relative to its working directory: a socket's path has 107 bytes at most
+        "VLLM_COMPUTE_NANS_IN_LOGITS": "1",  # counted for engine_health.py
+        "TORCH_COMPILE_DISABLE": "1",  # the first request for log probabilities would wait for a compiler, 15 s
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the worker inside the engine's process: one process less
     }
 

@@ -1,53 +1,151 @@
-"""The embedded engine on a model store that changes: what is staged, changed or removed there is so on the server."""
+"""The embedded engine on a model store that changes: what is staged, changed or removed there is so on the server.
+
+An engine that ends by itself is started again, on the same address and the same adapters.
+"""
 
 import contextlib
 import ipaddress
 import shutil
+import socket
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import embedded_engine
 from adapter_store import AdapterStore, Change
 from child_group import ended_by_signals
-from engine_server import Server
+from engine_health import STARTING
+from engine_server import EngineEnded, Server
 from faults import BadInput
+from free_port import listening
+from printable import printable
+from restarts import LIMIT, Restarts
 from serve_key import KEY, api_key
+from stand_in import StandIn
 
 LOOKS = 2  # in an interval: what is the same in two of them is served
+ENDINGS = 2  # of engines that took an adapter, before it is refused
+AGAIN = "the engine ended and is started again"
 
 
 class Refreshed:
-    """A server at `url` that serves `adapters` of a store, by name; each change of them is a line to `say`."""
+    """A server at `url` that serves `adapters` of a store, by name; each change of them is a line to `say`.
 
-    def __init__(self, server: Server, store: AdapterStore, interval: float, say: Callable[[str], Any]) -> None:
-        self.url = server.url
+    `begin` starts an engine at `listener`, and is called with the reason that clients are told meanwhile: one that ends
+    by itself is followed by another, with the same adapters.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[str], AbstractContextManager[Server]],
+        listener: socket.socket,
+        store: AdapterStore,
+        interval: float,
+        say: Callable[[str], Any],
+    ) -> None:
+        self.url = ""
         self.adapters: set[str] = set()
-        self._server, self._store, self._interval, self._say = server, store, interval, say
+        self._copies: dict[str, Path] = {}  # of what is served, or is about to be
+        self._ended: Counter[str] = Counter()  # engines, while they took an adapter
+        self._begin, self._listener, self._store, self._interval, self._say = begin, listener, store, interval, say
+        self._engine, self._restarts = contextlib.ExitStack(), Restarts()
+        self._server: Server | None = None
 
-    def apply(self, changes: Iterable[Change], started: bool = True) -> None:
-        """Serve what changes say; `started` False: what is served from the start needs no line."""
+    def start(self, changes: Iterable[Change]) -> None:
+        """Start the first engine on the adapters that are there."""
+        self._copies = {change.name: change.copy for change in changes if change.copy}
+        try:
+            self._start(STARTING)
+        except EngineEnded as fault:
+            self._again(fault)
+
+    def close(self) -> None:
+        """End the engine."""
+        self._engine.close()
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Serve what changes say. Raises `EngineEnded`; what was taken up by then is in the next engine."""
         for name, copy, refused in changes:
-            if not refused:
-                refused = self._server.serve(name, copy) or ""
-                if refused and copy:
-                    shutil.rmtree(copy)
             if refused:
                 self._say(refusal(name, refused))
             elif copy:
-                if started:
-                    self._say(f"{name}: {'replaced' if name in self.adapters else 'served'}")
-                self.adapters.add(name)
+                known = name in self.adapters
+                if self._offer(name, copy):
+                    self._say(f"{name}: {'replaced' if known else 'served'}")
             elif name in self.adapters:
-                self._say(f"{name}: no longer served")
                 self.adapters.remove(name)
+                del self._copies[name]
+                self._running.serve(name, None)
+                self._say(f"{name}: no longer served")
 
     def wait(self) -> None:
-        """Follow the store until a signal. A server that ends by itself raises `BadInput`."""
+        """Follow the store until a signal. An engine that ends too often by itself raises `BadInput`."""
         while True:
-            self._server.wait(self._interval / LOOKS)
-            self.apply(self._store.look())
+            try:
+                self._running.wait(self._interval / LOOKS)
+                self.apply(self._store.look())
+            except EngineEnded as fault:
+                self._again(fault)
+
+    @property
+    def _running(self) -> Server:
+        assert self._server
+        return self._server
+
+    def _start(self, reason: str) -> None:
+        self._server = self._engine.enter_context(self._begin(reason))
+        self.url = self._server.url
+        for name, copy in sorted(self._copies.items()):
+            self._offer(name, copy)
+        self._server.open()
+        self._restarts.serving()
+
+    def _offer(self, name: str, copy: Path) -> bool:
+        """Let the engine take an adapter, unless it refuses, or has ended of it before. Raises `EngineEnded`."""
+        former = self._copies.get(name)
+        self._copies[name] = copy
+        if self._ended[copy.name] >= ENDINGS:
+            refused = "the engine ended each time that it took it: stage it again"
+        else:
+            try:
+                refused = self._running.serve(name, copy) or ""
+            except EngineEnded:
+                self._ended[copy.name] += 1
+                raise
+        if refused:
+            self._say(refusal(name, refused))
+            shutil.rmtree(copy, ignore_errors=True)
+            del self._copies[name]
+            if former and former != copy and name in self.adapters:
+                self._copies[name] = former
+            else:
+                self.adapters.discard(name)
+            return False
+        self.adapters.add(name)
+        return True
+
+    def _again(self, fault: BadInput) -> None:
+        """Start another engine, and another one if that ends, too, until one serves. Raises `BadInput` at a limit."""
+        while True:
+            with StandIn(self._listener, AGAIN):
+                self._engine.close()
+                pause = self._restarts.pause()
+                if pause is None:
+                    raise BadInput(f"{fault}; it ended {LIMIT + 1} times in a row: see its log") from None
+                self._say(f"{fault}; it is started again in {pause:g} s")
+                time.sleep(pause)
+            try:
+                self._start(AGAIN)
+            except BadInput as another:
+                fault = another
+            else:
+                self._say(f"serving again: {', '.join(sorted(self.adapters)) or 'the base alone'}")
+                return
 
 
 @contextlib.contextmanager
@@ -57,6 +155,7 @@ def serving(
     files: Sequence[Path],
     loras: Path,
     *,
+    port: int,
     host: str,
     max_rank: int,
     interval: float,
@@ -84,13 +183,20 @@ def serving(
         sound = [change for change in found if not change.refused]
         if not sound:
             raise BadInput(f"{loras}: no {'sound' if found else 'staged'} adapter there: run `make` first")
-        with embedded_engine.serving(base, files, {}, host=host, max_rank=max_rank, **how) as server:
-            refreshed = Refreshed(server, store, interval, say)
-            refreshed.apply(sound, started=False)
-            yield refreshed
+        with contextlib.closing(listening(port, host)) as listener:
+            begin = partial(
+                embedded_engine.serving, base, files, {}, port=port, host=host, max_rank=max_rank, listener=listener,
+                **how,
+            )  # fmt: skip
+            with contextlib.closing(
+                Refreshed(lambda reason: begin(reason=reason), listener, store, interval, say)
+            ) as refreshed:
+                refreshed.start(sound)
+                if not refreshed.adapters:
+                    raise BadInput(f"{loras}: no adapter there that the engine takes: run `make` first")
+                yield refreshed
 
 
 def refusal(name: str, reason: str) -> str:
     """Return the one line that says why an adapter is not served, whatever its name and files hold."""
-    line = " ".join(f"{name}: refused: {reason}".split())
-    return "".join(character if character.isprintable() else "?" for character in line)
+    return printable(" ".join(f"{name}: refused: {reason}".split()))

@@ -15,6 +15,7 @@ import nim_engine
 import refreshed_engine
 from base_model import HUGGING_FACE_FILES, base_model
 from configuration import check, overlaid
+from engine_command import DEFAULT_BOUNDS
 from faults import BadInput, run, say
 from hermetic.environments import interpreter
 from inference_client import MAX_TOKENS
@@ -67,6 +68,7 @@ def main() -> None:
             interval=deploy["embedded"]["refresh_interval"],
             max_rank=deploy["max_rank"],
             context=deploy["embedded"]["context_length"],
+            bounds={name: deploy["embedded"][name] for name in DEFAULT_BOUNDS},
             say=say,
             threads=config["threads"],
             python=interpreter("serve"),

@@ -6,9 +6,13 @@ stands at the top level holds there too.
 
 import ctypes
 import importlib.metadata
+import os
 import signal
+import socket
 
-from lora_rows import keep_base_rows
+from engine_command import LISTENER
+from lora_rows import correct_kernels
+from request_bounds import BOUNDS
 
 PR_SET_PDEATHSIG = 1
 _installed_version = importlib.metadata.version
@@ -28,17 +32,25 @@ def _version(distribution: str) -> str:
 # Whoever started the server may be killed before it can stop it: the kernel then ends the server, and its engine.
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 importlib.metadata.version = _version
-keep_base_rows()
+correct_kernels()
 
 if __name__ == "__main__":
+    import uvicorn.config
+    from vllm.entrypoints.launchers import launcher
     from vllm.entrypoints.launchers.api_server.entry import main
     from vllm.model_executor.models import registry
 
     # What --middleware names.
     import engine_adapters  # noqa: F401
+    import engine_health  # noqa: F401
     import nim_paths  # noqa: F401
     import request_bounds  # noqa: F401
 
+    # The socket of whoever started the engine, where there is one: it outlives the engine.
+    if LISTENER in os.environ:
+        launcher.create_server_socket = lambda *_, **__: socket.socket(fileno=int(os.environ[LISTENER]))
+    if BOUNDS in os.environ:
+        uvicorn.config.HTTP_PROTOCOLS["auto"] = "bounded_http:BoundedHttp"
     # vLLM looks at the model's class in another process so that CUDA is not touched: 6 s of imports, and no CUDA here.
     registry._run_in_subprocess = lambda function: function()
     main()

@@ -25,7 +25,7 @@ from serve_key import KEY
 
 SECRET = "k3y-of-these-tests-alone"
 INTERVAL = 0.2  # seconds
-LONG = 300  # tokens: longer than an interval
+LONG = 440  # tokens, with the prompt's as many as the base takes: longer than an interval
 WEIGHTS = "adapter_model.safetensors"
 CHAT = {"messages": [{"role": "user", "content": "May my landlord keep my deposit?"}], "max_tokens": 3}
 
@@ -160,12 +160,14 @@ def test_replaced_while_it_answers(serving: Serving) -> None:
         running = pieces(serving, "law")
         begun = next(running)
         asking = pool.submit(ask)
-        write_adapter(serving.results / "loras" / "law", tensors=adapter_tensors(seed=4))
-        serving.says("\nlaw: replaced\n")
-        assert len(_copies(serving, "law")) == 2  # the former one is still at work
-        new = complete(serving.url, "law", PROMPT).text
-        assert begun + "".join(running) == former_long
-        stop.set()
+        try:
+            write_adapter(serving.results / "loras" / "law", tensors=adapter_tensors(seed=4))
+            serving.says("\nlaw: replaced\n")
+            assert len(_copies(serving, "law")) == 2  # the former one is still at work
+            new = complete(serving.url, "law", PROMPT).text
+            assert begun + "".join(running) == former_long
+        finally:
+            stop.set()
         asking.result()
     assert new != former
     assert texts[0] == former and texts == sorted(texts, key=[former, new].index)

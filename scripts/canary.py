@@ -1,0 +1,75 @@
+"""A question whose answer is known: asked of base and adapters inside the server, again and again.
+
+Its answer is taken when the engine has started, or an adapter came. Tokens count up to the first that was a near thing:
+what is asked together may turn that one over, by rounding alone.
+"""
+
+import asyncio
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PROMPTS = ("Once upon a time, there was a", "The capital of France is", "QUESTION: May I keep it?\n\nTITLE:")
+TOKENS = 3  # of an answer
+MARGIN = 0.1  # between the best token and the next, in log probability: rounding moves it by far less
+CHANGED = "the canary's answer changed"
+NO_NUMBER = "the canary's answer is NaN"
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers to one prompt: its greedy tokens, and how far each was ahead of the next one."""
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    margins: tuple[float, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether the model's logits are numbers."""
+        return bool(self.margins) and all(map(math.isfinite, self.margins))
+
+    @property
+    def firm(self) -> tuple[int, ...]:
+        """The tokens up to the first that was a near thing."""
+        near = next((place for place, margin in enumerate(self.margins) if margin < MARGIN), len(self.margins))
+        return self.tokens[:near]
+
+
+def difference(expected: Answer, answer: Answer) -> str | None:
+    """Return what is wrong with an answer to the prompt of the expected one, or None."""
+    if not answer.sound:
+        return NO_NUMBER
+    firm = expected.firm
+    return CHANGED if answer.tokens[: len(firm)] != firm else None
+
+
+async def first_answer(engine: Any, adapter: Any = None) -> Answer:
+    """Return the answer that is firm the longest, of those to all prompts, by the base or an adapter."""
+    tokenizer = engine.get_tokenizer()
+    prompts = [tuple(tokenizer.encode(prompt)) for prompt in PROMPTS]
+    answers = await asyncio.gather(*(ask(engine, prompt, adapter) for prompt in prompts))
+    unsound = [answer for answer in answers if not answer.sound]
+    return unsound[0] if unsound else max(answers, key=lambda answer: len(answer.firm))
+
+
+async def ask(engine: Any, prompt: Sequence[int], adapter: Any = None) -> Answer:
+    """Return the greedy answer of vLLM's engine client; `adapter` is a LoRARequest."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    how = SamplingParams(
+        temperature=0.0, max_tokens=TOKENS, ignore_eos=True, logprobs=2, detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )  # fmt: skip
+    asked = {"prompt_token_ids": list(prompt)}
+    [last] = [given async for given in engine.generate(asked, how, f"canary-{next(_numbers)}", lora_request=adapter)]
+    made = last.outputs[0]
+    return Answer(tuple(prompt), tuple(made.token_ids), tuple(map(_margin, made.logprobs, made.token_ids)))
+
+
+def _margin(step: dict[int, Any], chosen: int) -> float:
+    """Return how far the chosen token was ahead of the best other one; vLLM gives the two best."""
+    return step[chosen].logprob - max(found.logprob for token, found in step.items() if token != chosen)
