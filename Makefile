@@ -119,6 +119,7 @@ bench: environment
 	@[ ! -f $(call one,$(POSTS)) ] || $(RUN)/python bench/curate_rate.py $(call one,$(POSTS))
 	@[ ! -f results/deploy/ready.json ] || .venvs/tune/bin/python bench/titles_rate.py
 	@[ ! -f results/deploy/ready.json ] || $(RUN)/python bench/serve_load.py
+	@$(RUN)/python bench/fuzz_server.py
 	@[ ! -f results/deploy/ready.json ] || [ ! -f $(call one,$(POSTS)) ] || $(RUN)/python bench/equal_titles.py $(call one,$(POSTS))
 
 clean:

@@ -23,8 +23,9 @@ import embedded_engine
 from child_group import end_group
 from engine_adapters import EngineAdapters
 from engine_command import command, environment
+from engine_health import EngineHealth
 from faults import BadInput
-from free_port import HOST, free_port
+from free_port import HOST, free_port, listening
 from hermetic.environments import interpreter
 from inference_client import get
 from nim_paths import NimPaths
@@ -44,7 +45,12 @@ def rows(scratch: Path) -> list[str]:
     write_adapter(scratch / "law")
     adapters = {"law": scratch / "law"}
     how = {"port": 0, "threads": THREADS, "timeout": 600, "python": interpreter("serve")}
-    with embedded_engine.serving("tiny", files, adapters, **how) as ours, _plain(scratch, adapters) as (url, plain):
+    with (
+        contextlib.closing(listening(0)) as listener,  # with one, canaries are asked, as in make serve
+        embedded_engine.serving("tiny", files, adapters, listener=listener, **how) as ours,
+        _plain(scratch, adapters) as (url, plain),
+    ):
+        ours.open()
         engines = {"embedded engine": (ours.url, ours.process.pid), "vLLM without our layer": (url, plain)}
         for at, _ in engines.values():
             _ask(at)  # what only the first requests need
@@ -122,8 +128,9 @@ async def _alone() -> float:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": BODY}
 
-    layered = RequestBounds(EngineAdapters(NimPaths(nothing)))
-    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
+    layered = RequestBounds(EngineHealth(EngineAdapters(NimPaths(nothing))))
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": headers}
     taken = []
     for application in (nothing, layered):
         began = time.process_time()
