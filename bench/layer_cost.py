@@ -65,7 +65,7 @@ def rows(scratch: Path) -> list[str]:
     added = [one - other for one, other in zip(with_layer, without, strict=True)]
     return [
         f"{RUNS} turns of {REQUESTS} requests of one token, {CLIENTS} at once, on the tests' two-layer base; CPU ms",
-        "of the server's processes per request:",
+        "of the server's processes per request, its canaries among them:",
         "",
         "| | median | quartiles |",
         "|---|---:|---:|",

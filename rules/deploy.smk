@@ -10,6 +10,7 @@ rule check_deployment:
     """Start the engine, ask base and adapters, write the sentinel, stop the engine."""
     input:
         venv=local(venv_marker(SERVER) if NIM else venv(SERVER)),
+        description=local("schemas/openapi.json"),
         files=BASE.files,
         staged=expand(STAGED, adapter=config["adapters"]),
         predictions=expand("results/evaluation/{adapter}.predictions.jsonl", adapter=config["adapters"]),
@@ -38,6 +39,7 @@ rule check_deployment:
         ),
     shell:
         "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
+        " --input description {input.description:q}"
         " --input files {input.files:q} --input staged {input.staged:q} --input predictions {input.predictions:q}"
         " --output ready {output.ready:q}"
         " -- scripts/check_deployment.py"

@@ -20,6 +20,7 @@ from hermetic.digests import set_digest
 from inference_client import MAX_TOKENS
 from json_object import read_object
 from nim_settings import from_text
+from request_fields import FILE as DESCRIPTION
 
 
 def main() -> None:
@@ -32,6 +33,9 @@ def main() -> None:
     parser.add_argument("--files", **paths, help="the base's Hugging Face files")
     parser.add_argument("--staged", **paths, help="the files of every staged adapter, in a folder of its name")
     parser.add_argument("--predictions", **paths, help=f"one ADAPTER{PREDICTIONS} per adapter, from its evaluation")
+    parser.add_argument(
+        "--description", type=Path, default=DESCRIPTION, help="engine embedded: schemas/openapi.json, which it reads"
+    )
     parser.add_argument("--port", required=True, type=int, help="TCP port on loopback; 0: any free one (deploy.port)")
     parser.add_argument("--timeout", required=True, type=float, help="seconds to become ready (deploy.timeout)")
     parser.add_argument("--threads", required=True, type=int, help="threads of the engine")
@@ -46,6 +50,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.engine == "nim") != bool(arguments.nim):
         parser.error("--nim: NIM's settings, for --engine nim alone")
+
+    if not arguments.description.samefile(DESCRIPTION):
+        parser.error(f"--description: the engine reads {DESCRIPTION}, and no other")
 
     adapters = _by_adapter(arguments.staged)
     specials = special_tokens(arguments.files)

@@ -40,7 +40,8 @@ if __name__ == "__main__":
     from vllm.entrypoints.launchers.api_server.entry import main
     from vllm.model_executor.models import registry
 
-    # What --middleware names.
+    # What --middleware names, and uvicorn.
+    import bounded_http  # noqa: F401
     import engine_adapters  # noqa: F401
     import engine_health  # noqa: F401
     import nim_paths  # noqa: F401
