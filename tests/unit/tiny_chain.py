@@ -12,6 +12,8 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+from warm_process import run_warm
+
 ROOT = Path(__file__).parents[2]
 MODEL = "tests/tiny-random-llama"
 TOPICS = ("rent", "contract", "patent", "license", "tax", "will", "trademark", "copyright", "loan", "permit")
@@ -30,17 +32,23 @@ def script(
 ) -> subprocess.CompletedProcess[str]:
     """Run a step script as the step runner does, with an empty working folder that it should leave empty."""
     scratch.mkdir(parents=True, exist_ok=True)
-    command = [ROOT / f".venvs/{env}/bin/python", ROOT / f"scripts/{name}.py"]
+    command = [ROOT / f"scripts/{name}.py"]
     for option, value in options.items():
         values = value if isinstance(value, list | tuple) else [value]
         command += [f"--{option.replace('_', '-')}", *values]
-    return run(command, scratch, meanwhile)
+    if env == "tune" and not meanwhile and not WITHIN:
+        return run_warm(list(map(str, command)), scratch, variables_in(scratch))
+    return run([ROOT / f".venvs/{env}/bin/python", *command], scratch, meanwhile)
 
 
 def python(code: str, scratch: Path, *arguments: Any) -> str:
     """Run a piece of Python in the tune environment, with our scripts at hand, and return what it prints."""
-    command = [*WITHIN, ROOT / ".venvs/tune/bin/python", "-c", code, *arguments]
-    result = run(command, scratch, PYTHONPATH=str(ROOT / "scripts"))
+    if WITHIN:
+        command = [*WITHIN, ROOT / ".venvs/tune/bin/python", "-c", code, *arguments]
+        result = run(command, scratch, PYTHONPATH=str(ROOT / "scripts"))
+    else:
+        environment = variables_in(scratch, PYTHONPATH=str(ROOT / "scripts"))
+        result = run_warm(["-c", *map(str, arguments)], scratch, environment, code)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -49,13 +57,7 @@ def run(
     command: list[Any], scratch: Path, meanwhile: Callable[[Any], None] | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with TMPDIR and HOME in `scratch`, which is its working folder too."""
-    for name in ("tmp", "home"):
-        (scratch / name).mkdir(exist_ok=True)
-    environment = {
-        "PATH": os.environ["PATH"], "HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
-        **variables,
-    }  # fmt: skip
+    environment = variables_in(scratch, **variables)
     process = subprocess.Popen(
         list(map(str, command)), stdout=PIPE, stderr=PIPE, text=True, cwd=scratch, env=environment
     )
@@ -67,6 +69,17 @@ def run(
         finally:
             process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def variables_in(scratch: Path, **variables: str) -> dict[str, str]:
+    """Make TMPDIR and HOME in `scratch`, and return the variables of a process that has them."""
+    for name in ("tmp", "home"):
+        (scratch / name).mkdir(exist_ok=True)
+    return {
+        "PATH": os.environ["PATH"], "HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
+        **variables,
+    }  # fmt: skip
 
 
 def prompts(path: Path, count: int, seed: int, words: int = 12) -> Path:
