@@ -55,8 +55,11 @@ def test_killed_at_each_step(built, checkout, monkeypatch):
     assert [finding for finding in found if finding.kind != NOTE] == []
 
 
-def test_killed_tuning_resumes(checkout):
+def test_killed_tuning_resumes(copy_of_built):
     """And neither that nor how often it was saved shows in any digest."""
+    checkout = copy_of_built
+    for made in ("checkpoints", "adapters"):
+        shutil.rmtree(checkout.folder / "results" / made)
     target = "results/adapters/law-titlegen/adapter_model.safetensors"
     log = checkout.folder / "logs/tune_adapter/law-titlegen.log"
     overlay = checkout.folder / "tests/tiny/config.yaml"
@@ -93,7 +96,10 @@ def test_killed_tuning_resumes(checkout):
     assert checkout.digests() == made
 
 
-def test_terminated_build_stops_its_steps(checkout):
+def test_terminated_build_stops_its_steps(copy_of_built):
+    checkout = copy_of_built
+    shutil.rmtree(checkout.folder / ".store")
+    shutil.rmtree(checkout.folder / "results/checkpoints")
     build = subprocess.Popen(
         checkout.command("--quiet", "all", "--", *STORE), cwd=checkout.folder, stderr=subprocess.DEVNULL
     )
