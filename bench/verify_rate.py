@@ -13,18 +13,18 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/unit")]
 
+from attestation_samples import LOCK, SCRIPT, statement  # noqa: E402
 from by_turns import RUNS, by_turns, rates  # noqa: E402
 
-from hermetic.attestation import BUILD_TYPE, PROVENANCE, STATEMENT  # noqa: E402
 from hermetic.digests import file_digest  # noqa: E402
 from hermetic.envelope import seal  # noqa: E402
 from hermetic.keys import make_key, private_key, public_half  # noqa: E402
 
 FILES = 10
 CHUNK = 2**24
-CODE = ("scripts/blobs.py", "containers/workflow/requirements.lock")
+CODE = (f"scripts/{SCRIPT}", LOCK)
 
 
 def main() -> None:
@@ -64,38 +64,14 @@ def build(root: Path, gigabytes: float) -> list[Path]:
     for name in CODE:
         (root / name).parent.mkdir(parents=True)
         (root / name).write_text(name)
-    definition = {
-        "buildType": BUILD_TYPE,
-        "externalParameters": {"step": "blobs", "script": "blobs.py", "inputs": {}, "outputs": {}, "parameters": {}},
-        "internalParameters": {
-            "environment": "workflow",
-            "actionKey": "",
-            "action": {"device": "any"},
-            "threads": 1,
-            "devices": 0,
-            "network": False,
-        },
-        "resolvedDependencies": [{"name": name, "digest": {"sha256": file_digest(root / name)}} for name in CODE],
-    }
-    details = {
-        "builder": {"id": "urn:bench"},
-        "metadata": {
-            "invocationId": "bench",
-            "startedOn": "2026-01-01T00:00:00Z",
-            "finishedOn": "2026-01-01T00:00:00Z",
-        },
-        "byproducts": [{"name": "run", "annotations": {}}],
-    }
-    statement = {
-        "_type": STATEMENT,
-        "subject": [{"name": f"results/blobs/{path.name}", "digest": {"sha256": file_digest(path)}} for path in files],
-        "predicateType": PROVENANCE,
-        "predicate": {"buildDefinition": definition, "runDetails": details},
-    }
+    made = {f"results/blobs/{path.name}": file_digest(path) for path in files}
+    document = statement("blobs", made)
+    for item in document["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        item["digest"]["sha256"] = file_digest(root / item["name"])
     make_key(str(root / "key.pem"))
     lineage = root / "results/lineage/blobs.json"
     lineage.parent.mkdir()
-    lineage.write_text(json.dumps(seal(statement, private_key(root / "key.pem"))))
+    lineage.write_text(json.dumps(seal(document, private_key(root / "key.pem"))))
     return files
 
 

@@ -6,14 +6,21 @@ model.sig                   OpenSSF model signing over the adapter's own files, 
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hermetic.artifacts import BUNDLE, SIGNATURE
-from hermetic.regular_file import open_regular, read_regular_text
+from hermetic.envelope import parse_envelope
+from hermetic.regular_file import open_regular, read_regular
 from hermetic.settings import paths_of
 from hermetic.whole import write_whole
 from lineage import Step, ancestry, read_step
+from shown import name_shown
+from strict_json import Malformed
+
+STAGED = "stage_adapter/"  # how the name of a step begins that stages an adapter
+LONGEST_BUNDLE = 2**26  # bytes; that of the default build has 90 thousand
 
 LARGEST_SIGNATURE = 2**24  # bytes
 
@@ -51,18 +58,40 @@ def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
 def read_bundle(path: Path) -> dict[str, Step]:
     """Return the steps of a bundle by the name that each was attested under.
 
-    Raises `ValueError`, naming the line, for one that is no attestation or a name that comes twice.
+    Raises `Malformed`, naming the line, for one that is no attestation or a name that comes twice, and `OSError`.
     """
     steps: dict[str, Step] = {}
-    for number, line in enumerate(read_regular_text(path).splitlines(), 1):
+    for number, line in enumerate(read_regular(path, LONGEST_BUNDLE).splitlines(), 1):
         try:
-            step = read_step(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"line {number} is not an attestation of a step ({error!r})") from None
+            step = read_step(parse_envelope(line))
+        except Malformed as error:
+            raise Malformed(f"line {number} is not an attestation of a step ({error})") from None
         if step.name in steps:
-            raise ValueError(f"line {number} attests {step.name} a second time")
+            raise Malformed(f"line {number} attests {name_shown(step.name)} a second time")
         steps[step.name] = step
     return steps
+
+
+def last_steps(steps: dict[str, Step]) -> list[Step]:
+    """Return the steps that a bundle leads to: those that made what no step read."""
+    read = {name for step in steps.values() for name in step.read}
+    return [step for step in steps.values() if not read & step.made.keys()]
+
+
+def staged_name(last: Sequence[Step]) -> str:
+    """Return the name of the adapter that the last steps of a bundle staged: one step, and one folder of a model store.
+
+    Raises `Malformed` for any other.
+    """
+    names = {step.name.removeprefix(STAGED) for step in last if step.name.startswith(STAGED)}
+    if len(last) != 1 or not names:
+        raise Malformed(
+            "it does not lead to one adapter: the attestation of its staging is missing, or others are there"
+        )
+    [name] = names
+    if {Path(path).parent.as_posix() for path in last[0].made} != {f"results/loras/{name}"}:
+        raise Malformed(f"its last step is not the staging of {name_shown(name)}")
+    return name
 
 
 def model_signed(folder: Path, keys: list[Path], certificates: list[Path]) -> str | None:

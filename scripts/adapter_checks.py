@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from adapter_settings import odd_scale, shown, unserved
+from adapter_settings import odd_scale, unserved
 from adapter_size import BaseNorms, Changes
 from faults import BadInput
 from json_object import given_object
 from safetensors_file import read_header, read_tensor
+from shown import shown
 
 ENGINES = ("embedded", "nim-1", "nim-2")
 LARGEST_CONFIG, LONGEST_HEADER = 2**20, 2**24  # bytes: of 1,000 layers, the latter has 3 million
@@ -31,7 +32,7 @@ def check_config(
 
     `engine`, one of ENGINES, is what will serve the adapter: NIM 1.x scales otherwise than the others.
     """
-    config = given_object(path, "export the adapter again", unique=True, most=LARGEST_CONFIG)
+    config = given_object(path, "export the adapter again", most=LARGEST_CONFIG)
     if config.get("peft_type") != "LORA":
         raise BadInput(
             f"{path}: peft_type is {shown(config.get('peft_type'))}; only LORA can be served: train with LoRA"
@@ -72,9 +73,9 @@ def _check_targets(path: Path, targets: Any, modules: Mapping[str, Any], name: s
     if not isinstance(targets, list) or not targets or not all(isinstance(target, str) for target in targets):
         raise BadInput(f"{path}: target_modules must list modules by name, and is {shown(targets)}: {mend}")
     if unknown := sorted(set(targets) - set(modules)):
-        raise BadInput(f"{path}: target_modules has {unknown[0]!r}; a server takes {', '.join(modules)}: {mend}")
+        raise BadInput(f"{path}: target_modules has {shown(unknown[0])}; a server takes {', '.join(modules)}: {mend}")
     if twice := [target for target in modules if targets.count(target) > 1]:
-        raise BadInput(f"{path}: target_modules lists {twice[0]!r} twice: {mend}")
+        raise BadInput(f"{path}: target_modules lists {shown(twice[0])} twice: {mend}")
 
 
 def check_weights(

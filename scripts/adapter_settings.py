@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shown import shown
+
 CHECKED_APART = ("peft_type", "base_model_name_or_path", "bias", "r", "lora_alpha", "target_modules")
 # What PEFT does before the first step with each of these leaves the base's own weights as they are.
 HARMLESS_INITS = ("gaussian", "eva", "orthogonal", "mica")
@@ -126,9 +128,3 @@ def odd_scale(config: Mapping[str, Any]) -> str | None:
     rule = "alpha / sqrt(r)" if config.get("use_rslora") else "alpha / r"
     bound = f"above {GREATEST_SCALE:g}" if scale > 1 else f"below {LEAST_SCALE:g}"
     return f"{config['lora_alpha']:g}, which with r {config['r']} scales by {scale:.6g} ({rule}), {bound}"
-
-
-def shown(value: Any) -> str:
-    """Return a value for a message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

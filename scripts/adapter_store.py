@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 
-from adapter_bundle import read_bundle
+from adapter_bundle import last_steps, read_bundle, staged_name
 from adapter_checks import LARGEST_CONFIG, check_config, check_header, check_weights
 from adapter_size import BaseNorms
 from faults import BadInput
@@ -22,6 +22,7 @@ from hermetic.patience import SLOWEST, Silent, patiently, size_of
 from hermetic.regular_file import JSON, open_regular
 from llama_shape import llama_modules
 from stage_adapter import check_name
+from strict_json import Malformed
 
 SERVED = ("adapter_config.json", "adapter_model.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
@@ -245,12 +246,12 @@ def _check_bundle(bundle: Path, folder: Path, digests: dict[str, str]) -> None:
     if not bundle.exists():
         return
     try:
-        *_, last = read_bundle(bundle).values()
-    except BadInput:
-        raise
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{bundle}: cannot be read ({error}): {AGAIN}") from None
-    made = {Path(path).name: digest for path, digest in last.made.items()}
+        last = last_steps(read_bundle(bundle))
+        staged_name(last)
+    except (Malformed, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{bundle}: cannot be read ({reason}): {AGAIN}") from None
+    made = {Path(path).name: digest for path, digest in last[0].made.items()}
     for file, digest in digests.items():
         if made.get(file) != digest:
             raise BadInput(f"{folder / file}: not the bytes that were staged: build the adapter again (make)")

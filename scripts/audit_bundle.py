@@ -5,13 +5,15 @@ from itertools import chain
 from pathlib import Path
 
 import audit_checks as checks
-from adapter_bundle import model_signed, read_bundle
-from audit_checks import Finding, altered
+from adapter_bundle import last_steps, model_signed, read_bundle, staged_name
+from audit_checks import KEY, UNPROVEN, Finding, altered
 from hash_files import hash_files
 from hermetic.artifacts import BUNDLE, SIGNATURE
 from hermetic.keys import public_key
 from lineage import Step
 from removal import removal
+from shown import name_shown
+from strict_json import Malformed
 
 
 def attestations(steps: dict[str, Step], keys: Sequence[Path]) -> Iterator[Finding]:
@@ -30,6 +32,9 @@ def companions(
         return
     steps, findings = _bundle(folder, keys, again)
     yield from findings
+    if fault := _unbound(steps, folder):
+        yield Finding("attestation", str(folder / BUNDLE), fault, again)
+        sound = False
     for name, digest in _staged(steps).items():
         if attested.get(name) != digest:
             yield Finding("chain", str(folder / BUNDLE), f"it is about another {name} ({digest[:12]}…)", again)
@@ -43,11 +48,10 @@ def adapter(folder: Path, keys: Sequence[Path], certificates: Sequence[Path]) ->
     again = "fetch the adapter again"
     steps, findings = _bundle(folder, keys, again)
     yield from findings
-    staged = _staged(steps)
-    if len({name.rpartition("/")[0] for name in staged}) != 1:
-        if steps or not findings:
-            yield Finding("attestation", str(folder / BUNDLE), "it does not lead to one adapter", again)
-        return
+    fault = _unbound(steps, folder)
+    if fault:
+        yield Finding("attestation", str(folder / BUNDLE), fault, again)
+    staged = _staged(steps) if len(last_steps(steps)) == 1 else {}
     wanted = {name.rpartition("/")[2]: digest for name, digest in staged.items()}
     here = {path.name: path for path in folder.iterdir() if path.name not in (BUNDLE, SIGNATURE)}
     digests = hash_files(path for path in here.values() if path.is_file() and not path.is_symlink())
@@ -60,8 +64,15 @@ def adapter(folder: Path, keys: Sequence[Path], certificates: Sequence[Path]) ->
         elif digests[path] != digest:
             yield altered(str(path), digests[path], digest, again)
     for name in sorted(set(here) - set(wanted)):
-        yield Finding("foreign", str(here[name]), "it is no part of the adapter", removal(here[name], ""))
-    if {path.name: digest for path, digest in digests.items()} == wanted:
+        what = "no attestation says that it is part of the adapter"
+        yield Finding(
+            *(
+                ("foreign", str(here[name]), what, removal(here[name], ""))
+                if wanted
+                else (UNPROVEN, str(here[name]), what)
+            )
+        )
+    if here.keys() == wanted.keys() and {path.name: digest for path, digest in digests.items()} == wanted:
         yield from _signature(folder, keys, certificates, again)
 
 
@@ -72,18 +83,41 @@ def _bundle(folder: Path, keys: Sequence[Path], again: str) -> tuple[dict[str, S
         return {}, [Finding("altered", str(bundle), "a link in place of a file", again)]
     try:
         steps = read_bundle(bundle)
-    except (OSError, ValueError) as error:
-        return {}, [Finding("attestation", str(bundle), str(error), again)]
+    except (OSError, Malformed) as error:
+        return {}, [Finding("attestation", str(bundle), getattr(error, "strerror", None) or str(error), again)]
+    if not steps:
+        return {}, [Finding(UNPROVEN, str(bundle), "it is empty: no attestation says what made the adapter", again)]
     return steps, list(attestations(steps, keys))
 
 
 def _staged(steps: dict[str, Step]) -> dict[str, str]:
-    """Return the files that a bundle leads to, with their digests: what those steps made that no step read from."""
-    read = {name for step in steps.values() for name in step.read}
-    last = [step for step in steps.values() if not read & step.made.keys()]
-    return {name: digest for step in last for name, digest in step.made.items()}
+    """Return the files that a bundle leads to, with their digests."""
+    return {name: digest for step in last_steps(steps) for name, digest in step.made.items()}
+
+
+def _unbound(steps: dict[str, Step], folder: Path) -> str | None:
+    """Return why a bundle is not that of the adapter of the folder's name; None if it is, or if it has no steps."""
+    if not steps:
+        return None
+    try:
+        name = staged_name(last_steps(steps))
+    except Malformed as error:
+        return str(error)
+    here = folder.resolve().name
+    return None if name == here else f"it is of the adapter {name}, and this folder is named {name_shown(here)}"
 
 
 def _signature(folder: Path, keys: Sequence[Path], certificates: Sequence[Path], again: str) -> Iterator[Finding]:
-    if (keys or certificates) and (reason := model_signed(folder, list(keys), list(certificates))):
-        yield Finding("signature", str(folder / SIGNATURE), f"does not hold: {reason}", again)
+    path = str(folder / SIGNATURE)
+    if not keys and not certificates:
+        signed = "no key to check it with" if (folder / SIGNATURE).is_file() else "no signature over the files"
+        yield Finding(UNPROVEN, path, signed, f"--key {KEY}")
+    elif reason := model_signed(folder, list(keys), list(certificates)):
+        yield Finding("signature", path, f"does not hold: {reason}", again)
+
+
+def bare(folder: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> Iterator[Finding]:
+    """Tell what is not proven of an adapter's folder without a bundle, and check the signature, if there is one."""
+    again = "fetch the adapter again, with its attestations"
+    yield Finding(UNPROVEN, str(folder / BUNDLE), "it is missing: no attestation says what made the adapter", again)
+    yield from _signature(folder, keys, certificates, again)

@@ -1,9 +1,12 @@
 """The key that signs attestations and adapters: made where there is none, and told."""
 
+import contextlib
 from pathlib import Path
 
 from configuration import section
-from hermetic.keys import OWN, make_key, private_key, public_half
+from faults import BadInput
+from hermetic.keys import OWN, make_key, private_key, public_half, public_key
+from removal import removal
 
 
 def own_key(config: Path) -> list[str]:
@@ -27,8 +30,22 @@ def own_key(config: Path) -> list[str]:
 
 
 def trusted(config: Path) -> tuple[list[Path], list[Path]]:
-    """Return the public keys that a configuration file trusts, its own builder's first, and the roots of its key."""
+    """Return the public keys that a configuration file trusts, its own builder's first, and the roots of its key.
+
+    The builder's own counts where the private key lies beside it: a public half alone came from somebody else.
+    """
     signing = section("signing", config)
-    own = public_half(Path(signing["key"])) if signing["key"] else None
-    keys = [own] if own and own.is_file() else []
+    keys = _own(Path(signing["key"])) if signing["key"] else []
     return [*keys, *map(Path, signing["trusted"])], list(map(Path, signing["certificates"]))[1:]
+
+
+def _own(path: Path) -> list[Path]:
+    half = public_half(path)
+    if not path.is_file() or not half.is_file():
+        return []
+    other = False
+    with contextlib.suppress(BadInput):  # locked, or not ours to read
+        other = private_key(path).public.id != public_key(half).id
+    if other:
+        raise BadInput(f"{half}: not the public half of {path}: {removal(half, ', then make audit ASK=key')}")
+    return [half]

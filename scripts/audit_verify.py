@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import audit_checks as checks
-from audit_bundle import adapter, attestations, companions
-from audit_checks import NOTE, Finding, altered
+from audit_bundle import adapter, attestations, bare, companions
+from audit_checks import NOTE, UNPROVEN, Finding, altered
 from audit_key import trusted
 from faults import BadInput, say
 from hash_files import hash_files
@@ -16,6 +17,13 @@ from hermetic.artifacts import BUNDLE, NOT_ARTIFACTS, SIGNATURE
 from lineage import Step, made, producers, read_attestation
 from planned_steps import planned_steps
 from removal import removal
+from strict_json import Malformed
+
+IN_PROGRESS = {
+    ".attempts": re.compile(r"\.clock|.+\.owner|.+-\w{8}(\.lock)?|.+-[0-9a-f]{64}\.mac"),
+    ".kept": re.compile(r"\.clock|.+-[0-9a-f]{64}"),
+    ".digests": re.compile(r"\.clock|[0-9a-f]{64}|\.[0-9a-f]{64}\.\w{8}"),
+}
 
 
 def verify(path: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> list[Finding]:
@@ -23,28 +31,38 @@ def verify(path: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> li
 
     `keys` are the public keys that are trusted. Every file is read and hashed, whatever is known of it.
     """
-    if (path / BUNDLE).is_file():
+    for key in (*keys, *certificates):
+        if key.resolve().is_relative_to(path.resolve()):
+            raise BadInput(
+                f"{key}: lies in {path}, which it is to prove: take the public key from its builder, by another way"
+            )
+    if os.path.lexists(path / BUNDLE):
         return sorted(set(adapter(path, keys, certificates)))
-    if not (path / "lineage").is_dir():
-        raise BadInput(f"{path}: neither a results folder (no lineage/) nor a staged adapter (no {BUNDLE}): run make")
-    return sorted(set(_tree(path, keys, certificates)))
+    if (path / "lineage").is_dir():
+        return sorted(set(_tree(path, keys, certificates)))
+    if any(os.path.lexists(path / name) for name in (SIGNATURE, "adapter_config.json")):
+        return sorted(set(bare(path, keys, certificates)))
+    raise BadInput(f"{path}: neither a results folder (no lineage/) nor a staged adapter (no {BUNDLE}): run make")
 
 
 def report(path: Path, keys: list[Path] | None, certificates: list[Path], as_json: bool) -> bool:
-    """Print what does not hold, one finding a line, and whether all does."""
+    """Print what does not hold and what is not proven, one finding a line, and whether all holds."""
     if keys is None:
         keys, roots = trusted(Path("config.yaml"))
         certificates = certificates or roots
     findings = verify(path, keys, certificates)
-    faults = [finding for finding in findings if finding.kind != NOTE]
+    unproven = sum(finding.kind == UNPROVEN for finding in findings)
+    faults = sum(finding.kind not in (NOTE, UNPROVEN) for finding in findings)
     for finding in findings:
         if as_json:
             print(json.dumps(asdict(finding)))
         else:
-            say(f"{finding.kind:<12}{finding.name}: {finding.what}{f': {finding.mend}' if finding.mend else ''}")
+            mend = f": {finding.mend}" if finding.mend else ""
+            say(f"{finding.kind:<12}{finding.name}: {finding.what}{mend}")
+    told = [f"{faults} things do not hold"] * bool(faults) + [f"{unproven} are not proven"] * bool(unproven)
     if not as_json:
-        print(f"{path}: {f'{len(faults)} things do not hold' if faults else 'all holds'}")
-    return not faults
+        say(f"{path}: {', '.join(told) or 'all holds'}")
+    return not told
 
 
 def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> Iterator[Finding]:
@@ -53,8 +71,11 @@ def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> 
         try:
             step = read_attestation(results, path)
             steps[step.name] = step
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            yield Finding("attestation", str(path), f"not an attestation of a step ({error})", "make clean, then make")
+        except (OSError, Malformed) as error:
+            reason = getattr(error, "strerror", None) or error
+            yield Finding("attestation", str(path), f"not an attestation of a step ({reason})", "make clean, then make")
+    if not steps:
+        yield Finding(UNPROVEN, str(results), "no attestation there can be read: nothing is proven", "make")
     yield from attestations(steps, keys)
     yield from checks.code(steps, results.parent)
     yield from checks.commits(steps, results.parent)
@@ -85,20 +106,38 @@ def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> 
         elif digests[name] != digest:
             yield altered(name, digests[name], digest, "make, or bring the old one back")
     folders = {parent.as_posix() for name in attested for parent in Path(name).parents}
-    yield from _strangers(sorted(here.keys() - attested.keys() - folders - {name for name, _ in read}))
-    for folder in sorted({path.parent for path in here.values() if path.parent.parent == results / "loras"}):
-        names = [name for name in {**here, **attested} if name.startswith(f"results/loras/{folder.name}/")]
+    staged = sorted({name.split("/")[2] for name in attested if name.startswith("results/loras/")})
+    beside = {f"results/loras/{name}/{companion}" for name in staged for companion in (BUNDLE, SIGNATURE)}
+    yield from _strangers(sorted(here.keys() - attested.keys() - folders - beside - {name for name, _ in read}))
+    yield from _no_proof(results)
+    for folder in (results / "loras" / name for name in staged if (results / "loras" / name).is_dir()):
+        names = [name for name in {*here, *attested} - beside if name.startswith(f"results/loras/{folder.name}/")]
         sound = all(name in attested and digests.get(name) == attested[name] for name in names)
         yield from companions(folder, attested, sound, keys, certificates)
 
 
 def _listed(results: Path) -> Iterator[Path]:
-    """Yield every file and link below a results folder that is not work in progress or an adapter's companion."""
+    """Yield every file and link below a results folder that is not work in progress, nor an attestation."""
     for folder, folders, files in os.walk(results):
         if Path(folder) == results:
             folders[:] = [name for name in folders if name not in NOT_ARTIFACTS]
         links = [name for name in folders if Path(folder, name).is_symlink()]
-        yield from (Path(folder, name) for name in [*links, *files] if name not in (BUNDLE, SIGNATURE))
+        yield from (Path(folder, name) for name in [*links, *files])
+
+
+def _no_proof(results: Path) -> Iterator[Finding]:
+    """Tell what lies among attestations and work in progress, and is neither."""
+    for folder, folders, files in os.walk(results / "lineage"):
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for path in sorted(Path(folder, name) for name in [*links, *files]):
+            if path.suffix != ".json" or path.name in links:
+                yield Finding("foreign", str(path), "no attestation", removal(path, ""))
+    for name in sorted({*NOT_ARTIFACTS} - {"lineage"}):
+        folder = results / name
+        found = [folder] if folder.is_symlink() else sorted(folder.glob("*"))
+        for path in found:
+            if not IN_PROGRESS[name].fullmatch(path.name) or path.is_symlink():
+                yield Finding("foreign", str(path), "no work of a step's", removal(path, ""))
 
 
 def _strangers(names: list[str]) -> Iterator[Finding]:

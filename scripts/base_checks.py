@@ -1,6 +1,6 @@
 """The conditions for a base model: Llama-shaped, whole, in full precision, with one end token that generation obeys."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,8 @@ from base_settings import check_settings
 from base_weights import check_base_weights, check_quantisation
 from faults import BadInput
 from json_object import given_object
-from llama_shape import positions, shape_of
+from llama_shape import LlamaShape, positions, shape_of
+from shown import shown
 from tokenizer_files import MEND, TokenizerFiles, check_end
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -26,25 +27,37 @@ def check_base(files: Iterable[Path]) -> None:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if name not in by_name:
             raise BadInput(f"the base has no {name}: {MEND}")
+    config, shape = read_shape(by_name)
+    check_base_weights(by_name, config, shape)
+    check_tokens(by_name, config, shape.vocabulary)
+
+
+def read_shape(by_name: Mapping[str, Path]) -> tuple[dict[str, Any], LlamaShape]:
+    """Return what a base's config.json says, checked, and the shape that it gives. Raises `BadInput`."""
     where = by_name["config.json"]
-    config = given_object(where, MEND, unique=True)
+    config = given_object(where, MEND)
     check_llama(config, where)
     check_quantisation(config, where)
     check_settings(config, *(given_object(by_name[name], MEND) for name in TOKENIZER), by_name)
     shape = shape_of(config, where)
     positions(config, where)
-    check_base_weights(by_name, config, shape)
+    return config, shape
+
+
+def check_tokens(by_name: Mapping[str, Path], config: Mapping[str, Any], rows: int) -> None:
+    """Check a base's tokenizer, of which `rows` tokens have a row of the base's. Raises `BadInput`."""
     tokens = TokenizerFiles(by_name)
     check_end(tokens, by_name, config)
-    check_vocabulary(tokens, shape.vocabulary, where)
+    check_vocabulary(tokens, rows, by_name["config.json"])
 
 
 def check_llama(config: dict[str, Any], where: Path) -> None:
     """Refuse a config.json that is not of a Llama-shaped model."""
     if config.get("model_type") != "llama" or config.get("architectures") != [ARCHITECTURE]:
         raise BadInput(
-            f"{where}: a {config.get('model_type')!r} model with architectures {config.get('architectures')}, but only "
-            f"Llama-shaped bases ('llama', ['{ARCHITECTURE}']) can be tuned and served: set base.name to another base"
+            f"{where}: a {shown(config.get('model_type'))} model with architectures "
+            f"{shown(config.get('architectures'))}, but only Llama-shaped bases ('llama', ['{ARCHITECTURE}']) can be "
+            "tuned and served: set base.name to another base"
         )
 
 
@@ -53,6 +66,6 @@ def check_vocabulary(tokens: TokenizerFiles, rows: int, where: Path) -> None:
     text, number = max(tokens.used(), key=lambda token: token[1], default=("", -1))
     if number >= rows:
         raise BadInput(
-            f"{tokens.tokenizer}: token {text!r} has the number {number}, but vocab_size in {where} is {rows}: take "
-            "tokenizer and weights of one base"
+            f"{tokens.tokenizer}: token {shown(text)} has the number {number}, but vocab_size in {where} is {rows}: "
+            "take tokenizer and weights of one base"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import BadInput
+from shown import shown
 
 DEFAULT_THETA = 10000.0
 # Rotary embeddings that both compute alike; compare_base compares their numbers.
@@ -47,11 +48,13 @@ def rope_for_tuning(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
         )
     kind = given.get("rope_type", given.get("type", "default"))
     if given.get("type", kind) != kind:
-        raise BadInput(f"{where}: {key}: rope_type is {kind!r} and type {given['type']!r}: leave one of them out")
+        raise BadInput(
+            f"{where}: {key}: rope_type is {shown(kind)} and type {shown(given['type'])}: leave one of them out"
+        )
     if kind not in ROPE_TYPES:
         raise BadInput(
-            f"{where}: {key}: rope_type is {kind!r}, which transformers 4.52 (tuning) and servers compute differently "
-            f"or not at all (known: {', '.join(ROPE_TYPES)}): set base.name to another base"
+            f"{where}: {key}: rope_type is {shown(kind)}, which transformers 4.52 (tuning) and servers compute "
+            f"differently or not at all (known: {', '.join(ROPE_TYPES)}): set base.name to another base"
         )
     if given.get("partial_rotary_factor") not in WHOLE:
         raise BadInput(
@@ -59,12 +62,14 @@ def rope_for_tuning(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
         )
     if kind == "linear" and isinstance(given.get("factor"), int):
         raise BadInput(
-            f"{where}: {key}: factor is {given['factor']}, which vLLM does not take: write {given['factor']}.0"
+            f"{where}: {key}: factor is {shown(given['factor'])}, which vLLM does not take: write "
+            f"{shown(given['factor'])}.0"
         )
     outside = config.get("rope_theta")
     if None not in (outside, given.get("rope_theta")) and outside != given["rope_theta"]:
         raise BadInput(
-            f"{where}: {key}: rope_theta is {given['rope_theta']} in it, and {outside} beside it: remove the wrong one"
+            f"{where}: {key}: rope_theta is {shown(given['rope_theta'])} in it, and {shown(outside)} beside it: remove "
+            "the wrong one"
         )
     if key == "rope_scaling" and "rope_theta" not in given:
         return {}  # the old words, which both know
@@ -103,13 +108,13 @@ def check_settings(
     name = settings.get("tokenizer_class")
     if name is not None and name not in TOKENIZER_CLASSES:
         raise BadInput(
-            f"{path}: tokenizer_class is {name!r}, which not every environment knows (known: "
+            f"{path}: tokenizer_class is {shown(name)}, which not every environment knows (known: "
             f"{', '.join(TOKENIZER_CLASSES)}): {MEND}, if tokenizer.json is all that it reads"
         )
     if name in (None, *REBUILT) and "ByteLevel" in _kinds(tokenizer.get("pre_tokenizer")):
         raise BadInput(
-            f"{path}: tokenizer_class is {name!r}, and tokenizer.json is byte-level: servers (transformers 5) would "
-            f"rebuild it as SentencePiece's and lose every blank: {MEND}"
+            f"{path}: tokenizer_class is {shown(name)}, and tokenizer.json is byte-level: servers (transformers 5) "
+            f"would rebuild it as SentencePiece's and lose every blank: {MEND}"
         )
     if settings.get("add_eos_token"):
         raise BadInput(

@@ -8,16 +8,19 @@ if its step is none of a target's or has ended since.
 import argparse
 import contextlib
 import fcntl
-import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from faults import BadInput, run, say
 from hermetic import attestation
 from hermetic.kept import outlived
+from hermetic.lease import lock_file
 from hermetic.regular_file import read_regular
+from hermetic.store import LONGEST_RECORD, parse_record
 from planned_steps import plan
 from removal import removal
+from strict_json import Malformed
 
 
 def main() -> None:
@@ -41,11 +44,13 @@ def main() -> None:
                 raise BadInput(
                     f"no step of this configuration has run here, so nothing says what of {store} is needed: make"
                 )
-            lock = held.enter_context(open(store / "in-use", "a"))
             try:
+                lock = held.enter_context(lock_file(store / "in-use"))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BadInput(f"{store} is in use by a build: wait until it has ended") from None
+            except OSError as error:
+                raise BadInput(f"{store}/in-use: {error.strerror}: {removal(store / 'in-use', '')}") from None
             found += unreachable(store, keys)
         else:
             print(f"{store}: no store there" if name else "no store: store.path is empty")
@@ -57,7 +62,7 @@ def main() -> None:
 def _sweep(paths: Iterable[Path], delete: bool) -> None:
     total = 0
     for path in paths:
-        size = path.stat().st_size
+        size = path.lstat().st_size
         total += size
         say(f"{size / 1e6:10.1f} MB  {path}")
         if delete:
@@ -78,18 +83,29 @@ def _key(step: str) -> str | None:
 
 
 def unreachable(store: Path, keys: set[str]) -> Iterator[Path]:
-    """Yield every file of the store that belongs to no action of these keys, what killed writers left included."""
+    """Yield every file of the store that belongs to no action of these keys, what killed writers left included.
+
+    A record that cannot be read needs nothing: its step runs anew. No link is followed: it is listed itself.
+    """
     needed: set[str] = set()
-    for path in store.glob("actions/*/*.json"):
-        if path.stem in keys:
-            outputs = json.loads(read_regular(path, below=store))["outputs"]
-            needed |= {digest for digests in outputs.values() for digest in digests}
+    for path in _files(store / "actions"):
+        hit = None
+        with contextlib.suppress(Malformed, OSError):
+            hit = parse_record(read_regular(path, LONGEST_RECORD, below=store)) if path.stem in keys else None
+        if hit:
+            needed |= {digest for digests in hit.outputs.values() for digest in digests}
         else:
             yield path
-    for path in store.glob("objects/*/*"):
-        if path.name not in needed:
-            yield path
-    yield from store.glob("actions/*/.part-*")
+    yield from (path for path in _files(store / "objects") if path.name not in needed)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder, and every link, wherever that leads."""
+    if folder.is_symlink():
+        yield folder
+    for inner, folders, names in os.walk(folder, onerror=None) if not folder.is_symlink() else ():
+        yield from (Path(inner, name) for name in folders if Path(inner, name).is_symlink())
+        yield from (Path(inner, name) for name in names)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Any tokenizer reads them wherever they stand. A blank behind the first letter ma
 tuning and evaluation, for vLLM, NIM and every other server alike.
 """
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import BadInput
+from json_object import given_object
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,15 @@ class BaseFacts:
     @classmethod
     def read(cls, path: Path) -> "BaseFacts":
         """Return the facts of a file that compare_base wrote. Raises `BadInput`."""
+        if not path.exists():
+            raise BadInput(f"{path}: no such file: run make")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(content["tokens"]["bos"], bool(content["adds_bos"]), tuple(sorted(content["special"])))
-        except FileNotFoundError:
-            raise BadInput(f"{path}: no such file: run make") from None
-        except (ValueError, KeyError, TypeError):
+            content = given_object(path, "run make")
+            bos, special = content["tokens"]["bos"], content["special"]
+            if not all(isinstance(text, str) for text in special) or not isinstance(bos, str | None):
+                raise TypeError
+            return cls(bos, bool(content["adds_bos"]), tuple(sorted(special)))
+        except (BadInput, KeyError, TypeError):
             raise BadInput(f"{path}: not what compare_base writes: run make") from None
 
     def as_text(self, value: Any) -> Any:

@@ -5,15 +5,16 @@ whose .nemo is fetched from NGC (base.nemo). Its own tar holds times: what it ma
 """
 
 import argparse
-import json
 import shutil
 import tempfile
 from pathlib import Path
 
 from faults import BadInput, run
+from json_object import given_object
 from megatron_arguments import conversion
 from megatron_nemo import check_base, repack
 from megatron_program import run_program
+from shown import shown
 
 PROGRAM = "convert_llama_hf_to_nemo.py"
 
@@ -44,12 +45,11 @@ def check_llama(files: list[Path]) -> None:
     path = next((path for path in files if path.name == "config.json"), None)
     if not path:
         raise BadInput("--files: no config.json among them: check base.name")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        kind, scaling = config.get("model_type"), config.get("rope_scaling") or {}
-        scaled = scaling.get("rope_type", scaling.get("type", "linear"))
-    except (ValueError, AttributeError, OSError) as error:
-        raise BadInput(f"{path}: not a model's configuration ({error}): check base.name") from None
+    config = given_object(path, "not a model's configuration: check base.name")
+    kind, scaling = config.get("model_type"), config.get("rope_scaling") or {}
+    if not isinstance(scaling, dict):
+        raise BadInput(f"{path}: rope_scaling is {shown(scaling)}, not an object: check base.name")
+    scaled = scaling.get("rope_type", scaling.get("type", "linear"))
     if kind != "llama":
         raise BadInput(f"{path}: model_type is {kind!r}, and the converter of tune.backend nemo-24.07 is for llama")
     if config.get("rope_parameters"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import strict_json
 from differing_values import Difference, only_in
 from safetensors_file import DTYPES
 
@@ -30,7 +31,7 @@ def of_tensors(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
 def _tensors(view: memoryview) -> dict[str, tuple[str, Any]]:
     """Return tensor → its dtype and shape in words, and its bytes; what the header says besides, under its own name."""
     begin = 8 + int.from_bytes(view[:8], "little")
-    header = json.loads(bytes(view[8:begin]))
+    header = strict_json.loads(bytes(view[8:begin]))
     metadata = header.pop("__metadata__", None)
     found: dict[str, tuple[str, Any]] = {"__metadata__": (json.dumps(metadata, sort_keys=True), None)}
     for name, entry in header.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 from faults import BadInput
 from free_port import HOST
+from json_object import given_object
 from request_bounds import MAX_TOKENS
 from serve_key import KEY, api_key
 
@@ -37,7 +38,7 @@ def command(
     With `max_rank` there is room for adapters that come later. `context` bounds the tokens of prompt and answer. The
     sizes follow from the base's config.json. Raises `BadInput` for a rank that vLLM does not take.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = given_object(folder / "config.json", "check base.name and base.path")
     length = context_length(config, context)
     heads = config["num_attention_heads"]
     head = config.get("head_dim") or config["hidden_size"] // heads
@@ -105,7 +106,7 @@ def environment(scratch: Path, threads: int) -> dict[str, str]:
 
 def _fitted(adapters: Mapping[str, Path]) -> list[str]:
     """Return the options that make room for these adapters, and no more."""
-    ranks = [json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"] for path in adapters.values()]
+    ranks = [given_object(path / "adapter_config.json", "stage it again")["r"] for path in adapters.values()]
     count = len(adapters)
     return _lora(_rank(max(ranks), "lower the adapter's rank"), min(count, SEQUENCES), count)
 

@@ -16,5 +16,10 @@ def refuse_pointer(path: Path) -> None:
             head = file.read(LONGEST)
     except OSError:
         return
-    if head.startswith(POINTERS):
+    refuse_pointer_in(head, path)
+
+
+def refuse_pointer_in(content: bytes, path: Path) -> None:
+    """Raise `BadInput` if these bytes of a file are a Git LFS pointer's."""
+    if content.startswith(POINTERS):
         raise BadInput(f"{path}: is a Git LFS pointer: git lfs pull, in the clone that it came from")

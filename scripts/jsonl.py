@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import strict_json
 from faults import BadInput
 from hermetic.regular_file import open_regular
 
@@ -25,9 +26,9 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
 
 def _parse(path: str | Path, number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from None
+        row = strict_json.loads(line, finite=False)  # a loss may be none
+    except strict_json.Malformed as error:
+        raise BadInput(f"{path}:{number}: {error}") from None
     if not isinstance(row, dict):
         raise BadInput(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
     return row

@@ -1,6 +1,5 @@
 """The lineage of a build, from its attestations: which step made a file, of which files."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -8,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from faults import BadInput
-from hermetic.envelope import unseal
+from hermetic.documents import LONGEST_ENVELOPE
+from hermetic.envelope import parse_envelope, unseal
 from hermetic.environments import lock_path
 from hermetic.regular_file import read_regular
+from shown import name_shown
+from strict_json import Malformed
 
 CIRCUMSTANCES = ("threads", "devices", "network")
 
@@ -47,9 +49,9 @@ def read_lineage(results: Path) -> dict[str, Step]:
     for path in sorted(folder.rglob("*.json")):
         try:
             steps[_name(folder, path)] = read_attestation(results, path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, Malformed) as error:
             raise BadInput(
-                f"{path}: not an attestation of a step ({error!r}): make clean, then make (its store stays)"
+                f"{path}: not an attestation of a step ({error}): make clean, then make (its store stays)"
             ) from None
     if not steps:
         raise BadInput(f"{folder}: no attestations there: run `make` first")
@@ -58,9 +60,9 @@ def read_lineage(results: Path) -> dict[str, Step]:
 
 def read_attestation(results: Path, path: Path) -> Step:
     """Return the step of one attestation of a results folder. Raises as `read_step` does, and `OSError`."""
-    step = read_step(json.loads(read_regular(path)))
+    step = read_step(parse_envelope(read_regular(path, LONGEST_ENVELOPE)))
     if step.name != _name(results / "lineage", path):
-        raise ValueError(f"it is about {step.name}")
+        raise Malformed(f"it is about {name_shown(step.name)}")
     return step
 
 
@@ -135,7 +137,7 @@ def _name(folder: Path, path: Path) -> str:
 
 
 def read_step(envelope: dict[str, Any]) -> Step:
-    """Return a step from its envelope. Raises `KeyError`, `TypeError` or `ValueError` for what is none."""
+    """Return a step from its envelope. Raises `Malformed` for what is none."""
     statement = unseal(envelope)
     definition, details = statement["predicate"]["buildDefinition"], statement["predicate"]["runDetails"]
     found = {item["name"]: item for item in definition["resolvedDependencies"]}
@@ -146,7 +148,7 @@ def read_step(envelope: dict[str, Any]) -> Step:
     internal = definition["internalParameters"]
     script = definition["externalParameters"]["script"]
     if not {f"scripts/{script}", str(lock_path(internal["environment"]))} <= digests.keys():
-        raise ValueError("no digest of its script, or of its lock")
+        raise Malformed("no digest of its script, or of its lock")
     return Step(
         name=definition["externalParameters"]["step"],
         made={item["name"]: item["digest"]["sha256"] for item in statement["subject"]},

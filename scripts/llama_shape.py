@@ -7,6 +7,7 @@ from typing import Any
 
 from faults import BadInput
 from json_object import given_object
+from shown import shown
 
 MEND = "check base.name or base.path"
 # With these, max_position_embeddings is the length before the rotary embedding is stretched (as vLLM reads it, too).
@@ -127,7 +128,7 @@ def _size(config: Mapping[str, Any], key: str, where: Path | str, default: int |
         return default
     greatest = GREATEST.get(key, GREATEST_SIZE)
     if type(value) is not int or not 1 <= value <= greatest:
-        reason = f"{key} is {value!r}; a Llama-shaped base's is a whole number from 1 to {greatest}"
+        reason = f"{key} is {shown(value)}; a Llama-shaped base's is a whole number from 1 to {greatest}"
         raise BadInput(f"{where}: {reason}: {MEND}")
     return value
 
@@ -135,5 +136,5 @@ def _size(config: Mapping[str, Any], key: str, where: Path | str, default: int |
 def _flag(config: Mapping[str, Any], key: str, where: Path) -> bool:
     value = config.get(key)
     if value is not None and type(value) is not bool:
-        raise BadInput(f"{where}: {key} is {value!r}; it must be true or false: {MEND}")
+        raise BadInput(f"{where}: {key} is {shown(value)}; it must be true or false: {MEND}")
     return bool(value)

@@ -26,4 +26,7 @@ def promises(step: Step) -> list[str]:
         )
     if option := unrepeatable(step):
         told.append(f"{option}: a rebuild may give other bytes")
+    if resumed := step.ran.get("resumed"):
+        signed = "" if resumed["signed"] else ", by a state that no key vouches for"
+        told.append(f"a killed run of it was taken up at step {resumed['step']}{signed}")
     return told

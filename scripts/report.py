@@ -15,6 +15,7 @@ from hermetic.digests import combine, file_digest
 from json_object import read_object
 from jsonl import read_jsonl
 from ledger import read_ledger
+from ready_file import read_ready
 from report_data import data_flow, examples, loss, verdict
 from report_figures import interval_chart, loss_curve
 from report_page import render, write
@@ -46,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     settings = parse_settings(arguments.settings)
-    ready = read_object(arguments.ready, MEND)
+    ready = read_ready(arguments.ready, ("adapters", "base"), ("name", "digest"), MEND)
     staged: dict[str, dict[str, Path]] = {}
     for path in arguments.staged:
         staged.setdefault(path.parent.name, {})[path.name] = path

@@ -1,6 +1,5 @@
 """A safetensors file read as what it is, a header of JSON and numbers after it: no pickle, no torch."""
 
-import json
 import math
 import os
 from collections.abc import Collection, Mapping
@@ -9,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+import strict_json
 from faults import BadInput
 from git_lfs import refuse_pointer
-from hermetic.regular_file import open_regular
+from hermetic.regular_file import NotRegular, open_regular
+from shown import name_shown, shown
+from strict_json import Malformed
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 # Every type of the format: bits of a number.
@@ -21,6 +23,7 @@ BITS = {
     "C64": 64, "F64": 64, "I64": 64, "U64": 64,
 }  # fmt: skip
 LONGEST_HEADER = 100_000_000  # bytes, the format's own bound
+MOST_DIMENSIONS = 8  # of a tensor; an adapter's has 2
 
 
 def read_header(
@@ -41,25 +44,13 @@ def read_header(
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(size - 8, longest):
-                raise ValueError("its header does not fit in the file")
-            header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
-        header.pop("__metadata__", None)
-        end = 0
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            begin, stop = entry["data_offsets"]
-            if entry["dtype"] not in types:
-                raise ValueError(f"tensor {name} has dtype {entry['dtype']}; expected one of {', '.join(types)}")
-            if not all(type(size) is int and size >= 0 for size in entry["shape"]):
-                raise ValueError(f"tensor {name} has shape {entry['shape']}")
-            if begin != end or 8 * (stop - begin) != math.prod(entry["shape"]) * BITS[entry["dtype"]]:
-                raise ValueError(f"tensor {name} does not lie where its header says")
-            end = stop
-        if end != size - 8 - length:
-            raise ValueError(f"{size - 8 - length} bytes of numbers where the header says {end}")
-    except BadInput:
+                raise Malformed("its header does not fit in the file")
+            content = file.read(length)
+        header = sound_header(content, size - 8 - length, types)
+    except NotRegular:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = error if isinstance(error, ValueError | OSError) else "its header is not a safetensors header"
+    except (OSError, Malformed) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise BadInput(f"{path}: not a whole safetensors file ({reason}): {mend}") from None
     return 8 + length, header
 
@@ -80,7 +71,37 @@ def as_float32(content: bytes, dtype: str) -> np.ndarray:
     return numbers.astype(np.float32, copy=False)
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("its header names a tensor twice")
-    return dict(pairs)
+def sound_header(content: bytes, numbers: int, types: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return tensor → {dtype, shape, data_offsets} of a header, for so many bytes of numbers. Raises `Malformed`."""
+    header = strict_json.loads(content, LONGEST_HEADER)
+    if not isinstance(header, dict):
+        raise Malformed(f"its header is no object, but {type(header).__name__}")
+    notes = header.pop("__metadata__", None) or {}
+    if not isinstance(notes, dict) or not all(type(note) is str for note in notes.values()):
+        raise Malformed("its __metadata__ is not of texts")
+    for name, entry in header.items():
+        _check_entry(name_shown(name), entry, types)
+    end = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, stop = entry["data_offsets"]
+        if begin != end or 8 * (stop - begin) != math.prod(entry["shape"]) * BITS[entry["dtype"]]:
+            raise Malformed(f"tensor {name_shown(name)} does not lie where its header says")
+        end = stop
+    if end != numbers:
+        raise Malformed(f"{numbers} bytes of numbers where the header says {end}")
+    return header
+
+
+def _check_entry(name: str, entry: Any, types: Collection[str]) -> None:
+    """Refuse an entry of another form, or with a number that no file has."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise Malformed(f"tensor {name} has not dtype, shape and data_offsets alone")
+    if type(entry["dtype"]) is not str or entry["dtype"] not in types:
+        raise Malformed(
+            f"tensor {name} has dtype {name_shown(str(entry['dtype']))}; expected one of {', '.join(types)}"
+        )
+    for key, most in (("shape", MOST_DIMENSIONS), ("data_offsets", 2)):
+        found = entry[key]
+        sizes = isinstance(found, list) and all(type(size) is int and 0 <= size < 2**63 for size in found)
+        if not sizes or len(found) > most or (key == "data_offsets" and len(found) != most):
+            raise Malformed(f"tensor {name} has {key} {shown(found)}")

@@ -21,6 +21,7 @@ from hermetic.environments import interpreter
 from inference_client import MAX_TOKENS
 from jsonl import read_jsonl
 from nim_settings import nim_settings
+from ready_file import read_ready
 from serve_key import KEY, api_key
 from weight_files import INDEX, SINGLE, weight_files
 
@@ -89,10 +90,9 @@ def main() -> None:
 
 def checked_base(sentinel: Path) -> str:
     """Return the base that the sentinel names: the one its adapters were checked on."""
-    try:
-        return json.loads(sentinel.read_text(encoding="utf-8"))["base"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadInput(f"{sentinel}: no checked build there: run `make` first, or name the base with --base") from None
+    if not sentinel.is_file():
+        raise BadInput(f"{sentinel}: no checked build there: run `make` first, or name the base with --base")
+    return read_ready(sentinel, ["base"], mend="run `make`, or name the base with --base")["base"]["name"]
 
 
 def true_name(base: str, config: dict[str, Any], lock: dict[str, Any]) -> str:

@@ -9,8 +9,8 @@ private folder, digested, attested under results/lineage/ and only then renamed 
 """
 
 import argparse
+import contextlib
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +23,13 @@ from hermetic.attempt import attempt
 from hermetic.digests import file_digest
 from hermetic.follow import follow
 from hermetic.isolation import shares_memory
-from hermetic.kept import kept_folder
 from hermetic.limits import Limits
+from hermetic.resume_state import ResumeState, forget
 from hermetic.reuse import Reuse
 from hermetic.runtime import RUNNERS
 from hermetic.storage import name_of
 from hermetic.terminal import StatusLine
+from hermetic.watched import watched
 from machine_faults import told
 
 
@@ -41,31 +42,42 @@ def main() -> None:
     started = attestation.now()
     action = action_of(arguments).with_digests()
     outputs = [path for paths in action.outputs.values() for path in paths]
-    kept = kept_folder(step, action.key())
+    attestation.declaration(step, action)
     limits = Limits(arguments.memory, arguments.shared_memory, tuple(arguments.ulimit))
     runtime = "host" if action.on_host else arguments.runtime
     shared = bool(action.secrets) and shares_memory(action, runtime)
-    with attempt(step, action.secrets, shared) as private, Reuse(action, enabled=not arguments.always) as reuse:
+    with (
+        attempt(step, action.secrets, shared) as private,
+        Reuse(step, action, enabled=not arguments.always) as reuse,
+    ):
         private.prepare(outputs)
         try:
             envelope = reuse.restored(private, started)
             if not envelope:
-                if action.keep:
-                    kept.mkdir(parents=True, exist_ok=True)
-                    private.kept = kept
-                with RUNNERS[runtime](action, private, limits) as execution:
+                state = ResumeState(step, action.key(), private.keep()) if action.keep else None
+                with (
+                    state.taken_out() if state else contextlib.nullcontext(),
+                    watched(action.input_digests),
+                    RUNNERS[runtime](action, private, limits) as execution,
+                ):
                     status.show(f"  {step} …")
-                    follow(step, action, private, execution, arguments.log, status)
+                    at = follow(step, action, private, execution, arguments.log, status)
+                resumed = (
+                    {"step": at, "state": state.digest, "signed": state.signed}
+                    if state and state.handed and at
+                    else None
+                )
                 private.check(outputs)
                 digests = {path: file_digest(private.out / path) for path in outputs}
-                envelope = attestation.sealed(attestation.statement(step, action, digests, started, execution.ran))
+                made = attestation.statement(step, action, digests, started, execution.ran, resumed)
+                envelope = attestation.sealed(made)
                 reuse.remember(private, digests, envelope)
             if private.superseded():  # this job was given up, and its step begun again elsewhere
                 status.finish(f"  {step:<32} left to a later attempt")
                 return
             attestation.write(step, envelope)
             private.publish(outputs)
-            shutil.rmtree(kept, ignore_errors=True)
+            forget(step, action.key())
             if arguments.bundle:
                 from adapter_bundle import write_bundle  # what one rule asks for
                 from lineage import read_lineage

@@ -11,6 +11,7 @@ from typing import Any
 
 from faults import BadInput
 from json_object import given_object
+from shown import shown
 
 MEND = "check base.name, base.path and its entry in data.lock.yaml"
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -78,12 +79,13 @@ class TokenizerFiles:
             number = self._number(text, where)
             if own:
                 raise BadInput(
-                    f"{self.config}: eos_token is {own!r}, but {text!r} in {where.name}: correct the one that is wrong"
+                    f"{self.config}: eos_token is {shown(own)}, but {shown(text)} in {where.name}: correct the one "
+                    "that is wrong"
                 )
         if self.declared.get(text, number) != number:
             raise BadInput(
-                f"{self.config}: added_tokens_decoder gives {text!r} the number {self.declared[text]}, tokenizer.json "
-                f"{number}: correct the one that is wrong"
+                f"{self.config}: added_tokens_decoder gives {shown(text)} the number {self.declared[text]}, "
+                f"tokenizer.json {number}: correct the one that is wrong"
             )
         return text, number
 
@@ -112,7 +114,8 @@ class TokenizerFiles:
             number = self.declared[end]
         if number is None:
             raise BadInput(
-                f"{where}: eos_token {end!r} is no special token of tokenizer.json, nor in its vocabulary: correct it"
+                f"{where}: eos_token {shown(end)} is no special token of tokenizer.json, nor in its vocabulary: "
+                "correct it"
             )
         return number
 
@@ -131,7 +134,7 @@ class TokenizerFiles:
 def _content(value: Any, role: str, where: Path) -> str | None:
     text = value.get("content") if isinstance(value, dict) else value
     if value is not None and (not isinstance(text, str) or not text):
-        raise BadInput(f"{where}: {role} is {value!r}; expected a text, or an object with its content: correct it")
+        raise BadInput(f"{where}: {role} is {shown(value)}; expected a text, or an object with its content: correct it")
     return text
 
 
@@ -154,12 +157,12 @@ def check_end(tokens: TokenizerFiles, by_name: Mapping[str, Path], config: Mappi
         stops = found if isinstance(found, list) else [] if found is None else [found]
         if not all(type(stop) is int and stop >= 0 for stop in stops):
             raise BadInput(
-                f"{where}: eos_token_id is {found!r}; expected a token's number, or a list of them: correct it"
+                f"{where}: eos_token_id is {shown(found)}; expected a token's number, or a list of them: correct it"
             )
         if stops and number not in stops:
             raise BadInput(
-                f"{where}: eos_token_id is {found}, but the tokenizer's end token {text!r} is {number}: generation "
-                "would run on past the answer; correct the one that is wrong"
+                f"{where}: eos_token_id is {shown(found)}, but the tokenizer's end token {shown(text)} is {number}: "
+                "generation would run on past the answer; correct the one that is wrong"
             )
         if stops:
             return

@@ -1,5 +1,6 @@
 """Check that every artifact is what its step left: Snakemake looks at clocks, and skips a file that was altered.
 
+Attestations that this builder's key signed must be as it signed them. More is proven by `make audit ASK=verify`.
 Files that are as they were when they were last hashed are not read again; STEP_PARANOID=1 reads all.
 """
 
@@ -7,9 +8,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from audit_key import trusted
 from faults import run, say
 from hermetic.artifacts import artifacts
 from hermetic.digest_cache import cached_digest
+from hermetic.envelope import signer
+from hermetic.keys import public_key
 from lineage import made, read_lineage
 from removal import removal
 
@@ -19,8 +23,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"))
     results = parser.parse_args().results
-    attested = made(read_lineage(results))
+    steps = read_lineage(results)
+    attested = made(steps)
+    keys = [public_key(path) for path in trusted(Path("config.yaml"))[0]]
+    own = {key.id for key in keys}
     found = 0
+    for step in steps.values():
+        if own.intersection(entry.get("keyid") for entry in step.envelope["signatures"]) and not signer(
+            step.envelope, keys
+        ):
+            found += 1
+            path = results / "lineage" / f"{step.name}.json"
+            say(f"error: {path} was changed after it was signed: {removal(path)}", error=True)
     for path in artifacts(results):
         digest = attested.get(path.relative_to(results.parent).as_posix())
         if digest and cached_digest(path) != digest:

@@ -20,6 +20,7 @@ from faults import BadInput, run, say
 from hermetic.whole import write_whole
 from inference_client import MAX_TOKENS
 from jsonl import read_jsonl
+from ready_file import read_ready
 from serve import base_files
 
 MISSED = 2  # intervals without a new status after which the last one is not good any more
@@ -59,10 +60,9 @@ def main() -> None:
 
 
 def _sentinel(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise BadInput(f"{path}: no sentinel there: run `make` first") from None
+    if not path.is_file():
+        raise BadInput(f"{path}: no sentinel there: run `make` first")
+    return read_ready(path, ["base", "adapters"], ["name", "prompt_id", "answer"])
 
 
 def _golden(sentinel: dict[str, Any], folder: Path) -> dict[str, list[Row]]:

@@ -57,7 +57,7 @@ def weight_files(names: Collection[str], index: Path, where: str) -> WeightFiles
 
 def read_index(path: Path) -> dict[str, str]:
     """Return tensor → file. Raises `BadInput` for a file that does not lie beside the index."""
-    placed = given_object(path, FETCH, unique=True).get("weight_map")
+    placed = given_object(path, FETCH).get("weight_map")
     if not isinstance(placed, dict) or not placed:
         raise BadInput(f"{path}: has no weight_map of tensors and their files: {FETCH}")
     for tensor, name in placed.items():

@@ -10,23 +10,26 @@ alone, and where a job may live on after its machine was given up. So
 
 import contextlib
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from faults import BadInput
 from hermetic.lease import abandoned, expired, held
+from hermetic.regular_file import KINDS
 from hermetic.secrets import secret_files
 
 ATTEMPTS = Path("results/.attempts")
+DANGEROUS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX | stat.S_IWOTH  # of the mode of an output
 
 
 class Attempt:
     """The private folder: `out` mirrors the declared output paths, `scratch` is the step's TMPDIR.
 
     `root`, which both lie in, is not the step's. `lock` is held as long as the runner lives; `secrets` is the folder of
-    the step's secrets, if it has any, `kept` the one that outlives a failed attempt. `owner` is the file that names the
-    step's latest attempt.
+    the step's secrets, if it has any, `kept` that of its resume state, if it leaves any. `owner` is the file that names
+    the step's latest attempt.
     """
 
     def __init__(self, root: Path, owner: Path | None = None, secrets: Path | None = None) -> None:
@@ -40,6 +43,11 @@ class Attempt:
         self.out.mkdir()
         self.scratch.mkdir()
 
+    def keep(self) -> Path:
+        """Return where the step writes what its next run may take up, should this one be killed; not made yet."""
+        self.kept = self.out.with_name("kept")
+        return self.kept
+
     def prepare(self, outputs: Iterable[Path]) -> None:
         """Make the folders that the outputs will lie in."""
         for path in outputs:
@@ -49,9 +57,11 @@ class Attempt:
         """Refuse a run that left out a declared output or wrote one that is not declared."""
         declared = set(outputs)
         for path in declared:
-            if (self.out / path).is_symlink() or (self.out / path).is_dir():
-                kind = "link" if (self.out / path).is_symlink() else "folder"
-                raise BadInput(f"{path}: declared as an output, which is a file, but written as a {kind}")
+            with contextlib.suppress(FileNotFoundError):
+                mode = (self.out / path).lstat().st_mode
+                if not stat.S_ISREG(mode):
+                    kind = "a folder" if stat.S_ISDIR(mode) else KINDS[stat.S_IFMT(mode)]
+                    raise BadInput(f"{path}: declared as an output, which is a file, but written as {kind}")
         made = {path.relative_to(self.out) for path in self.out.rglob("*") if not path.is_dir()}
         if missing := sorted(declared - made):
             raise BadInput(f"{missing[0]}: declared as an output but not written")
@@ -66,9 +76,12 @@ class Attempt:
             return True
 
     def publish(self, outputs: Iterable[Path]) -> None:
-        """Rename every output into place."""
+        """Rename every output into place, as data: nothing of it runs, nor as another user."""
         for path in outputs:
             path.parent.mkdir(parents=True, exist_ok=True)
+            mode = (self.out / path).lstat().st_mode
+            if mode & DANGEROUS:
+                (self.out / path).chmod(stat.S_IMODE(mode) & ~DANGEROUS)
             (self.out / path).replace(path)
 
 

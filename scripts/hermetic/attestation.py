@@ -18,17 +18,16 @@ from hermetic.checkout import Commit, own_commit
 from hermetic.closure import SCRIPTS, code_digests
 from hermetic.devices import cpu_facts, gpu_facts
 from hermetic.digests import file_digest
+from hermetic.documents import BUILD_TYPE, PROVENANCE, STATEMENT_TYPE, check_declaration, check_statement
 from hermetic.envelope import payload, read_statement, seal, unseal
 from hermetic.environments import lock_digest, lock_file
 from hermetic.execution import Ran
 from hermetic.keys import private_key
 from hermetic.storage import name_of
 from hermetic.whole import write_whole
+from strict_json import Malformed
 
 LINEAGE = Path("results/lineage")
-STATEMENT = "https://in-toto.io/Statement/v1"
-PROVENANCE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = "urn:hermetic-step:v1"
 
 
 def now() -> datetime.datetime:
@@ -36,28 +35,46 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
+def declaration(step: str, action: Action) -> dict[str, Any]:
+    """Return what a step declares. Raises `BadInput` for a name that no attestation can hold."""
+    declared = {
+        "step": step,
+        "script": action.script.name,
+        "inputs": _names(action.inputs),
+        "outputs": _names(action.outputs),
+        "parameters": action.params,
+    }
+    try:
+        check_declaration(declared)
+    except Malformed as error:
+        raise BadInput(f"cannot be attested: {error}: rename it") from None
+    return declared
+
+
 def statement(
-    step: str, action: Action, outputs: dict[Path, str], started: datetime.datetime, ran: Ran
+    step: str,
+    action: Action,
+    outputs: dict[Path, str],
+    started: datetime.datetime,
+    ran: Ran,
+    resumed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the statement that `outputs` (path → sha256) were made by `action`, which ran as `ran` says."""
+    """Return the statement that `outputs` (path → sha256) were made by `action`, which ran as `ran` says.
+
+    `resumed`: the step at which it took up an earlier run, that state's sha256, whether this builder's key is on it.
+    """
     gpu: dict[str, str] = {}
     commit = own_commit()
     with contextlib.suppress(BadInput):  # a driver that has stopped answering does not undo what was made
         gpu = gpu_facts(action.devices, action.environment)
-    return {
-        "_type": STATEMENT,
+    document = {
+        "_type": STATEMENT_TYPE,
         "subject": [_resource(path, digest) for path, digest in sorted(outputs.items())],
         "predicateType": PROVENANCE,
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {
-                    "step": step,
-                    "script": action.script.name,
-                    "inputs": _names(action.inputs),
-                    "outputs": _names(action.outputs),
-                    "parameters": action.params,
-                },
+                "externalParameters": declaration(step, action),
                 "internalParameters": {
                     "actionKey": action.key(),
                     "action": action.description,
@@ -88,12 +105,18 @@ def statement(
                             "cpu": cpu_facts(),
                             **({} if commit.id else {"noCommit": f"{commit.reason}: {commit.mend}"}),
                             **({"gpu": gpu} if gpu else {}),
+                            **({"resumed": resumed} if resumed else {}),
                         },
                     }
                 ],
             },
         },
     }
+    try:
+        check_statement(document)
+    except Malformed as error:
+        raise BadInput(f"cannot be attested: {error}") from None
+    return document
 
 
 def reused(original: dict[str, Any], outputs: dict[Path, str], started: datetime.datetime) -> dict[str, Any]:
@@ -118,7 +141,7 @@ def read(step: str) -> dict[str, Any] | None:
     """Return the statement of a step's last run, or None."""
     try:
         return read_statement(LINEAGE / f"{step}.json")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, Malformed):
         return None
 
 

@@ -1,15 +1,17 @@
 """A DSSE envelope: a statement as bytes, and signatures over exactly those bytes (DSSE 1.0, as in-toto uses it)."""
 
 import base64
+import binascii
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import strict_json
+from hermetic.documents import LONGEST_ENVELOPE, PAYLOAD_TYPE, check_envelope, check_statement
 from hermetic.keys import PrivateKey, PublicKey
 from hermetic.regular_file import read_regular
-
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
+from strict_json import Malformed
 
 
 def seal(statement: dict[str, Any], key: PrivateKey | None) -> dict[str, Any]:
@@ -22,30 +24,35 @@ def seal(statement: dict[str, Any], key: PrivateKey | None) -> dict[str, Any]:
     return {"payloadType": PAYLOAD_TYPE, "payload": base64.b64encode(payload).decode(), "signatures": signatures}
 
 
+def parse_envelope(content: bytes | str) -> dict[str, Any]:
+    """Return the envelope that a JSON text is. Raises `Malformed`."""
+    envelope = strict_json.loads(content, LONGEST_ENVELOPE)
+    check_envelope(envelope)
+    return envelope
+
+
 def payload(envelope: dict[str, Any]) -> bytes:
-    """Return the bytes that were signed. Raises `ValueError` or `KeyError` for what is no envelope."""
-    if envelope["payloadType"] != PAYLOAD_TYPE:
-        raise ValueError(f"payload of type {envelope['payloadType']!r}")
-    return base64.b64decode(envelope["payload"], validate=True)
+    """Return the bytes that were signed. Raises `Malformed` for what is no envelope."""
+    check_envelope(envelope)
+    return _decoded(envelope["payload"])
 
 
 def unseal(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Return the statement, whoever signed it. Raises as `payload` does."""
-    statement = json.loads(payload(envelope))
-    if not isinstance(statement, dict):
-        raise ValueError("no statement in it")
+    """Return the statement, every field of it checked, whoever signed it. Raises `Malformed`."""
+    statement = strict_json.loads(payload(envelope), LONGEST_ENVELOPE)
+    check_statement(statement)
     return statement
 
 
 def read_statement(path: Path) -> dict[str, Any]:
     """Return the statement of an envelope's file. Raises as `unseal` does, and `OSError`."""
-    return unseal(json.loads(read_regular(path)))
+    return unseal(parse_envelope(read_regular(path, LONGEST_ENVELOPE)))
 
 
 def signer(envelope: dict[str, Any], keys: Iterable[PublicKey]) -> PublicKey | None:
     """Return the first of the keys that made one of the signatures. What an envelope says of its keys is no proof."""
     content = authenticated(payload(envelope))
-    signatures = [base64.b64decode(entry["sig"], validate=True) for entry in envelope["signatures"]]
+    signatures = [_decoded(entry["sig"]) for entry in envelope["signatures"]]
     return next((key for key in keys if any(key.signed(signature, content) for signature in signatures)), None)
 
 
@@ -53,3 +60,10 @@ def authenticated(content: bytes) -> bytes:
     """Return DSSE's pre-authentication encoding of a payload, which is what a signature is over."""
     kind = PAYLOAD_TYPE.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(content), content)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise Malformed(f"its envelope is not in base64 ({error})") from None

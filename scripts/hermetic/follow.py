@@ -1,6 +1,5 @@
 """Follow a running step: lines to its log, progress and warnings to the terminal, one line of reason if it fails."""
 
-import json
 import re
 from collections import deque
 from collections.abc import Iterable
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+import strict_json
 from faults import BadInput
 from hermetic import attestation
 from hermetic.action import Action
@@ -15,21 +15,36 @@ from hermetic.attempt import Attempt
 from hermetic.changes import changes
 from hermetic.execution import Execution
 from hermetic.hints import undeclared
+from hermetic.shape import mapping, null_or, number, of, record, text, whole
 from hermetic.terminal import StatusLine
 from machine_faults import SPARE, full, room
 from printable import printable
 from progress import EVENT
+from strict_json import Malformed
 
 NO_ROOM = re.compile("No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
+RESUMED = re.compile(r"resumed at step ([1-9]\d{0,14})")  # as tuning_resume says it
+_EVENT = record(
+    {
+        "description": text("[^\x00-\x1f\x7f]*", "a line of text"),
+        "total": null_or(whole(0, 2**63)),
+        "unit": text("[^\x00-\x1f\x7f]*", "a line of text"),
+        "done": whole(0, 2**63),
+        "figures": mapping(text("\\w*", "a word"), text("[^\x00-\x1f\x7f]*", "a line of text"), 16),
+        "elapsed": number,
+    }
+)
 LINES_TO_EXPLAIN = 40  # of the end of the log: a traceback's last lines say what a step reached for
 
 
-def follow(step: str, action: Action, place: Attempt, execution: Execution, log: Path, status: StatusLine) -> None:
-    """Write what the script prints to the log, until it ends.
+def follow(
+    step: str, action: Action, place: Attempt, execution: Execution, log: Path, status: StatusLine
+) -> int | None:
+    """Write what the script prints to the log, until it ends; return the step at which it resumed, if it did.
 
     Raises `BadInput` with the script's own last error line, and with the declaration that it seems to lack.
     """
-    error = ""
+    error, resumed = "", None
     ending: deque[str] = deque(maxlen=LINES_TO_EXPLAIN)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as lines:
@@ -43,6 +58,8 @@ def follow(step: str, action: Action, place: Attempt, execution: Execution, log:
             shown = printable(line.rstrip("\r\n").replace("\r", "\n"), kept="\n\t")
             lines.write(f"{shown}\n")
             lines.flush()
+            if found := RESUMED.fullmatch(line.rstrip("\n")):
+                resumed = int(found[1])
             if line.startswith("warning: "):
                 status.finish(f"{step}: {line.strip()}")
             if line.startswith("error: "):
@@ -58,6 +75,7 @@ def follow(step: str, action: Action, place: Attempt, execution: Execution, log:
         if hint and said.startswith(("Permission denied: ", "Read-only file system: ")):
             said = ": ".join(said.split(": ")[:2])  # the mend is the declaration, not what the machine would want
         raise BadInput(f"{said}: {hint}" if hint else said)
+    return resumed
 
 
 def out_of_room(place: Attempt, lines: Iterable[str], told: bool) -> str | None:
@@ -70,7 +88,12 @@ def out_of_room(place: Attempt, lines: Iterable[str], told: bool) -> str | None:
 
 
 def _bar(step: str, event: str) -> str:
-    state = json.loads(event)
+    """Return a step's bar; nothing for an event that is none: a step prints what it will."""
+    try:
+        state = strict_json.loads(event)
+        of(_EVENT, state, "it")
+    except Malformed:
+        return ""
     figures = ", ".join(f"{name} {value}" for name, value in state["figures"].items())
     return tqdm.format_meter(
         n=state["done"],

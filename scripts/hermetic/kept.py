@@ -1,7 +1,6 @@
-"""What a killed run of a step leaves to its next one, if that is the same action: nobody's input, and in no key.
+"""Resume state of a killed step: never an input, and in no key.
 
-results/.kept/STEP-KEY/ is the step's to write in, under names that are whole as soon as they are there: a job that was
-given up may still live beside the one that took its place. It goes when the action has ended well.
+results/.kept/STEP-KEY/ is the runner's (hermetic/resume_state.py); it goes when the action has ended well.
 """
 
 from collections.abc import Container, Iterator
@@ -26,4 +25,7 @@ def outlived(steps: Container[str]) -> Iterator[Path]:
         name = folder.name.rpartition("-")[0]
         over = name in ended and ended[name].stat().st_mtime > folder.stat().st_mtime
         if name not in wanted or over:
-            yield from (path for path in folder.rglob("*") if path.is_file())
+            if folder.is_symlink():  # not followed: what it leads to is nobody's resume state
+                yield folder
+            else:
+                yield from (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())

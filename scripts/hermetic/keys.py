@@ -1,6 +1,7 @@
 """Keys: ECDSA on P-256 with SHA-256, in PEM files, as OpenSSF's model signing takes them: one key does both."""
 
 import hashlib
+import hmac
 import os
 from pathlib import Path
 from shlex import quote
@@ -50,6 +51,11 @@ class PrivateKey:
     def sign(self, content: bytes) -> bytes:
         """Return the signature over these bytes."""
         return self._key.sign(content, ECDSA)
+
+    def derived(self, purpose: bytes) -> bytes:
+        """Return a secret for one purpose, from which the key cannot be found."""
+        secret = self._key.private_numbers().private_value.to_bytes(32, "big")
+        return hmac.new(secret, purpose, hashlib.sha256).digest()
 
 
 def public_half(path: Path) -> Path:

@@ -3,14 +3,19 @@ others by how long ago it was touched.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from hermetic.regular_file import open_regular
+
+LONGEST = 2**12  # bytes of a lock that are read
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 HEARTBEAT = 60.0  # seconds between two touches of a lock
 LEASE = 24 * 3600.0  # seconds without one after which another machine's holder is certainly dead
@@ -19,6 +24,22 @@ LEASE = 24 * 3600.0  # seconds without one after which another machine's holder 
 def machine() -> str:
     """Return the host's name and the id of its boot: the same for two processes that share their flocks."""
     return f"{socket.gethostname()} {BOOT.read_text().strip() if BOOT.exists() else '-'}"
+
+
+def lock_file(path: Path) -> IO[bytes]:
+    """Open a file to hold a lock on, made if it is not there: no FIFO, which would be waited for, and no link.
+
+    Raises `OSError`.
+    """
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's: it can be locked by who may read it
+        handle = os.open(path, flags | os.O_RDONLY)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, f"{path} is no regular file")
+    return os.fdopen(handle, "rb", buffering=0)
 
 
 def age(path: Path, clock: Path) -> float:
@@ -58,8 +79,8 @@ def abandoned(lock: Path) -> bool:
     A lock of this machine says so itself. That of another machine is believed to be held until its lease has expired.
     """
     try:
-        with open(lock) as file:
-            if file.read().startswith(f"{machine()} "):
+        with open_regular(lock) as file:
+            if file.read(LONGEST).startswith(f"{machine()} ".encode()):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
     except FileNotFoundError:

@@ -9,13 +9,14 @@ from typing import Any
 from faults import say
 from hermetic import attestation
 from hermetic.access import mode_of
-from hermetic.action import Action
+from hermetic.action import Action, key_of
 from hermetic.attempt import Attempt
 from hermetic.envelope import signer, unseal
 from hermetic.keys import private_key, public_key
 from hermetic.settings import paths_of
 from hermetic.shared_store import TIMEOUT, SharedStore
 from hermetic.store import Damaged, Hit, Store
+from strict_json import Malformed
 
 
 class Reuse:
@@ -25,12 +26,12 @@ class Reuse:
     is believed but what one of them signed, or this builder's own key.
     """
 
-    def __init__(self, action: Action, enabled: bool) -> None:
+    def __init__(self, step: str, action: Action, enabled: bool) -> None:
         """With `enabled` False nothing is restored and nothing kept: a check must be made to mean something."""
         folder, url = os.environ.get("STEP_STORE"), os.environ.get("STEP_STORE_URL")
         timeout = float(os.environ.get("STEP_STORE_TIMEOUT") or TIMEOUT)
         self._store = Store(Path(folder), SharedStore(url, timeout) if url else None) if enabled and folder else None
-        self._action = action
+        self._step, self._action = step, action
         self._key = action.key()
         self.hit = False
 
@@ -55,11 +56,15 @@ class Reuse:
             return None
 
     def _restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
-        found = self._store.find(self._key)
-        if not found:
-            return None
-        if doubt := self._doubt(found):
+        try:
+            found = self._store.find(self._key)
+            doubt = found and self._doubt(found)
+        except Malformed as error:
+            doubt = f"its record cannot be read ({error})"
+        if doubt:
             say(f"  store: not taken, {doubt}: action {self._key[:12]}…", error=True)
+            return None
+        if not found:
             return None
         digests = {}
         for option, paths in self._action.outputs.items():
@@ -85,21 +90,22 @@ class Reuse:
             say(f"  not stored: {error}")
 
     def _doubt(self, found: Hit) -> str | None:
-        """Return why a record is not to be believed: it does not say what its attestation says, or a stranger did."""
-        try:
-            statement = unseal(found.envelope)
-            definition = statement["predicate"]["buildDefinition"]
-            made = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
-            outputs = definition["externalParameters"]["outputs"]
-            attested = {option: [made[path] for path in paths] for option, paths in outputs.items()}
-            if definition["internalParameters"]["actionKey"] != self._key or attested != found.outputs:
-                return "its record is not what its attestation says"
-            trusted = paths_of("STEP_TRUSTED")
-            own = [private_key(Path(path)).public for path in [os.environ.get("STEP_KEY")] if path]
-            if trusted and not signer(found.envelope, [*own, *map(public_key, trusted)]):
-                return "no key of signing.trusted signed it"
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return "its record cannot be read"
+        """Return why a record is not to be believed: it says other than its attestation or this action, or a stranger
+        made it. Raises `Malformed`.
+        """
+        statement = unseal(found.envelope)
+        definition = statement["predicate"]["buildDefinition"]
+        internal, external = definition["internalParameters"], definition["externalParameters"]
+        made = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
+        attested = {option: [made[path] for path in paths] for option, paths in external["outputs"].items()}
+        if not internal["actionKey"] == self._key == key_of(internal["action"]) or attested != found.outputs:
+            return "its record is not what its attestation says"
+        if (external["step"], external["parameters"]) != (self._step, self._action.params):
+            return "its record is of another step"
+        trusted = paths_of("STEP_TRUSTED")
+        own = [private_key(Path(path)).public for path in [os.environ.get("STEP_KEY")] if path]
+        if trusted and not signer(found.envelope, [*own, *map(public_key, trusted)]):
+            return "no key of signing.trusted signed it"
         return None
 
     def _without(self, error: OSError) -> None:

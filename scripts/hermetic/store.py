@@ -22,10 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import strict_json
 from faults import say
 from hermetic.copying import copy_file
+from hermetic.documents import DIGEST, LONGEST_ENVELOPE, check_record
+from hermetic.lease import lock_file
 from hermetic.regular_file import NotRegular, read_regular
 from hermetic.shared_store import SharedStore
+from strict_json import Malformed
+
+LONGEST_RECORD = 2 * LONGEST_ENVELOPE  # bytes: with the digests of the outputs
 
 READABLE = 0o444  # by all who may enter the folder: nothing is written twice, only renamed over
 
@@ -42,23 +48,27 @@ class Hit:
     envelope: dict[str, Any]
 
 
+def parse_record(content: bytes) -> Hit:
+    """Return what a record says, every field of it checked. Raises `Malformed`."""
+    entry = strict_json.loads(content, LONGEST_RECORD)
+    check_record(entry)
+    return Hit(entry["outputs"], entry["envelope"])
+
+
 class Store:
     """A local folder, and behind it a shared store if there is one."""
 
     def __init__(self, folder: Path, shared: SharedStore | None = None) -> None:
         self.folder = folder
         self.shared = shared
-        self._in_use: IO[str] | None = None
+        self._in_use: IO[bytes] | None = None
 
     def open(self) -> None:
         """Say that the store is in use, until `close` or the end of this process, so that nothing is collected."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = self.folder / "in-use"
-        try:
-            self._in_use = open(lock, "a")  # noqa: SIM115 - held until it is closed
-            self._for_group(lock)
-        except PermissionError:  # another user's: it can be locked by who may read it
-            self._in_use = open(lock)  # noqa: SIM115
+        self._in_use = lock_file(lock)  # held until it is closed
+        self._for_group(lock)
         with contextlib.suppress(OSError):  # a file system without locks: a restore then misses what is collected
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
 
@@ -68,15 +78,20 @@ class Store:
             self._in_use.close()
 
     def find(self, key: str) -> Hit | None:
-        """Return what the action of this key made, from here or from the shared store; None if nobody made it."""
+        """Return what the action of this key made, from here or from the shared store; None if nobody made it.
+
+        Raises `Malformed` for a record that is none.
+        """
         path = self._action(key)
         if not path.is_file():
             self._fetch(path)
         try:
-            entry = json.loads(read_regular(path, below=self.folder))
-            return Hit(entry["outputs"], entry["envelope"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # absent, or cut short by a full disk: the step runs, and writes it anew
+            content = read_regular(path, LONGEST_RECORD, below=self.folder)
+        except FileNotFoundError:
+            return None
+        except NotRegular as error:
+            raise Malformed(f"its record {error.strerror}") from None
+        return parse_record(content)
 
     def record(self, key: str, hit: Hit) -> None:
         """Remember what the action of this key made. Its objects must be in the store already."""
@@ -159,10 +174,20 @@ class Store:
                 path.chmod(stat.S_IMODE(wanted))
 
     def _object(self, digest: str) -> Path:
+        _check_name(digest)
         return self.folder / "objects" / digest[:2] / digest
 
     def _action(self, key: str) -> Path:
+        _check_name(key)
         return self.folder / "actions" / key[:2] / f"{key}.json"
 
     def _shared_name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def _check_name(name: str) -> None:
+    """Refuse what is no sha256: a name with a `..` in it would lead out of the store."""
+    try:
+        DIGEST(name)
+    except Malformed as error:
+        raise Malformed(f"a file of the store{error}") from None

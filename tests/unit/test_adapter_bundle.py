@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+from attestation_samples import statement
 from conftest import ROOT
 
 from adapter_bundle import model_signed, read_bundle, write_bundle
@@ -10,23 +11,12 @@ from hermetic.artifacts import BUNDLE, SIGNATURE
 from hermetic.envelope import seal
 from hermetic.keys import make_key, public_half
 from lineage import read_step
-
-DIGEST = {"sha256": "0" * 64}
-CODE = ["scripts/x.py", "containers/workflow/requirements.lock"]
-HOW = {"threads": 1, "devices": 0, "network": False}
-WHEN = {"startedOn": "2026-01-01T00:00:00Z", "finishedOn": "2026-01-01T00:00:01Z"}
+from strict_json import Malformed
 
 
 def step(name, made, read=()):
     """Return a step that made and read files of these names."""
-    definition = {
-        "externalParameters": {"step": name, "inputs": {"files": list(read)}, "script": "x.py", "parameters": {}},
-        "internalParameters": {"environment": "workflow", "actionKey": "", "action": {"device": "any"}, **HOW},
-        "resolvedDependencies": [{"name": path, "digest": DIGEST} for path in [*read, *CODE]],
-    }
-    details = {"metadata": {"invocationId": name, **WHEN}, "byproducts": [{"name": "run", "annotations": {}}]}
-    predicate = {"buildDefinition": definition, "runDetails": details}
-    return read_step(seal({"subject": [{"name": made, "digest": DIGEST}], "predicate": predicate}, None))
+    return read_step(seal(statement(name, made, read), None))
 
 
 STEPS = {
@@ -61,7 +51,7 @@ def test_the_bundle_has_what_led_to_the_adapter(folder):
     write_bundle(folder, STEPS, "stage")
     assert list(read_bundle(folder / BUNDLE)) == ["raw", "tune", "stage"]
     (folder / BUNDLE).write_text("{}\n")
-    with pytest.raises(ValueError, match="line 1"):
+    with pytest.raises(Malformed, match="line 1"):
         read_bundle(folder / BUNDLE)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from adapter_samples import MODEL, adapter_config, adapter_tensors, tensor_name, write_adapter, write_base
+from attestation_samples import statement
 from silent_mount import silent
 
 from adapter_store import AdapterStore, Change
@@ -199,22 +200,8 @@ def test_a_name_that_no_server_takes_is_refused(tmp_path: Path, store: AdapterSt
 
 def attest(folder: Path, made: dict[str, str]) -> None:
     """Put an attestation beside an adapter, of a step that made these files (path → sha256)."""
-    code = ["scripts/stage_adapter.py", "containers/workflow/requirements.lock"]
-    definition = {
-        "externalParameters": {
-            "step": "stage_adapter/law", "inputs": {}, "script": "stage_adapter.py", "parameters": {},
-        },
-        "internalParameters": {
-            "environment": "workflow", "actionKey": "", "action": {"device": "any"}, "threads": 1, "devices": 0,
-            "network": False,
-        },
-        "resolvedDependencies": [{"name": path, "digest": {"sha256": "0" * 64}} for path in code],
-    }  # fmt: skip
-    when = {"invocationId": "1", "startedOn": "2026-01-01T00:00:00Z", "finishedOn": "2026-01-01T00:00:01Z"}
-    details = {"metadata": when, "byproducts": [{"name": "run", "annotations": {}}]}
-    subject = [{"name": path, "digest": {"sha256": digest}} for path, digest in made.items()]
-    statement = {"subject": subject, "predicate": {"buildDefinition": definition, "runDetails": details}}
-    (folder / BUNDLE).write_text(json.dumps(seal(statement, None)) + "\n")
+    document = statement("stage_adapter/law", made)
+    (folder / BUNDLE).write_text(json.dumps(seal(document, None)) + "\n")
 
 
 def test_other_bytes_than_were_staged_are_refused(tmp_path: Path, store: AdapterStore) -> None:

@@ -196,7 +196,9 @@ def test_the_attestation_carries_the_commit_or_why_there_is_none(tmp_path, monke
         root.mkdir(exist_ok=True)
         monkeypatch.setattr(attestation, "own_commit", lambda root=root: own_commit(root))
         monkeypatch.chdir(ROOT)
-        statement = attestation.statement(name, action, {}, attestation.now(), Ran("host", "none"))
+        statement = attestation.statement(
+            name, action, {Path("results/o"): "0" * 64}, attestation.now(), Ran("host", "none")
+        )
         found[name] = read_step(attestation.sealed(statement))
     assert found["with"].commit == commit and not found["with"].altered and "noCommit" not in found["with"].ran
     reason = "the checkout is no git repository: git clone gives a checkout with its commit"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attestation_samples import statement
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from hash_files import hash_files
 from hermetic.copying import copy_file
 from hermetic.digest_cache import cached_digest
 from hermetic.digests import file_digest
-from hermetic.envelope import read_statement
+from hermetic.envelope import read_statement, seal
 from hermetic.regular_file import open_regular, read_regular
 from hermetic.store import Hit, Store
 from json_object import given_object
@@ -200,8 +201,9 @@ def test_a_linked_folder_of_the_store_is_neither_read_nor_written_through(tmp_pa
     (tmp_path / "store" / "objects" / digest[:2]).unlink()
     store.put(tmp_path / "x", digest)
     assert store.get(digest, tmp_path / "target") and (tmp_path / "target").read_text() == "text"
-    store.record("ab" * 32, Hit({"out": [digest]}, {}))
-    assert store.find("ab" * 32) == Hit({"out": [digest]}, {})
+    envelope = seal(statement("x", "results/x"), None)
+    store.record("ab" * 32, Hit({"out": [digest]}, envelope))
+    assert store.find("ab" * 32) == Hit({"out": [digest]}, envelope)
 
 
 def test_reading_needs_no_controlling_terminal_and_leaves_no_descriptor(tmp_path: Path) -> None:

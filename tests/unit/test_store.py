@@ -2,20 +2,26 @@
 
 import hashlib
 import http.server
+import json
 import os
 import time
 
 import pytest
+from attestation_samples import statement
 from loopback_server import Quiet, serving
 
+from collect_store import unreachable
 from faults import BadInput
 from hermetic import digest_cache
 from hermetic.copying import copy_file
 from hermetic.digest_cache import cached_digest
+from hermetic.envelope import seal
 from hermetic.shared_store import SharedStore
 from hermetic.store import Damaged, Hit, Store
+from strict_json import Malformed
 
 KEY = "cd" + "0" * 62
+ENVELOPE = seal(statement("copy", "results/copy"), None)
 
 
 def sha256(content: bytes) -> str:
@@ -39,8 +45,8 @@ def test_a_copy_is_hashed_as_it_is_made(file, tmp_path):
 def test_what_is_put_in_comes_out(file, tmp_path):
     store, digest = Store(tmp_path / "store"), sha256(file.read_bytes())
     store.put(file, digest)
-    store.record(KEY, Hit({"copy": [digest]}, {"payload": ""}))
-    assert store.find(KEY) == Hit({"copy": [digest]}, {"payload": ""})
+    store.record(KEY, Hit({"copy": [digest]}, ENVELOPE))
+    assert store.find(KEY) == Hit({"copy": [digest]}, ENVELOPE)
     assert store.get(digest, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == file.read_bytes()
     assert os.access(tmp_path / "out", os.W_OK)
@@ -61,7 +67,8 @@ def test_a_broken_record_is_no_hit(tmp_path):
     path.parent.mkdir(parents=True)
     for text in ("", "{", "[]", '{"outputs": {}}'):
         path.write_text(text)
-        assert store.find(KEY) is None
+        with pytest.raises(Malformed):
+            store.find(KEY)
 
 
 def filled(folder, content=b"shared"):
@@ -70,7 +77,7 @@ def filled(folder, content=b"shared"):
     (folder / "one/source").write_bytes(content)
     writer, digest = Store(folder / "one/store", SharedStore(str(folder / "shared"))), sha256(content)
     writer.put(folder / "one/source", digest)
-    writer.record(KEY, Hit({"copy": [digest]}, {}))
+    writer.record(KEY, Hit({"copy": [digest]}, ENVELOPE))
     return folder / "shared", digest
 
 
@@ -78,7 +85,7 @@ def test_a_shared_store_fills_another_machine(tmp_path):
     shared, digest = filled(tmp_path)
     assert not list(shared.rglob("*.part-*"))
     store = Store(tmp_path / "two", SharedStore(f"file://{shared}"))
-    assert store.find(KEY) == Hit({"copy": [digest]}, {})
+    assert store.find(KEY) == Hit({"copy": [digest]}, ENVELOPE)
     assert store.get(digest, tmp_path / "out") and (tmp_path / "out").read_bytes() == b"shared"
 
 
@@ -186,3 +193,25 @@ def test_a_file_just_written_is_not_believed_yet(file, tmp_path, reads):
     for _ in range(2):
         cached_digest(file, tmp_path / "cache")
     assert len(reads) == 2
+
+
+def test_what_is_collected_is_in_the_store_itself(file, tmp_path):
+    """Neither a link nor a record leads the sweep elsewhere, and what cannot be read needs nothing."""
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").touch()
+    kept, digest = Store(store), sha256(file.read_bytes())
+    kept.put(file, digest)
+    kept.record(KEY, Hit({"copy": [digest]}, ENVELOPE))
+    assert list(unreachable(store, {KEY})) == []
+    links = [store / "objects/ab", store / "actions/ab", store / "objects/cd/link"]
+    for link in links:
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(elsewhere)
+    (store / "objects/ef").mkdir()
+    (store / "objects/ef/FILE").touch()
+    assert sorted(unreachable(store, {KEY})) == sorted([*links, store / "objects/ef/FILE"])
+    record = store / "actions/cd" / f"{KEY}.json"
+    record.write_text(json.dumps({"version": 2, "outputs": {"copy": ["../../elsewhere/precious"]}}))
+    found = list(unreachable(store, {KEY}))
+    assert record in found and elsewhere / "precious" not in found and all(store in path.parents for path in found)
