@@ -112,6 +112,7 @@ bench: environment
 	@$(RUN)/python bench/rebuild_table.py
 	@$(RUN)/python bench/restore_rate.py
 	@$(RUN)/python bench/verify_rate.py
+	@$(RUN)/python bench/fuzz_readers.py
 	@KILLS=200 $(RUN)/python -m pytest -q tests/workflow/test_content_decides.py -k random_moment
 	@$(RUN)/python bench/step_overhead.py
 	@$(RUN)/python bench/sweep.py
