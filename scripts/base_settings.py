@@ -1,6 +1,6 @@
 """Keys of config.json and tokenizer_config.json that transformers 4 and 5 write differently, read as 5 means them.
 
-Tuning and evaluation run on transformers 4.52, servers on 5: what 4.52 would misread is given to it by its own names
+Tuning and evaluation run on transformers 4.53, servers on 5: what 4.53 would misread is given to it by its own names
 (`for_tuning` of each), and what has no such name is refused. Pure JSON, so that every step can check it.
 """
 
@@ -30,7 +30,7 @@ MEND = f"set tokenizer_class to {PLAIN}"
 def rope_for_tuning(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
     """Return `rope_theta` and `rope_scaling` of a config.json that says them in `rope_parameters`, else nothing.
 
-    Raises `BadInput` naming the key where 4.52 has no words for it.
+    Raises `BadInput` naming the key where 4.53 has no words for it.
     """
     if config.get("partial_rotary_factor") not in WHOLE:
         raise BadInput(f"{where}: partial_rotary_factor: a Llama turns all of a head: set base.name to another base")
@@ -53,7 +53,7 @@ def rope_for_tuning(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
         )
     if kind not in ROPE_TYPES:
         raise BadInput(
-            f"{where}: {key}: rope_type is {shown(kind)}, which transformers 4.52 (tuning) and servers compute "
+            f"{where}: {key}: rope_type is {shown(kind)}, which transformers 4.53 (tuning) and servers compute "
             f"differently or not at all (known: {', '.join(ROPE_TYPES)}): set base.name to another base"
         )
     if given.get("partial_rotary_factor") not in WHOLE:
@@ -88,7 +88,7 @@ def dtype_for_tuning(config: Mapping[str, Any]) -> str | None:
 
 
 def tokens_for_tuning(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the special tokens of a tokenizer_config.json as 4.52 takes them, where it has them as 5 writes them."""
+    """Return the special tokens of a tokenizer_config.json as 4.53 takes them, where it has them as 5 writes them."""
     extra = settings.get("extra_special_tokens")
     if not isinstance(extra, list):
         return {}

@@ -1,6 +1,6 @@
 """The tokenizer that a GGUF file describes.
 
-transformers' own reader of GGUF tokenizers gets three things wrong for such files (4.52): it takes the start token for
+transformers' own reader of GGUF tokenizers gets three things wrong for such files (4.53): it takes the start token for
 the end token, puts a start token before every text whatever add_bos_token says, and does not split numbers.
 """
 

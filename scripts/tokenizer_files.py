@@ -1,6 +1,6 @@
 """A base's tokens by its files alone: their numbers, which of them has a role, and whether generation stops at its end.
 
-Roles are read as transformers 4.52 and 5 both do: special_tokens_map.json counts, and before tokenizer_config.json,
+Roles are read as transformers 4.53 and 5 both do: special_tokens_map.json counts, and before tokenizer_config.json,
 where that has no added_tokens_decoder.
 """
 

@@ -1,4 +1,4 @@
-"""A base's configuration and tokenizer as tuning and evaluation read them, with transformers 4.52."""
+"""A base's configuration and tokenizer as tuning and evaluation read them, with transformers 4.53."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def config_of(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, **rope, **({"torch_dtype": getattr(torch, dtype)} if dtype else {}))
     except Exception as error:  # whatever transformers stumbles over
-        raise BadInput(f"{path}: transformers 4.52 (tuning) cannot read it: {_reason(error)}: correct it") from None
+        raise BadInput(f"{path}: transformers 4.53 (tuning) cannot read it: {_reason(error)}: correct it") from None
 
 
 def tokenizer_of(folder: Path) -> Any:
@@ -33,7 +33,7 @@ def tokenizer_of(folder: Path) -> Any:
         kind = PreTrainedTokenizerFast if plain else AutoTokenizer
         return kind.from_pretrained(folder, **tokens_for_tuning(settings))
     except Exception as error:  # whatever transformers stumbles over
-        raise BadInput(f"{path}: transformers 4.52 (tuning) cannot read it: {_reason(error)}: {MEND}") from None
+        raise BadInput(f"{path}: transformers 4.53 (tuning) cannot read it: {_reason(error)}: {MEND}") from None
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Reading a base as tuning and evaluation do: by transformers 4.52, given what it knows under its own names."""
+"""Reading a base as tuning and evaluation do: by transformers 4.53, given what it knows under its own names."""
 
 from collections.abc import Sequence
 from pathlib import Path

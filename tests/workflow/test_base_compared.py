@@ -27,7 +27,7 @@ def test_it_is_refused_before_it_is_converted(checkout: Checkout) -> None:
     assert done.returncode and "servers (transformers 5) would rebuild it" in done.stderr, done.stderr
     assert not list(checkout.folder.glob("results/base/**/*.json"))
 
-    # What only reading tells: transformers 4.52 puts a blank before every text, and the server none.
+    # What only reading tells: transformers 4.53 puts a blank before every text, and the server none.
     change(base, tokenizer_class="PreTrainedTokenizerFast", add_prefix_space=True)
     done = checkout.snakemake("--quiet", "all", "--keep-going", "--", *TARGETS)
     assert done.returncode, done.stderr
