@@ -25,8 +25,7 @@ try:
     LOCK = check(SETTINGS)
     BASE = base_model(SETTINGS["base"], LOCK)
     NIM, NEMO = published(SETTINGS, BASE.model)  # images of others: that which serves, that which tunes
-    ISOLATED, SENT = SETTINGS["isolation"] == "required", workflow.remote_exec
-    RUNTIME = Runtime(SETTINGS["runtime"], needed(SETTINGS["devices"]), sent=SENT, isolated=ISOLATED)
+    RUNTIME = Runtime(SETTINGS["runtime"], needed(SETTINGS["devices"]), workflow.remote_exec, SETTINGS["isolation"])
 except (BadInput, OSError) as fault:
     sys.exit(error_line(fault))
 
@@ -36,7 +35,7 @@ configfile: "config.yaml"
 
 config.update(SETTINGS)  # over Snakemake's own reading: 1e-3 is text there, no is false, every adapter stays
 venv, code = RUNTIME.asked_by_rules(shared=bool(workflow.storage_settings.shared_fs_usage))
-tell_steps(config, RUNTIME, sent=SENT)
+tell_steps(config, RUNTIME, sent=workflow.remote_exec)
 
 
 onstart:

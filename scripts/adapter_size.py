@@ -63,7 +63,7 @@ class BaseNorms:
 
 
 class Changes:
-    """What an adapter's products come to, pair by pair. `name` is the adapter's, `path` its weights."""
+    """The norms of an adapter's products, pair by pair. `name` is the adapter's, `path` its weights."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], base: BaseNorms, name: str) -> None:
         self._path, self._base, self._name = path, base, name

@@ -58,7 +58,7 @@ class Exempt:
         return f"{REVIEW}: {self.ids[0]}: {self.package} {self.version}"
 
     def covers(self, found: Found, lock: str) -> bool:
-        """Whether this is the reason for an advisory found in a lock."""
+        """Tell if this is the reason for an advisory found in a lock."""
         same = (self.package, self.version) == (found.package, found.version)
         return same and lock in self.locks and not {*self.ids}.isdisjoint(found.ids)
 

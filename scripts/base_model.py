@@ -92,5 +92,5 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _meant(path: Path) -> bool:
-    """Whether something that is no file has the name of one of a base's: it is refused, not overlooked."""
+    """Tell if something that is no file has the name of one of a base's: it is refused, not overlooked."""
     return path.name in HUGGING_FACE_FILES and path.exists()

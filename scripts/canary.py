@@ -21,7 +21,7 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answers to one prompt: its greedy tokens, and how far each was ahead of the next one."""
+    """A model's answer to one prompt: its greedy tokens, and how far each was ahead of the next one."""
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
@@ -29,7 +29,7 @@ class Answer:
 
     @property
     def sound(self) -> bool:
-        """Whether the model's logits are numbers."""
+        """Tell if the model's logits are numbers."""
         return bool(self.margins) and all(map(math.isfinite, self.margins))
 
     @property

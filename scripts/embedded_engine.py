@@ -126,7 +126,7 @@ def _wait_until_it_listens(
 
 
 def _told(channel: socket.socket, seconds: float) -> bool:
-    """Whether something can be read, soon. An end of file is nothing: the engine ends."""
+    """Tell if something can be read, soon. An end of file is nothing: the engine ends."""
     if not select.select([channel], [], [], seconds)[0]:
         return False
     if channel.recv(1, socket.MSG_PEEK):

@@ -1,8 +1,8 @@
-"""Whether the engine answers right, as ASGI middleware around vLLM's application.
+"""The engine's health, as ASGI middleware around vLLM's application.
 
-Right is what its canaries say (canary.py), and that no answer held a NaN. Where it is wrong, or the engine's process
-has ended, `ready` says so, nobody gets an answer any more, those who wait get 503, and the server ends soon after:
-whoever started it starts it again.
+An engine is well while its canaries (canary.py) answer as before and no answer held a NaN. Where it is not, or its
+process has ended, `ready` says so, nobody gets an answer any more, those who wait get 503, and the server ends soon
+after: whoever started it starts it again.
 """
 
 import asyncio
@@ -169,7 +169,7 @@ class EngineHealth:
 
 
 class _Told:
-    """What a client was told so far. A 5xx of vLLM's never reaches it."""
+    """An answer as far as its client was told. A 5xx of vLLM's never reaches it."""
 
     def __init__(self, send: Send, health: EngineHealth) -> None:
         self.empty = False
@@ -223,6 +223,6 @@ async def unavailable(send: Send, reason: str) -> None:
 
 
 def _corrupted(engine: Any) -> bool:
-    """Whether vLLM counted an answer whose logits held NaN."""
+    """Tell if vLLM counted an answer whose logits held NaN."""
     counters = (getattr(logger, "counter_corrupted_requests", {}) for logger in engine.logger_manager.stat_loggers)
     return any(counter._value.get() for found in counters for counter in found.values())

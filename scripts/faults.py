@@ -1,4 +1,4 @@
-"""How a script ends on bad input or a machine that refuses: one line on stderr, exit code 2, no traceback."""
+"""The end of a script on bad input or a machine that refuses: one line on stderr, exit code 2, no traceback."""
 
 import contextlib
 import sys

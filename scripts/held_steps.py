@@ -1,4 +1,4 @@
-"""How steps were held to what they declare, in the words of an audit, where that was less than a sandbox."""
+"""The hold on steps, to what they declare, in the words of an audit, where that was less than a sandbox."""
 
 from collections.abc import Iterable, Iterator
 

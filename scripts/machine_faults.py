@@ -1,4 +1,4 @@
-"""What a machine refuses: a full, closed or read-only file system, told in one line with what mends it."""
+"""A machine's refusals: a full, closed or read-only file system, told in one line with what mends it."""
 
 import errno
 import os

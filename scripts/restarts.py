@@ -1,4 +1,4 @@
-"""How often an engine that ends is started again, and after how long."""
+"""The count of an engine's ends, and the pause before each new start."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What answers at the server's address while its engine is started: not ready, ask again.
+"""A stand-in at the server's address while its engine is started: not ready, ask again.
 
 The listening socket belongs to whoever starts engines; an engine inherits it. While there is none, clients are answered
 here, in a thread.

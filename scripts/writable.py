@@ -1,4 +1,4 @@
-"""Whether this user can build here: Snakemake, which writes before it reads anything of ours, says nothing of it."""
+"""Check that this user can build here: Snakemake, which writes before it reads anything of ours, says nothing of it."""
 
 import os
 from pathlib import Path

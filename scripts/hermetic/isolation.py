@@ -1,4 +1,4 @@
-"""How the runtime `host` holds a step here: by bubblewrap, else by Landlock, else not at all; and how that is said."""
+"""The hold of the runtime `host` on a step: bubblewrap's, else Landlock's, else none; and its words for each."""
 
 import os
 

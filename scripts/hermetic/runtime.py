@@ -25,14 +25,14 @@ RUNNERS: dict[str, Runner] = {"docker": docker.running, "apptainer": apptainer.r
 class Runtime:
     """The runtime of a build, and what the rules tell Snakemake of it. `reason` says why it was taken."""
 
-    def __init__(self, wanted: str, environments: Iterable[str], sent: bool = False, isolated: bool = False) -> None:
+    def __init__(self, wanted: str, environments: Iterable[str], sent: bool = False, isolated: str = "best") -> None:
         """Take the runtime that is wanted, or in a job that a build has `sent` the one that build took.
 
-        Raises `BadInput` if a runtime is asked for that is not there, or that lacks an image by digest; if steps are to
-        be `isolated`, where nothing holds them. Of a job, each step's runner sees to that on its own node.
+        Raises `BadInput` if a runtime is asked for that is not there, or that lacks an image by digest; if nothing
+        holds steps where isolation is `required`. Of a job, each step's runner sees to that on its own node.
         """
         self._take(wanted, environments, sent)
-        if isolated and not sent and self.name == "host" and isolation.kind() == isolation.NONE:
+        if isolated == "required" and not sent and self.name == "host" and isolation.kind() == isolation.NONE:
             raise BadInput(isolation.refusal())
 
     def _take(self, wanted: str, environments: Iterable[str], sent: bool) -> None:

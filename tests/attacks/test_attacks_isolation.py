@@ -1,4 +1,4 @@
-"""What a step may not reach, and what a machine refuses a build: each by the real runner, with the twin that passes."""
+"""Files, calls and sockets that a step may not reach, and a machine's refusals: by the real runner, with twins."""
 
 import contextlib
 import json
@@ -156,7 +156,7 @@ def bait(folder: Path) -> Iterator[int]:
 
 @pytest.fixture(scope="session", params=WAYS, ids=lambda way: way.name)
 def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What became of every attempt, and of what is allowed, in one step that is held one way."""
+    """The outcome of every attempt, and of each that is allowed, in one step that is held one way."""
     way = request.param
     needed(way)
     place = tmp_path_factory.mktemp("held")

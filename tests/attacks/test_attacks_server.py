@@ -194,7 +194,7 @@ def talk(serving: Serving, made: Made, seconds: float = 20) -> bytes:
 
 
 def _whole(answer: bytes) -> bool:
-    """Whether an answer has come to its end."""
+    """Tell if an answer has come to its end."""
     head, end, body = answer.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head)
     return bool(end) and (len(body) >= int(length[1]) if length else body.endswith(b"0\r\n\r\n"))

@@ -1,4 +1,4 @@
-"""What others may write: records, objects and attestations of a store, resume state, the bundle beside an adapter."""
+"""Files that others may write: a store's records, objects and attestations, resume state, an adapter's bundle."""
 
 import json
 import os
@@ -372,7 +372,7 @@ MADE: dict[str, Callable[[Place], str]] = {
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """Where an attack is made; what it is not to touch is whole afterwards."""
+    """The place of an attack; what it is not to touch is whole afterwards."""
     for name in ("STEP_KEY", "STEP_STORE", "STEP_TRUSTED"):
         monkeypatch.delenv(name, raising=False)
     made = Place(tmp_path)

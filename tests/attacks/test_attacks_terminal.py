@@ -1,4 +1,4 @@
-"""What a foreign name or text does to a terminal, a log or a command: nothing. Ordinary text of any script stays."""
+"""A foreign name or text does nothing to a terminal, a log or a command. Ordinary text of any script stays."""
 
 import json
 import os

@@ -155,13 +155,13 @@ def test_every_rule_has_a_twin():
 
 
 def taken(selector, labels):
-    """Whether a selector, which has labels to match and nothing else, takes a pod."""
+    """Tell if a selector, which has labels to match and nothing else, takes a pod."""
     assert set(selector) <= {"matchLabels"}, selector
     return all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
 
 
 def reaches(policies, source, target, port=8000):
-    """Whether a pod may open a connection to another of its namespace, both given by their labels."""
+    """Tell if a pod may open a connection to another of its namespace, both given by their labels."""
 
     def allowed(way, sides, own, other):
         holding = [one for one in policies if way in one["policyTypes"] and taken(one["podSelector"], own)]

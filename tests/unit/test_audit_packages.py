@@ -82,7 +82,7 @@ def advisory(name, *aliases, fixed=("2.6.0",)):
 
 
 def test_the_repository_s_own_review_holds():
-    """Whether a service answers or not: what is tracked is consistent."""
+    """The tracked review is consistent, with a service that answers or without."""
     done = subprocess.run(
         [sys.executable, "-c", "import audit_packages as a; l = a.read_locks(); _, d, e = a.read_review(); "
          "print([*a.unreviewed(d), *a.stale_exceptions(e, l)])"],

@@ -112,11 +112,11 @@ def test_the_first_line_of_a_build_says_it(monkeypatch):
     assert "(its Landlock is off: boot it with lsm=landlock,…)" in str(taken)
     monkeypatch.setattr(landlock.platform, "release", lambda: "5.10.0-21-amd64")
     with pytest.raises(BadInput) as refused:
-        runtime.Runtime("host", (), isolated=True)
+        runtime.Runtime("host", (), isolated="required")
     assert str(refused.value) == (
         f"isolation: required, but nothing here holds steps to what they declare: {unheld}; or set isolation: best"
     )
-    assert runtime.Runtime("host", (), sent=True, isolated=True).name == "host", "each node's runner sees to it"
+    assert runtime.Runtime("host", (), sent=True, isolated="required").name == "host", "each node's runner sees to it"
     taken.name, taken.reason = "docker", "an engine answers and has every image"
     for kind, held in ((USUAL, ""), (ROOTLESS, " (rootless engine)"), (SELINUX, " (SELinux labels off for steps)")):
         monkeypatch.setattr(runtime.docker_engine, "engine", nullcontext)

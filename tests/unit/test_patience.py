@@ -1,4 +1,4 @@
-"""What is asked elsewhere and never answers, or a byte at a time, is left in one line; what is slow is waited for."""
+"""A service that never answers, or a byte at a time, is left in one line; one that is slow is waited for."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""When an engine that ended is started again, by a clock that the test moves."""
+"""The pauses before an engine that ended is started again, by a clock that the test moves."""
 
 import pytest
 

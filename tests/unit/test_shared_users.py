@@ -128,7 +128,7 @@ def test_a_damaged_object_of_the_other_is_removed(place: Path) -> None:
 
 
 def test_a_store_of_ones_own_stays_so(place: Path) -> None:
-    """Where the folder is not its group's, nothing in it is."""
+    """In a folder that is not its group's, nothing is."""
     folder = shared(place, 0o755)
     source = own(place, "source", ANNA)
     as_user(ANNA, [TEAM], 0o022, lambda: (Store(folder).open(), Store(folder).put(source, file_digest(source))))

@@ -1,4 +1,4 @@
-"""What answers while an engine is started, on a socket that an engine takes over."""
+"""The stand-in while an engine is started, on a socket that an engine takes over."""
 
 import json
 import socket
