@@ -4,8 +4,9 @@ import hashlib
 
 import fsspec
 import pytest
+from attestation_samples import statement
 
-from hermetic.envelope import read_statement
+from hermetic.envelope import read_statement, seal
 from hermetic.shared_store import SharedStore
 from hermetic.store import Hit, Store
 
@@ -20,8 +21,9 @@ def test_a_shared_store_on_s3(bucket, tmp_path, capfd):
     writer, reader = (Store(tmp_path / name, SharedStore(f"{bucket}/store")) for name in ("one", "two"))
     assert reader.find(key) is None
     writer.put(tmp_path / "made", digest)
-    writer.record(key, Hit({"copy": [digest]}, {}))
-    assert reader.find(key) == Hit({"copy": [digest]}, {})
+    hit = Hit({"copy": [digest]}, seal(statement("copy", "results/copy"), None))
+    writer.record(key, hit)
+    assert reader.find(key) == hit
     assert reader.get(digest, tmp_path / "restored") and (tmp_path / "restored").read_bytes() == content
     s3().pipe(f"{bucket}/store/objects/{digest[:2]}/{digest}", b"poison")
     third = Store(tmp_path / "three", SharedStore(f"{bucket}/store"))
