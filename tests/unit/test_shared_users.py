@@ -11,15 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from attestation_samples import statement
 
 from hermetic.action import Action
 from hermetic.digests import file_digest
+from hermetic.envelope import seal
 from hermetic.reuse import Reuse
 from hermetic.store import Hit, Store
 
 ROOT = Path(__file__).parents[2]
 ANNA, BEN, EVE, TEAM = 20001, 20002, 20003, 20010
 KEY = "ab" * 32
+ENVELOPE = seal(statement("o", "results/o"), None)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which alone can become other users")
 
@@ -89,8 +92,8 @@ def test_two_users_of_a_group_share_a_store(place: Path, umask: int) -> None:
             store = Store(folder)
             store.open()
             store.put(source, digest)
-            store.record(key, Hit({"out": [digest]}, {}))
-            store.record(KEY, Hit({"out": [digest]}, {}))  # in the same folder as the other's, in its place
+            store.record(key, Hit({"out": [digest]}, ENVELOPE))
+            store.record(KEY, Hit({"out": [digest]}, ENVELOPE))  # in the same folder as the other's, in its place
             store.close()
             return "made"
 
@@ -145,7 +148,7 @@ def test_who_is_not_of_the_group_is_told_in_one_line(place: Path, mode: int, may
         store = Store(folder)
         store.open()
         store.put(source, digest)
-        store.record(KEY, Hit({"o": [digest]}, {}))
+        store.record(KEY, Hit({"o": [digest]}, ENVELOPE))
 
     as_user(ANNA, [TEAM], 0o022, fill)
     action = Action(ROOT / "scripts/join_shards.py", "workflow", {}, {"o": [Path("results/o")]}, {})
@@ -159,11 +162,11 @@ def test_who_is_not_of_the_group_is_told_in_one_line(place: Path, mode: int, may
 
     def build() -> bool:
         os.environ.update({"STEP_STORE": str(folder), "STEP_STORE_URL": "", "STEP_TRUSTED": "", "STEP_KEY": ""})
-        with Reuse(action, enabled=True) as reuse:
+        with Reuse("o", action, enabled=True) as reuse:
             here: Any = SimpleNamespace(out=home)
             reuse.restored(here, None)  # type: ignore[arg-type]
-            reuse.remember(here, made, {})
-            reuse.remember(here, made, {})
+            reuse.remember(here, made, ENVELOPE)
+            reuse.remember(here, made, ENVELOPE)
         return Store(folder).get(digest, home / "got") if may_read else True
 
     *said, result = as_user(EVE, [], 0o022, build).splitlines()
