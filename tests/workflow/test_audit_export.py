@@ -356,6 +356,7 @@ def test_attestations_that_tell_no_build_are_refused(copy_of_built, tmp_path):
     def circle(statement):
         definition = statement["predicate"]["buildDefinition"]
         definition["externalParameters"]["inputs"]["more"] = [WEIGHTS]
+        definition["internalParameters"]["action"]["inputs"]["more"] = [[WEIGHTS, "0" * 64]]
         definition["resolvedDependencies"].append({"name": WEIGHTS, "digest": {"sha256": "0" * 64}})
 
     def dropped(statement):
