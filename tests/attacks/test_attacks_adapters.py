@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import socket
 import sys
 import tarfile
 import time
@@ -17,6 +16,7 @@ import pytest
 from adapter_samples import MODEL, Tensors, adapter_config, adapter_tensors, tensor_name, write_adapter, write_base
 from attack_table import Attack, every
 from safetensors.numpy import load_file, save_file
+from test_regular_file import bound_socket
 
 import acquire_base
 import acquire_raw
@@ -174,16 +174,6 @@ def another(name: str, make: Callable[[Path], object], *programs: Callable[[Plac
         place.programs = list(programs) or [followed]
 
     return put
-
-
-def bound_socket(path: Path) -> None:
-    here = Path.cwd()
-    os.chdir(path.parent)  # a socket's path has 107 bytes at most
-    try:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(path.name)
-    finally:
-        os.chdir(here)
 
 
 def sparse(path: Path, head: bytes = b"") -> None:
