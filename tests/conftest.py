@@ -19,12 +19,21 @@ ROOT = Path(__file__).parents[1]
 # Real posts, which are not ours to publish: beside the checkout or not there.
 SLICE = ROOT.parent / "shared/data/law-stackexchange-slice.json.xz"
 needs_slice = pytest.mark.skipif(not SLICE.is_file(), reason="needs ../shared/data/law-stackexchange-slice.json.xz")
+ATTACKS = Path(__file__).parent / "attacks"
 # Everything that needs no server.
 STORE = (
     "results/loras/law-titlegen/adapter_model.safetensors",
     "results/evaluation/law-titlegen.json",
     "results/curated/ledger.parquet",
 )
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of attacks, by their folder."""
+    for item in items:
+        if item.path.is_relative_to(ATTACKS):
+            item.add_marker("attacks")
 
 
 @pytest.fixture
