@@ -17,7 +17,7 @@ from loopback_server import Quiet, serving
 from configuration import of_the_result, read_config
 from planned_steps import planned_steps
 
-CANARY = "canary"
+CANARY = "sprung"  # of a name that no file of the project has
 # What make, a shell, Snakemake, argparse or YAML would take for something else.
 ODD = st.sampled_from(
     ["{2024}", "{a,b}", "{{x}}", "<results>", "<x>", "$(id)", "$HOME", "$500", "$$", "`id`", "%", "#", "&", ";", "|",
@@ -158,7 +158,7 @@ HOSTILE = [
     "{2024} <x> ~ * ?", "ünïcode 法",
 ]  # fmt: skip
 SENTENCES = st.lists(
-    ODD | st.sampled_from(["why", "\n", "$(shell touch canary)", "$@", "$<", "$(Q)"]), min_size=1, max_size=8
+    ODD | st.sampled_from(["why", "\n", "$(shell touch sprung)", "$@", "$<", "$(Q)"]), min_size=1, max_size=8
 )
 
 

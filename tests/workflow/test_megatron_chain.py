@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from refusing_machines import WITHOUT_LANDLOCK
 from safetensors.numpy import load_file
 
 from hermetic.envelope import read_statement
@@ -79,7 +80,7 @@ def planned(*overlays):
 
 
 def run_step(name):
-    """Run a step as planned, but on this host, without its GPU, and without bubblewrap, which hides the stand-in."""
+    """Run a step as planned, but on this host, without its GPU, and held by nothing, which would hide the stand-in."""
     words = [*planned().calls[name]]
     if "--runtime" in words:
         words[words.index("--runtime") + 1] = "host"
@@ -90,7 +91,7 @@ def run_step(name):
 
 def call(words):
     environment = {**os.environ, "STEP_RUNTIME": "host", "STEP_KEY": "", "PATH": str(ROOT / ".venvs/workflow/bin")}
-    command = [ROOT / ".venvs/workflow/bin/python", "scripts/step.py", *words]
+    command = [*WITHOUT_LANDLOCK, str(ROOT / ".venvs/workflow/bin/python"), "scripts/step.py", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
