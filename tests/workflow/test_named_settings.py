@@ -27,7 +27,8 @@ pytestmark = pytest.mark.slow
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
 # Where and how steps run, and what no step reads: in no step's command line.
 IN_NO_STEP = {
-    "store.path", "store.url", "signing.key", "signing.certificates", "signing.trusted", "local_steps",
+    "isolation", "store.path", "store.timeout", "store.url", "signing.key", "signing.certificates", "signing.trusted",
+    "local_steps",
 }  # fmt: skip
 # Settings without another value that this checkout could be planned with: another source of data or of the base,
 # NVIDIA's images, keys. Where they take effect, steps have other inputs, or are others.
