@@ -17,6 +17,7 @@ from hermetic import bubblewrap
 from hermetic.envelope import read_statement
 
 # What a step tries: a Python expression. `runner` is the process that runs the test, `folder` the project.
+pytestmark = pytest.mark.slow
 TRIED = {
     "write to the system": "open('/usr/attacked', 'w')",
     "mount the system writable": "call('mount', b'none', b'/usr', None, 0x1020, None)",

@@ -364,6 +364,7 @@ def test_a_pack_may_be_longer_than_the_positions(base: Path) -> None:
     check(config)
 
 
+@pytest.mark.slow
 def test_a_length_beyond_any_base_is_refused_before_tuning(base: Path, tmp_path: Path) -> None:
     nemo = tmp_path / "base.nemo"
     write_archive(nemo, {CONFIG: b"format: hf\n", "config.json": base / "config.json"})

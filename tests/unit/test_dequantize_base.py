@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_chain import ROOT, python, refused, run, script, sha256
 
+pytestmark = pytest.mark.slow
 NAMES = (
     "config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json",
     "tokenizer_config.json",

@@ -22,6 +22,7 @@ from hermetic.patience import Silent, patiently
 from hermetic.shared_store import SharedStore
 from hermetic.store import Store
 
+pytestmark = pytest.mark.slow
 KEY = "ab" * 32
 LOST = "no answer in 1 s, so this step goes on without it: check store.url, or raise store.timeout"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 5000000\r\n\r\n"
