@@ -18,9 +18,9 @@ from leftover_jobs import end_leftover_jobs
 from nim_settings import NimSettings
 from restricted_pods import restrict_pods
 from tuning_backend import MEGATRON
-from writable import WRITTEN, check_writable
+from writable import check_writable
 
-__all__ = ["WRITTEN", "begin", "check_writable", "tell_steps"]
+__all__ = ["begin", "check_writable", "tell_steps"]
 
 
 def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, base: BaseModel) -> None:

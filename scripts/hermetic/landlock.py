@@ -14,7 +14,6 @@ from collections.abc import Iterable
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 ASK_VERSION, PATH_BENEATH = 1, 1
-PR_SET_NO_NEW_PRIVS = 38
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = (1 << bit for bit in range(4))
 TRUNCATE, IOCTL_DEVICE = 1 << 14, 1 << 15
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEVICE
@@ -59,7 +58,11 @@ def restrict(rules: Iterable[tuple[str, int]], tcp: bool) -> None:
     abi = version()
     held = sum(rights for since, rights in HELD if abi >= since)
     network = BIND_AND_CONNECT_TCP if abi >= SINCE_TCP and not tcp else 0
-    fields = [held, *([network] if abi >= SINCE_TCP else []), *([3] if abi >= SINCE_SCOPES else [])]
+    fields = [
+        held,
+        *([network] if abi >= SINCE_TCP else []),
+        *([ABSTRACT_SOCKETS_AND_SIGNALS] if abi >= SINCE_SCOPES else []),
+    ]
     attributes = struct.pack(f"={len(fields)}Q", *fields)
     ruleset = _checked(CREATE_RULESET, attributes, len(attributes), 0)
     try:
