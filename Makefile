@@ -27,7 +27,7 @@ $(foreach name,$(sort $(TYPED)),$(eval override $(name) := $$(value $(name))))
 export Q
 # For a shell that must not expand it either: as one word, or as the words that a variable of several holds.
 one = '$(subst ','\'',$(1))'
-several = $(shell scripts/shell_words.sh $(call one,$($(1))))$(if $(filter 0,$(.SHELLSTATUS)),,$(error $(1): a quote is open in $($(1))))
+several = $(shell adapter_build/cli/shell_words.sh $(call one,$($(1))))$(if $(filter 0,$(.SHELLSTATUS)),,$(error $(1): a quote is open in $($(1))))
 export STEP_PARANOID := $(PARANOID)
 # Snakemake wants a home, and a cache in it; numbers that containers run as have none, or one that is not theirs.
 export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6),$(CURDIR)/.snakemake/home)
@@ -41,7 +41,7 @@ OVERLAYS := $(if $(CONFIG),$(call several,CONFIG))
 # The step runner says what was wrong; Snakemake's own account of it goes to its log.
 # The settings of profiles/default, given here because Snakemake announces a profile that it reads.
 # Where it cannot write it ends without a word, before it reads anything of ours.
-WRITABLE = $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python scripts/writable.py,true)
+WRITABLE = $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python -m adapter_build.workflow.writable,true)
 QUIETLY = $(WRITABLE) && $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(OVERLAYS))
 OVERLAY := $(if $(CONFIG),--config config.yaml $(OVERLAYS))
 SAY_WHY := { account="$$(ls -t .snakemake/log/*.log 2>/dev/null | head -n 1)"; [ -s "$$account" ] || \
@@ -53,16 +53,16 @@ SAY_WHY := { account="$$(ls -t .snakemake/log/*.log 2>/dev/null | head -n 1)"; [
 
 build: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) $(call several,SNAKEMAKE) || $(SAY_WHY)
-	@$(RUN)/python scripts/verify_results.py --results results
-	@$(RUN)/python scripts/summary.py --results results
+	@$(RUN)/python -m adapter_build.cli.verify_results --results results
+	@$(RUN)/python -m adapter_build.cli.summary --results results
 
 environment:
-	@python="$$(scripts/find_python.sh)" && "$$python" scripts/install_environment.py workflow
-	@$(if $(CONFIG),$(RUN)/python scripts/configuration.py config.yaml $(OVERLAYS))
+	@python="$$(adapter_build/cli/find_python.sh)" && "$$python" -m adapter_build.cli.install_environment workflow
+	@$(if $(CONFIG),$(RUN)/python -m adapter_build.workflow.configuration config.yaml $(OVERLAYS))
 
 test: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
-	@RUN=$(RUN) scripts/run_tests.sh $(call several,PYTEST)
+	@RUN=$(RUN) adapter_build/cli/run_tests.sh $(call several,PYTEST)
 
 test-fast: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
@@ -70,42 +70,42 @@ test-fast: environment
 
 check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules
-	@$(RUN)/shellcheck scripts/*.sh .ci/run && $(RUN)/snakemake --lint
-	@$(RUN)/python scripts/install_environment.py checks
-	@$(RUN)/python scripts/audit_packages.py
+	@$(RUN)/shellcheck adapter_build/cli/*.sh .ci/run && $(RUN)/snakemake --lint
+	@$(RUN)/python -m adapter_build.cli.install_environment checks
+	@$(RUN)/python -m adapter_build.pins.audit_packages
 
 serve: environment
 	@$(QUIETLY) --cores 1 server || $(SAY_WHY)
-	@$(RUN)/python scripts/serve.py --results results $(OVERLAY) $(if $(PORT),--port $(call one,$(PORT)))
+	@$(RUN)/python -m adapter_build.cli.serve --results results $(OVERLAY) $(if $(PORT),--port $(call one,$(PORT)))
 
 ask: environment
-	@$(RUN)/python scripts/ask.py $(OVERLAY) $(if $(PORT),--url $(call one,http://127.0.0.1:$(PORT))) -- "$$Q"
+	@$(RUN)/python -m adapter_build.cli.ask $(OVERLAY) $(if $(PORT),--url $(call one,http://127.0.0.1:$(PORT))) -- "$$Q"
 
 watch: environment
-	@$(RUN)/python scripts/watch_deployment.py $(OVERLAY) $(if $(PORT),--url $(call one,http://127.0.0.1:$(PORT))) $(if $(INTERVAL),--interval $(call one,$(INTERVAL)))
+	@$(RUN)/python -m adapter_build.cli.watch_deployment $(OVERLAY) $(if $(PORT),--url $(call one,http://127.0.0.1:$(PORT))) $(if $(INTERVAL),--interval $(call one,$(INTERVAL)))
 
 doctor: environment
-	@$(RUN)/python scripts/doctor.py $(OVERLAY)
+	@$(RUN)/python -m adapter_build.cli.doctor $(OVERLAY)
 
 audit: environment
-	@$(RUN)/python scripts/audit.py $(call several,ASK)
+	@$(RUN)/python -m adapter_build.cli.audit $(call several,ASK)
 
 why: environment
-	@$(RUN)/python scripts/why.py $(if $(STEP),$(call one,$(STEP))) $(if $(SNAKEMAKE),-- $(call several,SNAKEMAKE))
+	@$(RUN)/python -m adapter_build.cli.why $(if $(STEP),$(call one,$(STEP))) $(if $(SNAKEMAKE),-- $(call several,SNAKEMAKE))
 
 gc: environment
-	@$(RUN)/python scripts/collect_store.py $(if $(YES),--yes) $(if $(SNAKEMAKE),-- $(call several,SNAKEMAKE))
+	@$(RUN)/python -m adapter_build.cli.collect_store $(if $(YES),--yes) $(if $(SNAKEMAKE),-- $(call several,SNAKEMAKE))
 
 images: environment
-	@$(RUN)/python scripts/build_images.py $(if $(ENVIRONMENT),--environment $(call one,$(ENVIRONMENT))) $(if $(REGISTRY),--registry $(call one,$(REGISTRY)))
+	@$(RUN)/python -m adapter_build.cli.build_images $(if $(ENVIRONMENT),--environment $(call one,$(ENVIRONMENT))) $(if $(REGISTRY),--registry $(call one,$(REGISTRY)))
 
 lock: environment
-	@scripts/lock_environments.sh
+	@adapter_build/cli/lock_environments.sh
 
 pin: environment
-	@$(if $(DATA),true,$(RUN)/python scripts/pin_images.py $(if $(CHECK),--check))
-	@$(if $(CHECK),true,$(RUN)/python scripts/pin_sources.py)
-	@$(if $(CHECK),true,$(RUN)/python scripts/pin_bases.py)
+	@$(if $(DATA),true,$(RUN)/python -m adapter_build.cli.pin_images $(if $(CHECK),--check))
+	@$(if $(CHECK),true,$(RUN)/python -m adapter_build.cli.pin_sources)
+	@$(if $(CHECK),true,$(RUN)/python -m adapter_build.cli.pin_bases)
 
 bench: environment
 	@$(RUN)/python bench/full_job.py

@@ -6,17 +6,17 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 min_version("9.27")
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+sys.path.insert(0, workflow.basedir)
 
-from base_model import base_model
-from begin_build import begin, check_writable, tell_steps
-from configuration import as_given, check, engine_of
-from faults import BadInput, error_line
-from growing import growing
-from hermetic.environments import CHECKS, needed, venv_marker
-from hermetic.runtime import Runtime
-from published_images import published
-from rule_options import given, of_adapter
+from adapter_build.models.base_model import base_model
+from adapter_build.workflow.begin_build import begin, check_writable, tell_steps
+from adapter_build.workflow.configuration import as_given, check, engine_of
+from adapter_build.core.faults import BadInput, error_line
+from adapter_build.workflow.growing import growing
+from adapter_build.hermetic.environments import CHECKS, needed, venv_marker
+from adapter_build.hermetic.runtime import Runtime
+from adapter_build.workflow.published_images import published
+from adapter_build.workflow.rule_options import given, of_adapter
 
 TOLD = workflow.config_settings
 try:

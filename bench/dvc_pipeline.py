@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[1]
 # In a process of its own: which modules a script consists of is asked of the checkout's own code.
 PLAN = """
 import json, shlex, sys
-sys.path.insert(0, "scripts")
-from planned_steps import planned_steps
-from step import action_of
-from hermetic.closure import SCRIPTS, closure
+sys.path[:0] = [".", "scripts"]
+from adapter_build.workflow.planned_steps import planned_steps
+from adapter_build.workflow.step_runner import action_of
+from adapter_build.hermetic.closure import SCRIPTS, closure
 stages = {}
 for step, planned in planned_steps(sys.argv[1:]).items():
     action = action_of(planned)

@@ -16,16 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("scripts", "tests")]
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests")]
 
 from serve_build import THREADS, serving  # noqa: E402
 
-from answer_tokens import read_prompts  # noqa: E402
+from adapter_build.core.jsonl import read_jsonl, write_jsonl  # noqa: E402
+from adapter_build.hermetic.environments import interpreter  # noqa: E402
+from adapter_build.models.answer_tokens import read_prompts  # noqa: E402
+from adapter_build.serving.inference_client import MAX_TOKENS, complete  # noqa: E402
+from adapter_build.serving.servable import base_files, checked_base, staged_adapters  # noqa: E402
 from evaluate_adapter import first_line  # noqa: E402
-from hermetic.environments import interpreter  # noqa: E402
-from inference_client import MAX_TOKENS, complete  # noqa: E402
-from jsonl import read_jsonl, write_jsonl  # noqa: E402
-from serve import base_files, checked_base, staged_adapters  # noqa: E402
 
 PROMPTS = 64
 MOST_WORDS = 550  # of a prompt: the filters' 500 and the prompt's own; a served context has 2,048 tokens

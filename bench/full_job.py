@@ -19,13 +19,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(ROOT))
 
-from hermetic.artifacts import artifacts  # noqa: E402
-from hermetic.digests import file_digest  # noqa: E402
-from hermetic.environments import ENVIRONMENTS  # noqa: E402
-from hermetic.images import LOCAL  # noqa: E402
-from hermetic.runtime import Runtime  # noqa: E402
+from adapter_build.core.digests import file_digest  # noqa: E402
+from adapter_build.hermetic.environments import ENVIRONMENTS  # noqa: E402
+from adapter_build.hermetic.images import LOCAL  # noqa: E402
+from adapter_build.hermetic.runtime import Runtime  # noqa: E402
+from adapter_build.lineage.artifacts import artifacts  # noqa: E402
 
 
 def main() -> None:

@@ -18,15 +18,15 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("scripts", "tests/unit", "bench")]
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests/unit", "bench")]
 
 from adapter_samples import adapter_tensors  # noqa: E402
 from damaged_http import Damaged  # noqa: E402
 from engine_usage import resident_mebibytes  # noqa: E402
 from running_server import PROMPT, Serving, served  # noqa: E402
 
-from faults import BadInput, run  # noqa: E402
-from inference_client import complete, get  # noqa: E402
+from adapter_build.core.faults import BadInput, run  # noqa: E402
+from adapter_build.serving.inference_client import complete, get  # noqa: E402
 
 SECONDS = 600.0
 WARM = 0.2  # of the time, after which memory is not to grow

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 SHAPE = {
     "architectures": ["LlamaForCausalLM"],
@@ -43,7 +43,7 @@ def main() -> None:
     tokenizer, nemo, *layers = sys.argv[1:]
     from omegaconf import OmegaConf
 
-    from hf_causal_lm import FORMAT, HFCausalLM
+    from adapter_build.models.hf_causal_lm import FORMAT, HFCausalLM
 
     shape = {**SHAPE, "num_hidden_layers": int(*layers)} if layers else SHAPE
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +59,7 @@ def random_model(shape: dict[str, Any] = SHAPE) -> Any:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    from hf_causal_lm import ATTENTION
+    from adapter_build.models.hf_causal_lm import ATTENTION
 
     torch.manual_seed(0)
     with torch.device("cuda"):

@@ -11,19 +11,19 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from h100_base import SHAPE
 from nemo.collections.llm.peft.lora import patch_linear_module
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-import packed_loss
-from answer_tokens import Example
-from graphed_loss import GraphedLoss
-from packed_attention import NAME
-from packed_loss import PackedModel
-from prompt_batches import Packs
+from adapter_build.kernels import packed_loss
+from adapter_build.kernels.packed_attention import NAME
+from adapter_build.kernels.packed_loss import PackedModel
+from adapter_build.models.answer_tokens import Example
+from adapter_build.tuning.graphed_loss import GraphedLoss
+from adapter_build.tuning.prompt_batches import Packs
 
 LAYERS = 4
 PASSES = 12

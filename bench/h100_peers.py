@@ -17,13 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from h100_base import SHAPE, random_model
 from h100_tune import MODULES
 
-from answer_tokens import encode, read_prompts
+from adapter_build.models.answer_tokens import encode, read_prompts
 
 LENGTH = 4096
 MICRO_BATCHES = 4

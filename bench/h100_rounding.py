@@ -17,7 +17,7 @@ from typing import Any
 
 from h100_tune import MODULES, REAL, number, options, tune
 
-from hermetic.digests import file_digest
+from adapter_build.core.digests import file_digest
 
 KEPT = 200
 SETTINGS = {
@@ -101,8 +101,8 @@ class InFull:
         import torch
         from peft import LoraConfig, get_peft_model
 
-        from answer_tokens import encode, read_prompts
-        from hf_causal_lm import HFCausalLM
+        from adapter_build.models.answer_tokens import encode, read_prompts
+        from adapter_build.models.hf_causal_lm import HFCausalLM
 
         restored = HFCausalLM.restore(base)
         length = SETTINGS["sequence-length"]
@@ -116,7 +116,7 @@ class InFull:
         from peft import set_peft_model_state_dict
         from safetensors.torch import load
 
-        from nemo_archive import read_member
+        from adapter_build.models.nemo_archive import read_member
 
         weights = load(read_member(adapter, "adapter_model.safetensors"))
         wrong = set_peft_model_state_dict(self._model, weights).unexpected_keys

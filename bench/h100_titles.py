@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 DEFAULTS = (128, 64, 65536)
 
@@ -42,7 +42,7 @@ def main() -> None:
     from h100_tune import MODULES
     from peft import LoraConfig, get_peft_model
 
-    from answer_tokens import fit_prompt, read_prompts
+    from adapter_build.models.answer_tokens import fit_prompt, read_prompts
     from evaluate_adapter import repeatable
 
     repeatable()
@@ -68,8 +68,8 @@ def _row(name: str, model: Any, tokenizer: Any, prompts: list[list[int]], most: 
     """Answer all prompts and return a row of the table."""
     import torch
 
+    from adapter_build.core.progress import Progress
     from evaluate_adapter import answer
-    from progress import Progress
 
     counting = Counting(tokenizer)
     torch.cuda.reset_peak_memory_stats()

@@ -18,12 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from h100_base import SHAPE, RandomBase
 
-from hermetic.digests import file_digest
-from nemo_archive import CONFIG, write_archive
+from adapter_build.core.digests import file_digest
+from adapter_build.models.nemo_archive import CONFIG, write_archive
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 COMMON = {
@@ -60,7 +60,7 @@ def main() -> None:
     prompts, tokenizer, *ways = sys.argv[1:]
     import torch
 
-    from hf_causal_lm import HFCausalLM
+    from adapter_build.models.hf_causal_lm import HFCausalLM
 
     with tempfile.TemporaryDirectory() as folder:
         files = {False: Path(prompts), True: _long(Path(prompts), Path(folder) / "long.jsonl")}

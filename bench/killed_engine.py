@@ -17,7 +17,7 @@ from typing import Any
 from load_clients import Reply, load
 from serve_build import THREADS, serving
 
-from free_port import HOST, free_port
+from adapter_build.core.ports import HOST, free_port
 
 ROOT = Path(__file__).parents[1]
 SECONDS_TO_TELL = 300
@@ -77,7 +77,8 @@ def _watching(results: Path, url: str, interval: float) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         status = Path(folder) / "status.json"
         watch = subprocess.Popen(
-            [sys.executable, "scripts/watch_deployment.py", "--results", results.absolute(), "--status", status,
+            [sys.executable, "-m", "adapter_build.cli.watch_deployment",
+             "--results", results.absolute(), "--status", status,
              "--interval", str(interval), "--url", url],
             cwd=ROOT, stdout=subprocess.DEVNULL,
         )  # fmt: skip

@@ -19,17 +19,17 @@ from by_turns import turns
 from engine_usage import cpu_seconds
 from load_clients import load
 
-import embedded_engine
-from child_group import end_group
-from engine_adapters import EngineAdapters
-from engine_command import command, environment
-from engine_health import EngineHealth
-from faults import BadInput
-from free_port import HOST, free_port, listening
-from hermetic.environments import interpreter
-from inference_client import get
-from nim_paths import NimPaths
-from request_bounds import RequestBounds
+from adapter_build.core.faults import BadInput
+from adapter_build.core.ports import HOST, free_port, listening
+from adapter_build.core.processes import end_group
+from adapter_build.hermetic.environments import interpreter
+from adapter_build.serving import embedded_engine
+from adapter_build.serving.engine_adapters import EngineAdapters
+from adapter_build.serving.engine_command import command, environment
+from adapter_build.serving.engine_health import EngineHealth
+from adapter_build.serving.inference_client import get
+from adapter_build.serving.nim_paths import NimPaths
+from adapter_build.serving.request_bounds import RequestBounds
 
 LAYER = ("--middleware", "--allowed-origins")  # each with its value
 PROMPT = "QUESTION: May my landlord keep my deposit?\n\nTITLE:"

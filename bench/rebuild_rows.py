@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from lineage import read_lineage
+from adapter_build.lineage.lineage import read_lineage
 
 ADAPTER = "law-titlegen"
 SPLITS = ("train", "val", "test")

@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(ROOT))
 
 from by_turns import RUNS, by_turns, rates  # noqa: E402
 
-from hermetic.store import Store  # noqa: E402
+from adapter_build.hermetic.store import Store  # noqa: E402
 
 CHUNK = 2**26
 

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from packing import rounded_layers
+from adapter_build.kernels.packing import rounded_layers
 
 LENGTH, PACK = 768, 4096  # tokens of a record and of a pack, at the most
 ROUNDED: dict[str, Callable[[int], Collection[int]]] = {
@@ -41,9 +41,9 @@ class Loss:
     """The mean loss of the answers' tokens of some records."""
 
     def __init__(self, nemo: Path, prompts: Path, records: int) -> None:
-        from answer_tokens import encode, read_prompts
-        from hf_causal_lm import HFCausalLM
-        from prompt_batches import Packs
+        from adapter_build.models.answer_tokens import encode, read_prompts
+        from adapter_build.models.hf_causal_lm import HFCausalLM
+        from adapter_build.tuning.prompt_batches import Packs
 
         self._nemo = nemo
         tokenizer = HFCausalLM.restore(nemo).tokenizer
@@ -54,9 +54,9 @@ class Loss:
         """Return it for a base of which these layers are rounded, by PackedModel's settings: without any, none is."""
         import torch
 
-        import packed_loss
-        from hf_causal_lm import HFCausalLM
-        from packed_attention import NAME
+        from adapter_build.kernels import packed_loss
+        from adapter_build.kernels.packed_attention import NAME
+        from adapter_build.models.hf_causal_lm import HFCausalLM
 
         model = HFCausalLM.restore(self._nemo).model.requires_grad_(False)
         model.config._attn_implementation = NAME

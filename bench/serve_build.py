@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import embedded_engine
-from engine_server import Server
-from hermetic.environments import interpreter
-from serve import base_files, checked_base, staged_adapters
+from adapter_build.hermetic.environments import interpreter
+from adapter_build.serving import embedded_engine
+from adapter_build.serving.engine_server import Server
+from adapter_build.serving.servable import base_files, checked_base, staged_adapters
 
 THREADS = 2
 SECONDS_TO_START = 600.0

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("scripts", "tests/unit")]
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests/unit")]
 
 import layer_cost  # noqa: E402
 import start_phases  # noqa: E402
@@ -27,10 +27,10 @@ from load_clients import Expected, alone, load, percentile, told_apart, wrong  #
 from marked_adapters import mark  # noqa: E402
 from serve_build import serving  # noqa: E402
 
-from faults import BadInput, run  # noqa: E402
-from inference_client import MAX_TOKENS  # noqa: E402
-from jsonl import read_jsonl  # noqa: E402
-from serve import staged_adapters  # noqa: E402
+from adapter_build.core.faults import BadInput, run  # noqa: E402
+from adapter_build.core.jsonl import read_jsonl  # noqa: E402
+from adapter_build.serving.inference_client import MAX_TOKENS  # noqa: E402
+from adapter_build.serving.servable import staged_adapters  # noqa: E402
 
 RESULTS = ROOT / "results"
 ADAPTERS = (16, 4, 1)

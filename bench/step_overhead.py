@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(ROOT))
 
-from hermetic.images import image_of  # noqa: E402
+from adapter_build.hermetic.images import image_of  # noqa: E402
 
 RUNS = 9
 SCRIPT = """
@@ -35,7 +35,7 @@ def main() -> None:
     image = image_of("workflow")
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as scratch:
         folder = Path(scratch)
-        for part in ("scripts", "containers"):
+        for part in ("adapter_build", "scripts", "containers"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / ".venvs").symlink_to(ROOT / ".venvs")
         (folder / "scripts/copy_text.py").write_text(SCRIPT)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(ROOT))
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits would spin, and its seconds would count
 
-from answer_tokens import read_prompts  # noqa: E402
+from adapter_build.core.progress import Progress  # noqa: E402
+from adapter_build.models.answer_tokens import read_prompts  # noqa: E402
 from evaluate_adapter import answer, first_line, load, repeatable  # noqa: E402
-from progress import Progress  # noqa: E402
 
 MOST, THREADS = 25, 1
 ALONE = "transformers' generate, one at a time"

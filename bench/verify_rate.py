@@ -13,14 +13,14 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/unit")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/unit")]
 
 from attestation_samples import LOCK, SCRIPT, statement  # noqa: E402
 from by_turns import RUNS, by_turns, rates  # noqa: E402
 
-from hermetic.digests import file_digest  # noqa: E402
-from hermetic.envelope import seal  # noqa: E402
-from hermetic.keys import make_key, private_key, public_half  # noqa: E402
+from adapter_build.core.digests import file_digest  # noqa: E402
+from adapter_build.hermetic.envelope import seal  # noqa: E402
+from adapter_build.hermetic.keys import make_key, private_key, public_half  # noqa: E402
 
 FILES = 10
 CHUNK = 2**24
@@ -34,7 +34,7 @@ def main() -> None:
         files = build(Path(scratch), gigabytes)
         size = sum(file.stat().st_size for file in files)
         public = public_half(Path(scratch, "key.pem"))
-        verify = [sys.executable, ROOT / "scripts/audit.py", "verify", Path(scratch) / "results", "--key", public]
+        verify = [sys.executable, "-m", "adapter_build.cli.audit", "verify", Path(scratch) / "results", "--key", public]
         openssl = ["openssl", "dgst", "-sha256", *files]
         taken = by_turns(
             {"one `openssl dgst -sha256`": lambda: run(openssl), "`audit verify`": lambda: run(verify)},

@@ -2,8 +2,8 @@
 
 import json
 
-from config_paths import plain, states
-from curated_files import curated_files
+from adapter_build.core.config_paths import plain, states
+from adapter_build.records.curated_files import curated_files
 
 FROM_THE_HUB = ["--network", "--secret", "HF_TOKEN"]
 

@@ -1,6 +1,6 @@
 # Curate: NeMo Curator cleans every split and filters the training split; the ledger says where each record went.
 
-from hermetic.nodes import asked_of_slurm, step_options
+from adapter_build.hermetic.nodes import asked_of_slurm, step_options
 
 # On Ray several processors curate a split, of several nodes too, which then need the network between them.
 ON_RAY = config["curate"]["executor"] == "ray"

@@ -1,6 +1,6 @@
 # Environments: a venv per lock of containers/, and what the steps that compute on GPUs are given.
 
-from hermetic.environments import lock_path, tuning
+from adapter_build.hermetic.environments import lock_path, tuning
 
 # What computes on GPUs has a PyTorch for them, of a lock of its own.
 TUNING = tuning(config["devices"])
@@ -28,7 +28,7 @@ rule environment:
         mem_mb=growing(2000),
         runtime=growing(30),
     shell:
-        "python scripts/install_environment.py {wildcards.environment:q}"
+        "python -m adapter_build.cli.install_environment {wildcards.environment:q}"
 
 
 rule environments:

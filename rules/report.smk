@@ -2,14 +2,14 @@
 
 import json
 
-from configuration import of_the_result
+from adapter_build.workflow.configuration import of_the_result
 
 
 rule report:
     """Write the report, a single file that needs no network."""
     input:
         venv=local(venv("workflow")),
-        template=local("scripts/report.html.jinja"),
+        template=local("adapter_build/report/page.html.jinja"),
         ledger="results/curated/ledger.parquet",
         checkpoints=expand("results/checkpoints/{adapter}.nemo", adapter=config["adapters"]),
         metrics=expand("results/checkpoints/{adapter}.metrics.jsonl", adapter=config["adapters"]),
@@ -28,7 +28,7 @@ rule report:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        code=code("workflow", "scripts/report.py"),
+        code=code("workflow", "scripts/write_report.py"),
         # Where and how steps run are no settings of the result: the same bytes come out of any.
         options=given("--env", "workflow", settings=json.dumps(of_the_result(config), sort_keys=True)),
     shell:
@@ -38,4 +38,4 @@ rule report:
         " --input scores {input.scores:q} --input predictions {input.predictions:q}"
         " --input staged {input.staged:q} --input ready {input.ready:q}"
         " --output report {output.report:q}"
-        " -- scripts/report.py"
+        " -- scripts/write_report.py"

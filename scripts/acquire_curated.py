@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bad_records import Fault, Faults, odd_value
-from curated_files import split_of
-from faults import BadInput, run
-from file_formats import name_records
-from json_stream import Broken, read_values
-from jsonl import read_jsonl, write_jsonl
-from ledger import write_ledger
-from same_text import shared_between
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import read_jsonl, write_jsonl
+from adapter_build.records.bad_records import Fault, Faults, odd_value
+from adapter_build.records.curated_files import split_of
+from adapter_build.records.file_formats import name_records
+from adapter_build.records.json_stream import Broken, read_values
+from adapter_build.records.ledger import write_ledger
+from adapter_build.records.same_text import shared_between
 
 TEXTS = ("title", "question", "answer")
 UNKNOWN = ("question_score", "answer_score", "answer_id", "tags", "license", "link")

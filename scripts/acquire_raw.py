@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bad_records import Faults
-from data_lock import LOCK, Dataset, dataset_of, download, file_sha256, what
-from faults import BadInput, run
-from jsonl import write_jsonl
-from progress import Progress
-from raw_records import SCHEMA, dropping_raw_records, read_raw_records
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import write_jsonl
+from adapter_build.core.progress import Progress
+from adapter_build.records.bad_records import Faults
+from adapter_build.records.data_lock import LOCK, Dataset, dataset_of, download, file_sha256, what
+from adapter_build.records.raw_records import SCHEMA, dropping_raw_records, read_raw_records
 
 
 def main() -> None:

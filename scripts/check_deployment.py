@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import embedded_engine
-import nim_engine
-from asked_prompts import PREDICTIONS, Row, asked_prompts
-from deployment_checks import CHECKS, Asking, check, served_length, special_tokens
-from engine_command import MAX_MODEL_LEN, SEQUENCES, context_length
-from faults import BadInput, run
-from hermetic.digests import set_digest
-from inference_client import MAX_TOKENS
-from json_object import read_object
-from nim_settings import from_text
-from request_fields import FILE as DESCRIPTION
+import find_package  # noqa: F401
+from adapter_build.core.digests import set_digest
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.json_object import read_object
+from adapter_build.nim import engine as nim_engine
+from adapter_build.nim.settings import from_text
+from adapter_build.serving import embedded_engine
+from adapter_build.serving.asked_prompts import PREDICTIONS, Row, asked_prompts
+from adapter_build.serving.deployment_checks import CHECKS, Asking, check, served_length, special_tokens
+from adapter_build.serving.engine_command import MAX_MODEL_LEN, SEQUENCES, context_length
+from adapter_build.serving.inference_client import MAX_TOKENS
+from adapter_build.serving.request_fields import FILE as DESCRIPTION
 
 
 def main() -> None:

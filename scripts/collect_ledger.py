@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faults import BadInput, run
-from jsonl import read_jsonl
-from ledger import read_ledger, write_ledger
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.records.ledger import read_ledger, write_ledger
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faults import BadInput, run
-from json_object import read_object
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.json_object import read_object
 
 TURNS = 1e-3  # by which cosines of rotary embeddings may differ: rounding, at place 1000
 MEND = "run make"

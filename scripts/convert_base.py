@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from base_checks import check_base
-from faults import run
-from large_import import large_import
-from linked_files import linked
+import find_package  # noqa: F401
+from adapter_build.core.faults import run
+from adapter_build.core.large_import import large_import
+from adapter_build.core.linked_files import linked
+from adapter_build.models.base_checks import check_base
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     options = parser.parse_args()
     check_base(options.files)
     with large_import():
-        from hf_causal_lm import HFCausalLM  # 6 s
+        from adapter_build.models.hf_causal_lm import HFCausalLM  # 6 s
 
     # A base that lay in their folder before may have left files there.
     with linked(path for path in options.files if not path.is_dir()) as folder:

@@ -9,12 +9,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from faults import BadInput, run
-from json_object import given_object
-from megatron_arguments import conversion
-from megatron_nemo import check_base, repack
-from megatron_program import run_program
-from shown import shown
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.json_object import given_object
+from adapter_build.core.shown import shown
+from adapter_build.megatron.arguments import conversion
+from adapter_build.megatron.nemo import check_base, repack
+from adapter_build.megatron.program import run_program
 
 PROGRAM = "convert_llama_hf_to_nemo.py"
 

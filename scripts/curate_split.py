@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from empty_split import refuse_empty
-from faults import BadInput, run
-from jsonl import read_jsonl, write_jsonl
-from progress import Progress
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import read_jsonl, write_jsonl
+from adapter_build.core.progress import Progress
+from adapter_build.records.empty_split import refuse_empty
 
 # Records per partition: bounds the memory. It changes no output.
 PARTITION = 1000
@@ -34,7 +35,7 @@ def main() -> None:
         partitions = _partition(read_jsonl(arguments.records), scratch / "in")
         entries: list[dict[str, Any]] = []
         write_jsonl(arguments.curated, _kept(_curate(partitions, scratch / "out", arguments, make), entries, arguments))
-    from ledger import write_ledger
+    from adapter_build.records.ledger import write_ledger
 
     write_ledger(arguments.ledger, entries)
 
@@ -86,12 +87,12 @@ def _records(arguments: argparse.Namespace, scratch: Path) -> Path:
 def _executors(arguments: argparse.Namespace) -> Iterator[MakeExecutor]:
     """Yield what makes the executor. On Ray, of a job's nodes only the first one comes back from here."""
     if arguments.executor == "ray":
-        from curator_ray import ray_executor
+        from adapter_build.records.curator_ray import ray_executor
 
         with ray_executor(arguments.threads, arguments.nodes) as executor:
             yield lambda finished: executor
     else:
-        from curator_stages import InProcessExecutor
+        from adapter_build.records.curator_stages import InProcessExecutor
 
         yield InProcessExecutor
 
@@ -124,7 +125,7 @@ def _curate(
         return
     from nemo_curator.pipeline import Pipeline
 
-    import curator_stages
+    from adapter_build.records import curator_stages
 
     checks = curator_stages.checks(
         filters=arguments.filters == "on",

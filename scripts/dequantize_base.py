@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from base_checks import check_base, named
-from faults import BadInput, run
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.models.base_checks import check_base, named
 
 # Names of the machine or of transformers' version: nothing of the model.
 NOISE = ("_name_or_path", "_model_name_or_path", "_from_model_config", "transformers_version")
@@ -57,7 +58,7 @@ def convert(gguf: Path, fields: dict[str, Any], folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
-    from gguf_tokenizer import gguf_tokenizer
+    from adapter_build.models.gguf_tokenizer import gguf_tokenizer
 
     tokenizer = gguf_tokenizer(fields, gguf)
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, torch_dtype=torch.float32)

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from answer_text import decoded, first_line
-from answer_tokens import fit_prompt, read_prompts
-from base_checks import check_base
-from faults import BadInput, run
-from jsonl import write_jsonl
-from large_import import large_import
-from linked_files import linked
-from progress import Progress
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import write_jsonl
+from adapter_build.core.large_import import large_import
+from adapter_build.core.linked_files import linked
+from adapter_build.core.progress import Progress
+from adapter_build.models.answer_text import decoded, first_line
+from adapter_build.models.answer_tokens import fit_prompt, read_prompts
+from adapter_build.models.base_checks import check_base
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
         )
     import torch
 
-    from rouge import resample, rouge, summary
+    from adapter_build.evaluation.rouge import resample, rouge, summary
 
     torch.set_num_threads(options.threads)
     repeatable()
@@ -110,7 +111,7 @@ def load(base: Path, adapter: Path) -> tuple[Any, Any]:
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
 
-        from tuning_files import config_of, tokenizer_of
+        from adapter_build.models.tuning_files import config_of, tokenizer_of
 
     device, dtype = ("cuda:0", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     model = AutoModelForCausalLM.from_pretrained(base, config=config_of(base), torch_dtype=dtype).to(device)
@@ -134,7 +135,7 @@ def answer(
 
     `together` bounds the tokens of a batch.
     """
-    from greedy_answers import answers
+    from adapter_build.evaluation.greedy_answers import answers
 
     # The base's own stop tokens and nothing else of its settings: some bases sample by default.
     stops = model.generation_config.eos_token_id or tokenizer.eos_token_id

@@ -5,13 +5,14 @@ import json
 import pickle
 from typing import Any
 
-from export_adapter import adapter_config, arguments, base_of, front_matter
-from faults import BadInput, run
-from jsonl import read_jsonl
-from large_import import large_import
-from megatron_arguments import FUSED, fused
-from megatron_nemo import WEIGHTS, check_adapter
-from nemo_archive import read_member
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.core.large_import import large_import
+from adapter_build.megatron.arguments import FUSED, fused
+from adapter_build.megatron.nemo import WEIGHTS, check_adapter
+from adapter_build.models.nemo_archive import read_member
+from adapter_build.models.peft_files import adapter_config, arguments, base_of, front_matter
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         import torch
         from safetensors.torch import save_file
 
-        from megatron_lora import peft_matrices
+        from adapter_build.megatron.lora import peft_matrices
 
     try:
         # weights_only: a pickle that is more than tensors is not run.

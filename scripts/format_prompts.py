@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jq
-
-from control_tokens import BaseFacts, found_in
-from faults import BadInput, run
-from jsonl import read_jsonl, write_jsonl
-
-NO_FACTS = BaseFacts(None, False, ())
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import read_jsonl, write_jsonl
+from adapter_build.models.control_tokens import BaseFacts, found_in
+from adapter_build.models.prompt_program import NO_FACTS, compiled, with_control
 
 
 def main() -> None:
@@ -32,18 +30,6 @@ def main() -> None:
     facts = BaseFacts.read(arguments.base_facts) if arguments.base_facts else NO_FACTS
     program = compiled(arguments.program)
     write_jsonl(arguments.prompts, _prompts(arguments.program, program, arguments.curated, facts))
-
-
-def compiled(path: Path) -> Any:
-    """Return a jq program, ready to run. Raises `BadInput` naming the file."""
-    try:
-        return jq.compile(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not a jq program: {str(error).removeprefix('jq: error: ')}") from None
 
 
 def _prompts(path: Path, program: Any, curated: Path, facts: BaseFacts) -> Iterator[dict[str, Any]]:
@@ -69,25 +55,6 @@ def _prompts(path: Path, program: Any, curated: Path, facts: BaseFacts) -> Itera
             "blank in each makes text of them",
             file=sys.stderr,
         )
-
-
-def with_control(where: str, prompt: dict[str, str], written: list[str], facts: BaseFacts) -> dict[str, Any]:
-    """Return a prompt in which only those control tokens stand that its program has `written`, with their names.
-
-    Raises `BadInput` where the program writes one into the answer, or nothing but BOS into the prompt.
-    """
-    if ends := found_in(prompt["output"], written):
-        raise BadInput(f"{where}: the program writes {ends[0]} into output: tuning adds the end token: leave it out")
-    meant = BaseFacts(facts.bos, facts.adds_bos, tuple(token for token in facts.control if token not in written))
-    text = meant.once_begun(meant.as_text(prompt["input"])).rstrip()
-    if not text.strip():
-        raise BadInput(f"{where}: input has nothing but {facts.bos}, which the tokenizer adds: write a prompt")
-    control = found_in(text, written)
-    return {
-        "input": text,
-        "output": meant.as_text(prompt["output"]).rstrip(),
-        **({"control": control} if control else {}),
-    }
 
 
 def _checked(where: str, prompt: Any) -> dict[str, str]:

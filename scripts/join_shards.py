@@ -4,9 +4,10 @@ import argparse
 import shutil
 from pathlib import Path
 
-from empty_split import refuse_empty
-from faults import run
-from ledger import read_ledger, write_ledger
+import find_package  # noqa: F401
+from adapter_build.core.faults import run
+from adapter_build.records.empty_split import refuse_empty
+from adapter_build.records.ledger import read_ledger, write_ledger
 
 
 def main() -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from base_mends import ROLES, changed, mends
-from control_tokens import as_text
-from faults import BadInput, run
-from hostile_texts import PROMPT, texts_with
-from json_object import read_object
-from large_import import large_import
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.json_object import read_object
+from adapter_build.core.large_import import large_import
+from adapter_build.models.base_mends import ROLES, changed, mends
+from adapter_build.models.control_tokens import as_text
+from adapter_build.models.hostile_texts import PROMPT, texts_with
 
 SHAPE = (
     "attention_bias", "head_dim", "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
@@ -46,9 +47,9 @@ def this_reader() -> ModuleType:
     """Return how this environment reads a base."""
     with large_import():
         if importlib.util.find_spec("vllm"):
-            import serving_reader as reader
+            from adapter_build.models import serving_reader as reader
         else:
-            import tuning_reader as reader
+            from adapter_build.models import tuning_reader as reader
     return reader
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from faults import BadInput, run
-from jsonl import read_jsonl, write_jsonl
-from same_text import first_with_the_text, shared_between
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import read_jsonl, write_jsonl
+from adapter_build.records.same_text import first_with_the_text, shared_between
 
 SPLITS = ("train", "val", "test")
 TENTHS = {"train": 8, "val": 1, "test": 1}

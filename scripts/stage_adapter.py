@@ -1,20 +1,18 @@
 """Put an adapter into the model store, `loras/<name>/` as NIM reads it, if a server will serve it as it was trained."""
 
 import argparse
-import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapter_checks import ENGINES, check_config, check_weights
-from adapter_size import BaseNorms
-from faults import BadInput, run
-from hermetic.regular_file import open_regular
-from llama_shape import llama_modules
+import find_package  # noqa: F401
+from adapter_build.core.atomic_file import copy_whole
+from adapter_build.core.faults import BadInput, run
+from adapter_build.models.adapter_checks import ENGINES, check_config, check_weights
+from adapter_build.models.adapter_name import check_name
+from adapter_build.models.adapter_size import BaseNorms
+from adapter_build.models.llama_shape import llama_modules
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
-# A name is a folder, a part of a URL and a model's name at once.
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def main() -> None:
@@ -52,14 +50,6 @@ def main() -> None:
     copy_whole({sources[file]: staged[file] for file in FILES})
 
 
-def check_name(name: str, base: str) -> None:
-    """Refuse a name that is no safe folder name or that the base already has."""
-    if not SAFE_NAME.fullmatch(name):
-        raise BadInput(f"adapters.{name}: a name holds letters, digits, '.', '_' and '-' only: rename it in config")
-    if name == base:
-        raise BadInput(f"adapters.{name}: has the base's own name, which a server refuses: rename it in config")
-
-
 def _by_name(paths: Sequence[Path]) -> dict[str, Path]:
     """Return the adapter's files by name: exactly FILES."""
     for path in paths:
@@ -72,24 +62,6 @@ def _by_name(paths: Sequence[Path]) -> dict[str, Path]:
     if missing := [name for name in FILES if name not in named]:
         raise BadInput(f"{missing[0]}: the adapter has no such file: export the adapter again")
     return named
-
-
-def copy_whole(pairs: dict[Path, Path]) -> None:
-    """Copy every file beside its target, then rename all: a failing copy leaves nothing at the target."""
-    parts = {target: target.with_name(f"{target.name}.part") for target in pairs.values()}
-    try:
-        for source, target in pairs.items():
-            with open_regular(source, links=True) as file, open(parts[target], "wb") as part:
-                shutil.copyfileobj(file, part)
-        for target, part in parts.items():
-            part.replace(target)
-    except BadInput:
-        raise
-    except OSError as error:
-        raise BadInput(f"{error.filename}: {error.strerror}") from None
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ Its numbers are checked in the PEFT files that were made of it, as those of any 
 import argparse
 from pathlib import Path
 
-from adapter_checks import check_config, check_weights
-from faults import BadInput, run
-from llama_shape import llama_modules
-from megatron_arguments import fused
-from megatron_nemo import check_adapter
-from stage_adapter import check_name, copy_whole
+import find_package  # noqa: F401
+from adapter_build.core.atomic_file import copy_whole
+from adapter_build.core.faults import BadInput, run
+from adapter_build.megatron.arguments import fused
+from adapter_build.megatron.nemo import check_adapter
+from adapter_build.models.adapter_checks import check_config, check_weights
+from adapter_build.models.adapter_name import check_name
+from adapter_build.models.llama_shape import llama_modules
 
 
 def main() -> None:

@@ -4,10 +4,11 @@ import argparse
 import shutil
 from pathlib import Path
 
-from faults import BadInput, run
-from hermetic.digests import file_digest
-from hermetic.regular_file import open_regular
-from megatron_nemo import check_base
+import find_package  # noqa: F401
+from adapter_build.core.digests import file_digest
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.regular_file import open_regular
+from adapter_build.megatron.nemo import check_base
 
 
 def main() -> None:

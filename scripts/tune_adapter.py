@@ -13,16 +13,17 @@ from typing import Any
 
 import yaml
 
-from answer_tokens import encode, read_prompts
-from faults import BadInput, run
-from gpu_preflight import preflight
-from hermetic.digests import file_digest
-from jsonl import write_jsonl
-from large_import import large_import
-from llama_shape import check_lengths
-from nemo_archive import CONFIG, read_config, read_member, write_archive
-from packing import unfit
-from record_order import record_order
+import find_package  # noqa: F401
+from adapter_build.core.digests import file_digest
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import write_jsonl
+from adapter_build.core.large_import import large_import
+from adapter_build.kernels.packing import unfit
+from adapter_build.models.answer_tokens import encode, read_prompts
+from adapter_build.models.llama_shape import check_lengths
+from adapter_build.models.nemo_archive import CONFIG, read_config, read_member, write_archive
+from adapter_build.records.record_order import record_order
+from adapter_build.tuning.gpu_preflight import preflight
 
 WEIGHTS = "adapter_model.safetensors"
 FORMAT = "hf-lora"
@@ -58,8 +59,8 @@ def main() -> None:
     with large_import():
         import torch
 
-        import nemo_tuning  # 10 s
-        from peers import join
+        from adapter_build.tuning import nemo_tuning  # 10 s
+        from adapter_build.tuning.peers import join
     if options.kernels == "graphed" and not torch.cuda.is_available():
         raise BadInput("adapters.<name>.kernels graphed are for a GPU, and none is here: set it to fused")
 

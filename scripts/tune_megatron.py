@@ -9,17 +9,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from answer_tokens import read_prompts
-from control_tokens import BaseFacts
-from faults import BadInput, run
-from jsonl import write_jsonl
-from llama_shape import check_lengths
-from megatron_arguments import fused, tuning, unfit_for_megatron
-from megatron_losses import read_losses
-from megatron_nemo import check_adapter, check_base, repack
-from megatron_program import run_program
-from packing import UNPACKED
-from tokenizer_cache import with_tokenizer
+import find_package  # noqa: F401
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.jsonl import write_jsonl
+from adapter_build.kernels.packing import UNPACKED
+from adapter_build.megatron.arguments import fused, tuning, unfit_for_megatron
+from adapter_build.megatron.losses import read_losses
+from adapter_build.megatron.nemo import check_adapter, check_base, repack
+from adapter_build.megatron.program import run_program
+from adapter_build.megatron.tokenizer_cache import with_tokenizer
+from adapter_build.models.answer_tokens import read_prompts
+from adapter_build.models.control_tokens import BaseFacts
+from adapter_build.models.llama_shape import check_lengths
 
 PROGRAM = "megatron_gpt_finetuning.py"
 LEFT = "checkpoints/megatron_gpt_peft_lora_tuning.nemo"  # name: megatron_gpt_peft_${model.peft.peft_scheme}_tuning

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hermetic.artifacts import artifacts
-from hermetic.digests import file_digest
+from adapter_build.core.digests import file_digest
+from adapter_build.lineage.artifacts import artifacts
 
 # A Docker Engine and a registry, a Slurm, an S3 server: for those that ask.
 pytest_plugins = ["docker_fixtures", "slurm_fixtures", "s3_fixtures"]
@@ -38,10 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `scripts/<name>.py` with an environment's interpreter; names use underscores, lists give several values."""
+    """Run `scripts/<name>.py`, or the command `cli.<name>`, with an environment's interpreter.
+
+    Names of options use underscores, lists give several values.
+    """
 
     def run(env: str, name: str, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [str(ROOT / ".venvs" / env / "bin" / "python"), str(ROOT / "scripts" / f"{name}.py")]
+        program = ["-m", f"adapter_build.{name}"] if "." in name else [str(ROOT / "scripts" / f"{name}.py")]
+        command = [str(ROOT / ".venvs" / env / "bin" / "python"), *program]
         for option, value in options.items():
             values = value if isinstance(value, list | tuple) else [value]
             command += [f"--{option.replace('_', '-')}", *map(str, values)]

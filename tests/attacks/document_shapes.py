@@ -16,16 +16,15 @@ from typing import Any, NamedTuple
 from adapter_samples import MODEL, MODULES, adapter_config, write_base
 from attestation_samples import statement
 
-import base_checks
-import tokenizer_files
-from adapter_checks import check_config
-from base_checks import check_tokens, read_shape
-from faults import BadInput
-from hermetic.envelope import parse_envelope, seal, unseal
-from hermetic.store import parse_record
-from lineage import read_step
-from ready_file import read_ready
-from safetensors_file import read_header
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic.envelope import parse_envelope, seal, unseal
+from adapter_build.hermetic.store import parse_record
+from adapter_build.lineage.lineage import read_step
+from adapter_build.models import base_checks, tokenizer_files
+from adapter_build.models.adapter_checks import check_config
+from adapter_build.models.base_checks import check_tokens, read_shape
+from adapter_build.models.safetensors_file import read_header
+from adapter_build.serving.ready_file import read_ready
 
 DIGEST = "ab" * 32
 DEEP: Any = 0

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from docker_fixtures import PACKAGES
 
-from hermetic import bubblewrap, landlock
+from adapter_build.hermetic import bubblewrap, landlock
 
 STRANGER = 54321  # a user with no name
 SYSTEM_PYTHON = "/usr/bin/python3.11"
@@ -25,8 +25,8 @@ for name in ("tried", "told", "runner", "open", "folder"):
 arguments = parser.parse_args()
 tried, runner, folder = pathlib.Path(arguments.tried), int(arguments.runner), pathlib.Path(arguments.folder)
 library = ctypes.CDLL(None, use_errno=True)
-sys.path.insert(0, "scripts")
-from hermetic.seccomp import ARCHITECTURES, REFUSED
+sys.path[:0] = [".", "scripts"]
+from adapter_build.hermetic.seccomp import ARCHITECTURES, REFUSED
 
 def call(number, *words):
     if isinstance(number, str):
@@ -79,7 +79,7 @@ class Project:
     def __init__(self, folder: Path, ordinary: bool) -> None:
         self.folder, self.ordinary = folder, ordinary
         leave = shutil.ignore_patterns("__pycache__", "images.local.lock.yaml")
-        for name in ("scripts", "containers"):
+        for name in ("adapter_build", "scripts", "containers"):
             shutil.copytree(ROOT / name, folder / name, ignore=leave)
         venv = folder / ".venvs/workflow"
         if ordinary:

@@ -16,7 +16,7 @@ OWN = Way("own", ordinary=False, bubblewrap=True)
 FILES = ("--input", "source", "in.txt", "--output", "copy", "results/out.txt")
 COPY = """
 import argparse, pathlib, shutil
-from faults import run
+from adapter_build.core.faults import run
 parser = argparse.ArgumentParser()
 parser.add_argument("--source"); parser.add_argument("--copy"); arguments = parser.parse_args()
 """
@@ -25,7 +25,7 @@ WRITES = COPY + "run(lambda: pathlib.Path(arguments.copy).write_bytes(bytes(4_00
 ARCHIVES = (
     COPY
     + """
-from nemo_archive import write_archive
+from adapter_build.models.nemo_archive import write_archive
 run(lambda: write_archive(arguments.copy, {"model_config.yaml": b"format: x", "weights": bytes(4_000_000)}))
 """
 )

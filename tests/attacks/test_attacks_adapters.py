@@ -22,10 +22,10 @@ import acquire_base
 import acquire_raw
 import stage_adapter
 import take_megatron
-from adapter_store import AdapterStore
-from faults import run
-from hermetic.artifacts import BUNDLE
-from refreshed_engine import refusal
+from adapter_build.core.faults import run
+from adapter_build.lineage.artifacts import BUNDLE
+from adapter_build.serving.adapter_store import AdapterStore
+from adapter_build.serving.refreshed_engine import refusal
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
 SECONDS = 20  # far more than any row takes on a busy machine, and far less than for ever

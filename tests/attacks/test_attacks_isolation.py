@@ -13,8 +13,8 @@ from attack_table import Attack, attacks
 from held_steps_of import TRIES, WAYS, Project, Way, needed
 from refusing_machines import ARCHIVES, COPY, FILES, MACHINES, NOTHING_HOLDS, OWN, WRITES
 
-from hermetic import bubblewrap
-from hermetic.envelope import read_statement
+from adapter_build.hermetic import bubblewrap
+from adapter_build.hermetic.envelope import read_statement
 
 # What a step tries: a Python expression. `runner` is the process that runs the test, `folder` the project.
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from fuzz_server import STARTED_AGAIN, fuzz, wrong
 from openai import OpenAI
 from running_server import PROMPT, Serving, served
 
-from inference_client import complete, get
+from adapter_build.serving.inference_client import complete, get
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

@@ -16,14 +16,14 @@ import pytest
 from attack_table import Attack, attacks, every
 from attestation_samples import statement
 
-import audit
-import faults
-from adapter_bundle import write_bundle
-from hermetic.artifacts import BUNDLE, SIGNATURE
-from hermetic.digests import file_digest
-from hermetic.envelope import read_statement, seal, unseal
-from hermetic.keys import make_key, private_key
-from lineage import read_step
+from adapter_build.cli import audit
+from adapter_build.core import faults
+from adapter_build.core.digests import file_digest
+from adapter_build.hermetic.envelope import read_statement, seal, unseal
+from adapter_build.hermetic.keys import make_key, private_key
+from adapter_build.lineage.adapter_bundle import write_bundle
+from adapter_build.lineage.artifacts import BUNDLE, SIGNATURE
+from adapter_build.lineage.lineage import read_step
 
 ROOT = Path(__file__).parents[2]
 FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
@@ -54,7 +54,7 @@ class Place:
 
     def project(self) -> "Place":
         """Put the runner there, and run the step once, so that the store has what it made."""
-        for name in ("scripts", "containers"):
+        for name in ("adapter_build", "scripts", "containers"):
             shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         (self.folder / ".venvs").symlink_to(ROOT / ".venvs")
         (self.folder / "scripts/x.py").write_text(STEP)

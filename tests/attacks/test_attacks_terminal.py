@@ -19,12 +19,12 @@ from held_steps_of import Project
 from loopback_server import Quiet, serving
 from refusing_machines import OWN
 
-from printable import UNSAFE
+from adapter_build.core.printable import UNSAFE
 
 FILES = ("--input", "source", "in.txt", "--output", "copy", "results/out.txt")
 START = """
 import argparse, pathlib, sys
-from faults import BadInput, run
+from adapter_build.core.faults import BadInput, run
 parser = argparse.ArgumentParser()
 parser.add_argument("--source"); parser.add_argument("--copy"); arguments = parser.parse_args()
 pathlib.Path(arguments.copy).write_text("x")
@@ -32,7 +32,7 @@ pathlib.Path(arguments.copy).write_text("x")
 DRAWS = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from hermetic.terminal import StatusLine
+from adapter_build.hermetic.terminal import StatusLine
 line = StatusLine()
 line.show("drawn \\x1b[31m")
 line.finish("done")
@@ -42,7 +42,7 @@ PLAIN = "Mietkürzung 敷金 🏠 العربية"
 
 def said(command: list[str], cwd: Path = ROOT, **variables: str) -> str:
     """Return all that a program prints, and assert that it ends as programs end."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "PYTHONIOENCODING": "utf-8", **variables}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **variables}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, check=False)
     assert done.returncode in (0, 1, 2), done.stderr
     return (done.stdout + done.stderr).decode(errors="surrogateescape")
@@ -74,7 +74,7 @@ def verified(name: str) -> Callable[[Path], str]:
         (place / "results/lineage").mkdir(parents=True)
         (place / "results" / name).write_text("x")
         shutil.copy(ROOT / "config.yaml", place)
-        return said([sys.executable, "-B", str(ROOT / "scripts/audit.py"), "verify"], cwd=place)
+        return said([sys.executable, "-B", "-m", "adapter_build.cli.audit", "verify"], cwd=place)
 
     return made
 
@@ -101,7 +101,7 @@ def asked(answer: str, status: int = 200) -> Callable[[Path], str]:
         handler: type[BaseHTTPRequestHandler] = Hostile
         with serving(handler) as server:
             url = f"http://127.0.0.1:{server.server_port}"
-            return said([sys.executable, "-B", "scripts/ask.py", "--url", url, "--", "May he?"])
+            return said([sys.executable, "-B", "-m", "adapter_build.cli.ask", "--url", url, "--", "May he?"])
 
     return made
 
@@ -112,7 +112,7 @@ def configured(path: str) -> Callable[[Path], str]:
     def made(place: Path) -> str:
         overlay = place / "overlay.yaml"
         overlay.write_text(yaml.safe_dump({"data": {"source": "file", "path": path}}))
-        return said([sys.executable, "-B", "scripts/doctor.py", "--config", "config.yaml", str(overlay)])
+        return said([sys.executable, "-B", "-m", "adapter_build.cli.doctor", "--config", "config.yaml", str(overlay)])
 
     return made
 
@@ -165,7 +165,9 @@ MADE: dict[str, Callable[[Path], str]] = {
     "a server's refusal": asked("no\x1b[31m such model", 404),
     "a path in the configuration": configured("posts\x9b31m.json"),
     "a turned path in the configuration": configured("posts\u202enosj.exe"),
-    "an unknown option": lambda _: said([sys.executable, "-B", "scripts/audit.py", "verify", "--x\x1b[31m"]),
+    "an unknown option": lambda _: said(
+        [sys.executable, "-B", "-m", "adapter_build.cli.audit", "verify", "--x\x1b[31m"]
+    ),
     "a lock that is a link": drawn(lambda folder, _: folder.mkdir(mode=0o700)),
     "a folder of locks that is a link": drawn(lambda folder, victim: folder.symlink_to(victim.parent)),
     "a folder of locks that is open": drawn(_open),

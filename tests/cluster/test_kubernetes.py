@@ -11,7 +11,7 @@ from conftest import ROOT
 from pod_security import OURS, RESTRICTED, broken, pods_of
 from stand_in_kubernetes import api_server
 
-from hermetic.images import read_images
+from adapter_build.hermetic.images import read_images
 
 FOLDER = ROOT / "deploy/kubernetes"
 VALIDATE = ROOT / ".venvs/checks/bin/kubernetes-validate"

@@ -6,9 +6,9 @@ import fsspec
 import pytest
 from attestation_samples import statement
 
-from hermetic.envelope import read_statement, seal
-from hermetic.shared_store import SharedStore
-from hermetic.store import Hit, Store
+from adapter_build.hermetic.envelope import read_statement, seal
+from adapter_build.hermetic.shared_store import SharedStore
+from adapter_build.hermetic.store import Hit, Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import STORE
 from slurm_fixtures import PROFILE
 
-from hermetic.envelope import read_statement
-from hermetic.environments import CUDA
+from adapter_build.hermetic.envelope import read_statement
+from adapter_build.hermetic.environments import CUDA
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

@@ -165,7 +165,7 @@ def project(folder: Path) -> Callable[[str], Path]:
 
     def make(name: str) -> Path:
         made = folder / name
-        for part in ("scripts", "containers"):
+        for part in ("adapter_build", "scripts", "containers"):
             shutil.copytree(
                 ROOT / part, made / part, ignore=shutil.ignore_patterns("__pycache__", "images.local.lock.yaml")
             )

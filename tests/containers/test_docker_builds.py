@@ -11,8 +11,8 @@ from conftest import STORE, Checkout
 from rebuild_rows import executed, invocations
 from test_audit import audit
 
-from hermetic.envelope import read_statement
-from hermetic.images import read_images
+from adapter_build.hermetic.envelope import read_statement
+from adapter_build.hermetic.images import read_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.engine]
 NETWORK = "no network"

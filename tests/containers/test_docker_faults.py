@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 from docker_fixtures import running_registry
 
-from hermetic.images import read_images
-from image_lock import record_image
+from adapter_build.hermetic.images import read_images
+from adapter_build.images.image_lock import record_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 COPY = """
@@ -29,7 +29,7 @@ WRITE = COPY + "copy.write_text(pathlib.Path(arguments.source).read_text())\n"
 @pytest.fixture
 def step(tmp_path, engine, published):
     """Run a script's text as the step `try` with runtime docker, in a project of its own."""
-    for part in ("scripts", "containers"):
+    for part in ("adapter_build", "scripts", "containers"):
         shutil.copytree(
             ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "images.local.lock.yaml")
         )

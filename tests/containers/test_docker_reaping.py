@@ -7,8 +7,8 @@ import tarfile
 import pytest
 from docker import APIClient
 
-from hermetic import docker
-from hermetic.attempt import attempt
+from adapter_build.hermetic import docker
+from adapter_build.hermetic.attempt import attempt
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 

@@ -16,13 +16,13 @@ import pytest
 from docker_fixtures import ORDINARY_USER, Engine, wait_until
 from nim_images import _archive
 
-from faults import BadInput
-from hermetic.access import let_others_read
-from hermetic.envelope import read_statement
-from hermetic.environments import lock_digest
-from hermetic.images import Image
-from image_lock import record_image
-from nim_container import check_layout
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic.access import let_others_read
+from adapter_build.hermetic.envelope import read_statement
+from adapter_build.hermetic.environments import lock_digest
+from adapter_build.hermetic.images import Image
+from adapter_build.images.image_lock import record_image
+from adapter_build.nim.container import check_layout
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 USER = pwd.getpwnam(ORDINARY_USER)
@@ -131,7 +131,7 @@ def step(project, image, monkeypatch, tmp_path_factory):
         )
         (made / "scripts/try_it.py").write_text(COPY)
         if blind:
-            module = made / "scripts/hermetic/engine_kind.py"
+            module = made / "adapter_build/hermetic/engine_kind.py"
             module.write_text(module.read_text().replace("    info = client.info()\n", "    return USUAL\n"))
         if groups:
             os.chown("in.txt", 0, groups[0])

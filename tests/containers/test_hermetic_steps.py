@@ -9,7 +9,7 @@ import time
 import pytest
 from docker_fixtures import ORDINARY_USER
 
-from hermetic.envelope import read_statement
+from adapter_build.hermetic.envelope import read_statement
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 START = """
@@ -24,7 +24,9 @@ END = "pathlib.Path(arguments.copy).write_text(text)\n"
 READS = START + "text += pathlib.Path(arguments.more or 'undeclared.txt').read_text()\n" + END
 WRITES = START + "pathlib.Path(arguments.other or 'in.txt').write_text('changed')\n" + END
 OPENS = START + "import socket; socket.create_connection(('HOST', PORT), 5).close()\n" + END
-ASKS = START + "from secret import secret; text += str(len(secret('HF_TOKEN', required=True)))\n" + END
+ASKS = (
+    START + "from adapter_build.core.secret import secret; text += str(len(secret('HF_TOKEN', required=True)))\n" + END
+)
 LOOKS = START + "text += os.environ['HF_TOKEN']\n" + END
 
 

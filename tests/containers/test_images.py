@@ -7,9 +7,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from hermetic.digests import file_digest
-from hermetic.images import Image, read_images
-from image_lock import record_image
+from adapter_build.core.digests import file_digest
+from adapter_build.hermetic.images import Image, read_images
+from adapter_build.images.image_lock import record_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 ENVIRONMENTS = ("workflow", "curate", "tune", "serve")
@@ -50,7 +50,7 @@ def test_the_same_inputs_give_the_same_digest(published, engine):
     subprocess.run(["buildah", "tag", f"localhost/adapter-build/base:{base['sha256'][:12]}", other], check=True)
     done = subprocess.run(
         [
-            ROOT / ".venvs/workflow/bin/python", "scripts/build_images.py", "--environment", "workflow",
+            ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.build_images", "--environment", "workflow",
             "--registry", before.repository.removesuffix("/workflow"),
         ],
         cwd=published.folder, env=engine.environment, capture_output=True, text=True, check=False,
@@ -77,7 +77,8 @@ def test_a_published_base_is_built_on_by_digest(published, engine, registry):
         record_image(lock, Image("base", name, digest=digest.read_text()))
         done = subprocess.run(
             [
-                ROOT / ".venvs/workflow/bin/python", "scripts/build_images.py", "--environment", "workflow",
+                ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.build_images",
+                "--environment", "workflow",
                 "--registry", f"{registry}/on-published",
             ],
             cwd=published.folder, env=engine.environment, capture_output=True, text=True, check=False,

@@ -15,10 +15,10 @@ from conftest import ROOT
 from nim_images import PYTHON, _archive
 from test_megatron import LORA, NETWORK, nemo
 
-from hermetic.envelope import read_statement
-from hermetic.images import Image
-from image_lock import record_image
-from jsonl import write_jsonl
+from adapter_build.core.jsonl import write_jsonl
+from adapter_build.hermetic.envelope import read_statement
+from adapter_build.hermetic.images import Image
+from adapter_build.images.image_lock import record_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 TORCHRUN = """#!/usr/bin/python

@@ -16,11 +16,11 @@ from jsonschema import Draft202012Validator
 from nim_images import NimImages, processes_show, refusing_registry
 from test_check_deployment import SCHEMA, project, write_predictions  # noqa: F401 - a fixture
 
-from hermetic.access import let_others_read
-from hermetic.envelope import read_statement
-from hermetic.images import Image
-from image_lock import record_image
-from nim_settings import NimSettings
+from adapter_build.hermetic.access import let_others_read
+from adapter_build.hermetic.envelope import read_statement
+from adapter_build.hermetic.images import Image
+from adapter_build.images.image_lock import record_image
+from adapter_build.nim.settings import NimSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 KEY = "nvapi-" + "k3y" * 12
@@ -247,8 +247,8 @@ def test_a_build_ends_with_nims_sentinel(stand_in, engine):
 def test_serve_stays_up_until_a_signal(stand_in, engine):
     stand_in.pin("asked of its registry")
     server = subprocess.Popen(
-        [ROOT / ".venvs/workflow/bin/python", "scripts/serve.py", "--base", "tiny", "--config", "config.yaml",
-         "tests/tiny/config.yaml", "nim.yaml"],
+        [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.serve", "--base", "tiny",
+         "--config", "config.yaml", "tests/tiny/config.yaml", "nim.yaml"],
         cwd=stand_in.folder, env={**engine.environment, "NGC_API_KEY": KEY}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     printed = ""
@@ -273,7 +273,7 @@ def test_doctor_on_an_engine(stand_in, engine):
 
     def doctor(*overlays):
         done = subprocess.run(
-            [ROOT / ".venvs/workflow/bin/python", "scripts/doctor.py", "--config", "config.yaml",
+            [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.doctor", "--config", "config.yaml",
              "tests/tiny/config.yaml", "nim.yaml", *overlays],
             cwd=folder, env={**engine.environment, "NGC_API_KEY": KEY}, capture_output=True, text=True, check=False,
         )  # fmt: skip

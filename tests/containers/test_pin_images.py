@@ -1,6 +1,7 @@
 """pin_images against a real registry: a tag becomes a digest, a moved one is reported and never followed unasked."""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from hermetic.images import read_images
+from adapter_build.hermetic.images import read_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 
@@ -34,8 +35,9 @@ def pin(tmp_path, registry):
     (tmp_path / "containers/images.yaml").write_text(yaml.safe_dump(listed))
 
     def run(*options):
-        command = [ROOT / ".venvs/workflow/bin/python", ROOT / "scripts/pin_images.py", *options]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        command = [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.pin_images", *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     run.folder, run.lock = tmp_path, tmp_path / "containers/images.lock.yaml"
     run.name = listed["here"]["reference"]

@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import json, sys
-sys.path.insert(0, "scripts")
-from html_text import body_text, title_text
+sys.path[:0] = [".", "scripts"]
+from adapter_build.records.html_text import body_text, title_text
 for line in sys.stdin:
     kind, text = json.loads(line)
     made = {"title": title_text, "body": body_text}[kind](text)

@@ -24,11 +24,11 @@ class Hub:
     port: int
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
 
-    def run(self, script: str, *options: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a script of the workflow environment with this hub in the place of the real one."""
+    def run(self, *command_line: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run Python of the workflow environment in the checkout with this hub in the place of the real one."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
         environment |= {"HF_ENDPOINT": f"http://127.0.0.1:{self.port}", "NO_PROXY": "127.0.0.1", **variables}
-        command = [ROOT / ".venvs/workflow/bin/python", ROOT / "scripts" / script, *options]
+        command = [ROOT / ".venvs/workflow/bin/python", *command_line]
         return subprocess.run(
             list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False
         )

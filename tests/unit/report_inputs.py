@@ -11,11 +11,11 @@ import numpy as np
 import yaml
 from safetensors.numpy import save_file
 
-from configuration import of_the_result
-from hermetic.digests import set_digest
-from jsonl import write_jsonl
-from ledger import SCHEMA, write_ledger
-from nemo_archive import CONFIG, write_archive
+from adapter_build.core.digests import set_digest
+from adapter_build.core.jsonl import write_jsonl
+from adapter_build.models.nemo_archive import CONFIG, write_archive
+from adapter_build.records.ledger import SCHEMA, write_ledger
+from adapter_build.workflow.configuration import of_the_result
 
 ROOT = Path(__file__).parents[2]
 BASE = "smollm2-135m-instruct"

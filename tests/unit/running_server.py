@@ -13,7 +13,7 @@ from typing import Any
 
 from adapter_samples import MODEL, Tensors, write_adapter, write_base
 
-from inference_client import complete
+from adapter_build.serving.inference_client import complete
 
 ROOT = Path(__file__).parents[2]
 PROMPT = 'QUESTION: May my landlord\'s agent keep "my" deposit?\n\nTITLE:'
@@ -95,7 +95,7 @@ def served(
     (root / "overlay.yaml").write_text(json.dumps(overlay))
     with open(root / "printed", "wb") as printed:
         process = subprocess.Popen(
-            [ROOT / ".venvs/workflow/bin/python", ROOT / "scripts/serve.py", "--results", results,
+            [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.serve", "--results", results,
              "--config", "config.yaml", root / "overlay.yaml", "--port", "0", "--log", root / "logs" / "serve.log"],
             cwd=ROOT, env={**os.environ, "TMPDIR": str(scratch), **(variables or {})}, stdout=printed, stderr=printed,
         )  # fmt: skip

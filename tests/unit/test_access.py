@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_step import COPY, command, project, step  # noqa: F401 - fixtures
 
-import nim_container
-from faults import BadInput
-from hermetic.access import READ, SEARCH, WRITE, Reader
-from hermetic.sandbox import Mount, check_readable
-from nim_container import check_layout, prepare_cache
-from writable import WRITTEN
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic.access import READ, SEARCH, WRITE, Reader
+from adapter_build.hermetic.sandbox import Mount, check_readable
+from adapter_build.nim import container as nim_container
+from adapter_build.nim.container import check_layout, prepare_cache
+from adapter_build.workflow.writable import WRITTEN
 
 STRANGER = 12345
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to other users and to be those")
@@ -193,8 +193,9 @@ def test_a_checkout_that_another_user_owns(tmp_path, part):
     tmp_path.chmod(0o755)
     for name in WRITTEN if part != "." else ():
         (tmp_path / name).mkdir()
-    code = "from writable import check_writable; from faults import run; run(check_writable)"
-    command = [*WITHOUT_POWER, "env", f"PYTHONPATH={ROOT / 'scripts'}", sys.executable, "-B", "-c", code]
+    code = "from adapter_build.core.faults import run; from adapter_build.workflow.writable import check_writable; "
+    code += "run(check_writable)"
+    command = [*WITHOUT_POWER, "env", f"PYTHONPATH={ROOT}", sys.executable, "-B", "-c", code]
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
     os.chown(tmp_path / part, STRANGER, STRANGER)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from curated_files import curated_files
-from ledger import SCHEMA
-from report_data import data_flow
+from adapter_build.records.curated_files import curated_files
+from adapter_build.records.ledger import SCHEMA
+from adapter_build.report.data import data_flow
 
 SPLITS = ("train", "val", "test")
 

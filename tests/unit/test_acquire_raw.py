@@ -12,8 +12,8 @@ import pytest
 from conftest import SLICE, needs_slice
 from loopback_hub import COMMIT, FILE, REPO, hub
 
-import json_stream
-from faults import BadInput
+from adapter_build.core.faults import BadInput
+from adapter_build.records import json_stream
 
 
 def record(question_id: int, **changes: Any) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def fetch(served, folder: Path, entry: dict[str, Any], **variables: str):
     out = folder / "records.jsonl"
     entry = json.dumps({"repo": REPO, "revision": COMMIT, "file": FILE, **entry})
     options = ("--kind", "huggingface", "--dataset", "law", "--entry", entry, "--records", out)
-    return served.run("acquire_raw.py", *options, TMPDIR=str(folder), **variables), out
+    return served.run("scripts/acquire_raw.py", *options, TMPDIR=str(folder), **variables), out
 
 
 def test_a_pinned_dataset_is_fetched_with_the_hubs_own_client(tmp_path):

@@ -6,12 +6,12 @@ import pytest
 from attestation_samples import statement
 from conftest import ROOT
 
-from adapter_bundle import model_signed, read_bundle, write_bundle
-from hermetic.artifacts import BUNDLE, SIGNATURE
-from hermetic.envelope import seal
-from hermetic.keys import make_key, public_half
-from lineage import read_step
-from strict_json import Malformed
+from adapter_build.core.strict_json import Malformed
+from adapter_build.hermetic.envelope import seal
+from adapter_build.hermetic.keys import make_key, public_half
+from adapter_build.lineage.adapter_bundle import model_signed, read_bundle, write_bundle
+from adapter_build.lineage.artifacts import BUNDLE, SIGNATURE
+from adapter_build.lineage.lineage import read_step
 
 
 def step(name, made, read=()):

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from adapter_checks import check_config, check_weights
-from adapter_settings import CHECKED_APART, GREATEST_SCALE, LEAST_SCALE, SETTINGS
-from faults import BadInput
-from llama_shape import llama_modules
+from adapter_build.core.faults import BadInput
+from adapter_build.models.adapter_checks import check_config, check_weights
+from adapter_build.models.adapter_settings import CHECKED_APART, GREATEST_SCALE, LEAST_SCALE, SETTINGS
+from adapter_build.models.llama_shape import llama_modules
 
 ROOT = Path(__file__).parents[2]
 PEFT_HELPER = next((ROOT / ".venvs/serve/lib").glob("python*/site-packages/vllm/lora/peft_helper.py"))

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from adapter_settings import GREATEST_SCALE, LEAST_SCALE, odd_scale, scale_of
-from adapter_size import FLOOR, GREATEST_CHANGE, LEAST_CHANGE, BaseNorms, Changes, product_norm
-from faults import BadInput
+from adapter_build.core.faults import BadInput
+from adapter_build.models.adapter_settings import GREATEST_SCALE, LEAST_SCALE, odd_scale, scale_of
+from adapter_build.models.adapter_size import FLOOR, GREATEST_CHANGE, LEAST_CHANGE, BaseNorms, Changes, product_norm
 
 A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 INPUTS, OUTPUTS = 24, 16

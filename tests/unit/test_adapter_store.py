@@ -13,10 +13,10 @@ from adapter_samples import MODEL, adapter_config, adapter_tensors, tensor_name,
 from attestation_samples import statement
 from silent_mount import silent
 
-from adapter_store import AdapterStore, Change
-from hermetic.artifacts import BUNDLE
-from hermetic.digests import file_digest
-from hermetic.envelope import seal
+from adapter_build.core.digests import file_digest
+from adapter_build.hermetic.envelope import seal
+from adapter_build.lineage.artifacts import BUNDLE
+from adapter_build.serving.adapter_store import AdapterStore, Change
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -224,7 +224,7 @@ def test_one_on_a_silent_file_system_holds_up_nobody(
     tmp_path: Path, store: AdapterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said once, and left out until it answers; the others come and go."""
-    monkeypatch.setattr("adapter_store.PATIENCE", 1.0)
+    monkeypatch.setattr("adapter_build.serving.adapter_store.PATIENCE", 1.0)
     dead = tmp_path / "loras" / "dead"
     dead.mkdir()
     with silent(dead):
@@ -246,7 +246,7 @@ def test_one_on_a_silent_file_system_holds_up_nobody(
 def test_a_silent_store_is_said_once_and_nothing_goes(
     tmp_path: Path, store: AdapterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapter_store.PATIENCE", 0.5)
+    monkeypatch.setattr("adapter_build.serving.adapter_store.PATIENCE", 0.5)
     with silent(tmp_path / "loras"):
         [change] = looks(store, 3)
         assert "the model store cannot be read: no answer in 0.5 s; what was served still is" in change.refused

@@ -12,9 +12,9 @@ pytestmark = pytest.mark.slow  # it imports transformers
 CHECK = """
 import json, random, sys
 from pathlib import Path
-from answer_tokens import control_tokens, encode, fit_prompt, text_tokens
-from control_tokens import BaseFacts, as_text
-from tuning_files import tokenizer_of
+from adapter_build.models.answer_tokens import control_tokens, encode, fit_prompt, text_tokens
+from adapter_build.models.control_tokens import BaseFacts, as_text
+from adapter_build.models.tuning_files import tokenizer_of
 
 draw = random.Random(7)
 for name in sys.argv[1:]:

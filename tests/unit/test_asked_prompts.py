@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asked_prompts import PROMPTS, asked_prompts, prompt_of
-from faults import BadInput
-from jsonl import write_jsonl
-from request_bounds import MAX_BODY
+from adapter_build.core.faults import BadInput
+from adapter_build.core.jsonl import write_jsonl
+from adapter_build.serving.asked_prompts import PROMPTS, asked_prompts, prompt_of
+from adapter_build.serving.request_bounds import MAX_BODY
 
 LENGTH, ANSWER = 100, 25
 answers = st.sampled_from(["", " ", "a", "a ", "b"])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hermetic import lease, store
-from hermetic.attempt import ATTEMPTS, attempt
-from hermetic.lease import abandoned
-from hermetic.store import Store
-from hermetic.whole import write_whole
+from adapter_build.core.atomic_file import write_whole
+from adapter_build.hermetic import lease, store
+from adapter_build.hermetic.attempt import ATTEMPTS, attempt
+from adapter_build.hermetic.lease import abandoned
+from adapter_build.hermetic.store import Store
 
 ELSEWHERE = "node7 5c0b4b5e-0000-0000-0000-000000000000"
 
@@ -37,7 +37,7 @@ def of_another_machine(monkeypatch, silent_for):
 
 
 def test_a_dead_attempt_of_this_machine_is_reaped_at_once():
-    dead = "from hermetic.attempt import attempt; import os; a = attempt('a'); a.__enter__(); os._exit(9)"
+    dead = "from adapter_build.hermetic.attempt import attempt; import os; a = attempt('a'); a.__enter__(); os._exit(9)"
     subprocess.run([sys.executable, "-c", dead], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     left = [path for path in ATTEMPTS.iterdir() if path.is_dir()]
     assert left

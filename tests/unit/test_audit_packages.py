@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import audit_packages
-from faults import BadInput
-from hermetic.digests import file_digest
+from adapter_build.core.digests import file_digest
+from adapter_build.core.faults import BadInput
+from adapter_build.pins import audit_packages
 
 ROOT = Path(__file__).parents[2]
 LOCK = """\
@@ -49,8 +50,10 @@ def audited(tmp_path, monkeypatch):
         (tmp_path / "containers/advisories.yaml").write_text(review)
         if told is not None:
             _service(tmp_path, told)
-        command = [sys.executable, ROOT / "scripts/audit_packages.py"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "adapter_build.pins.audit_packages"]
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+        )
         assert "Traceback" not in done.stderr and not done.stdout
         return done.returncode, done.stderr
 
@@ -84,9 +87,9 @@ def advisory(name, *aliases, fixed=("2.6.0",)):
 def test_the_repository_s_own_review_holds():
     """The tracked review is consistent, with a service that answers or without."""
     done = subprocess.run(
-        [sys.executable, "-c", "import audit_packages as a; l = a.read_locks(); _, d, e = a.read_review(); "
-         "print([*a.unreviewed(d), *a.stale_exceptions(e, l)])"],
-        cwd=ROOT, env={"PYTHONPATH": str(ROOT / "scripts")}, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", "from adapter_build.pins import audit_packages as a; l = a.read_locks(); "
+         "_, d, e = a.read_review(); print([*a.unreviewed(d), *a.stale_exceptions(e, l)])"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "[]\n"
 

@@ -18,12 +18,12 @@ from safetensors.numpy import load_file, save_file
 from tiny_chain import SETTINGS, script
 from tiny_chain import refused as said_in_one_line
 
-from base_checks import check_base
-from base_model import base_model
-from configuration import check, overlay
-from faults import BadInput
-from llama_shape import positions
-from nemo_archive import CONFIG, write_archive
+from adapter_build.core.faults import BadInput
+from adapter_build.models.base_checks import check_base
+from adapter_build.models.base_model import base_model
+from adapter_build.models.llama_shape import positions
+from adapter_build.models.nemo_archive import CONFIG, write_archive
+from adapter_build.workflow.configuration import check, overlay
 
 ROOT = Path(__file__).parents[2]
 INDEX = "model.safetensors.index.json"

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from test_acquire_base import copied
 from tiny_chain import python, refused, script
 
-from base_settings import MEND, check_settings, dtype_for_tuning, rope_for_tuning, tokens_for_tuning
-from faults import BadInput
+from adapter_build.core.faults import BadInput
+from adapter_build.models.base_settings import (
+    MEND,
+    check_settings,
+    dtype_for_tuning,
+    rope_for_tuning,
+    tokens_for_tuning,
+)
 
 WHERE = {name: Path("base") / name for name in ("config.json", "tokenizer_config.json")}
 CONFIG = WHERE["config.json"]
@@ -118,7 +124,7 @@ def test_tokens_and_dtype_in_the_old_words():
 READ_BACK = """
 import sys
 from pathlib import Path
-from hf_causal_lm import HFCausalLM
+from adapter_build.models.hf_causal_lm import HFCausalLM
 base = HFCausalLM.restore(Path(sys.argv[1]))
 config = base.model.config
 print(config.rope_theta, config.rope_scaling["rope_type"], base.model.dtype, len(base.tokenizer))

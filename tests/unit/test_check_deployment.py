@@ -15,7 +15,7 @@ import pytest
 from adapter_samples import adapter_config, adapter_tensors, write_adapter, write_base
 from jsonschema import Draft202012Validator
 
-from hermetic.digests import set_digest
+from adapter_build.core.digests import set_digest
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "schemas" / "ready.schema.json").read_text())
@@ -274,7 +274,7 @@ def test_a_signal_ends_what_is_asked_at_once(project: Path) -> None:
 
 def _is_server(pid: int) -> bool:
     try:
-        return "vllm_server.py" in Path(f"/proc/{pid}/cmdline").read_text()
+        return "vllm_server" in Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return False
 

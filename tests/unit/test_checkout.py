@@ -14,13 +14,13 @@ from conftest import ROOT, Checkout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit_checks import commits
-from hermetic import attestation, checkout
-from hermetic.action import Action
-from hermetic.checkout import own_commit
-from hermetic.digests import file_digest
-from hermetic.execution import Ran
-from lineage import origins, read_step
+from adapter_build.audit.checks import commits
+from adapter_build.core.digests import file_digest
+from adapter_build.hermetic import attestation, checkout
+from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.checkout import own_commit
+from adapter_build.hermetic.execution import Ran
+from adapter_build.lineage.lineage import origins, read_step
 
 WHO = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
 STRANGER = 12345
@@ -213,11 +213,11 @@ def test_the_attestation_carries_the_commit_or_why_there_is_none(tmp_path, monke
 @as_root
 def test_a_user_without_a_name(monkeypatch):
     """As the numbers that clusters give to containers."""
-    code = "from hermetic.attestation import _user; print(_user())"
+    code = "from adapter_build.hermetic.attestation import _user; print(_user())"
     command = ["setpriv", "--reuid", str(STRANGER), "--clear-groups", sys.executable, "-B", "-c", code]
     variables = {name: value for name, value in os.environ.items() if name not in ("USER", "LOGNAME", "HOME")}
     done = subprocess.run(
-        command, env={**variables, "PYTHONPATH": str(ROOT / "scripts")}, capture_output=True, text=True, check=False
+        command, env={**variables, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
     if "ermission denied" in done.stderr:
         pytest.skip("this checkout's environment cannot be entered by other users")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from child_group import end_group
+from adapter_build.core.processes import end_group
 
 STUBBORN = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 PARENT = """

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ledger import SCHEMA, write_ledger
+from adapter_build.records.ledger import SCHEMA, write_ledger
 
 SPLIT_OF = {1: "train", 2: "val", 3: "train", 4: "test", 5: None, 6: "train"}
 

@@ -15,9 +15,9 @@ from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 from tiny_chain import ROOT, refused, run, script
 
-from base_settings import check_settings
+from adapter_build.core.faults import BadInput
+from adapter_build.models.base_settings import check_settings
 from compare_base import faults
-from faults import BadInput
 
 pytestmark = pytest.mark.slow  # transformers, twice
 
@@ -153,7 +153,7 @@ def readings(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     for environment in ("tune", "serve"):
         (folder / environment).mkdir()
         command = [ROOT / f".venvs/{environment}/bin/python", "-c", READ_ALL, folder / "bases", texts]
-        done = run([*command, folder / environment], folder / "scratch", PYTHONPATH=str(ROOT / "scripts"))
+        done = run([*command, folder / environment], folder / "scratch", PYTHONPATH=str(ROOT))
         assert done.returncode == 0, done.stderr
     return {
         own.name: (own, *(json.loads((folder / part / f"{own.name}.json").read_text()) for part in ("tune", "serve")))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from loopback_server import Quiet, serving
 
-from deployment_checks import Asking, check, served_length
-from faults import BadInput
+from adapter_build.core.faults import BadInput
+from adapter_build.serving.deployment_checks import Asking, check, served_length
 
 SPECIALS = {"<|end|>": 2}
 ROWS = [{"id": str(n), "input": f"why {n}?", "base": f"base {n}", "adapter": f"law {n}"} for n in range(8)]

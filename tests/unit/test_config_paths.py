@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_settings_file import KEYS, ROOT
 
-from config_paths import expanded, expanded_url, plain, states
-from configuration import SCHEMA, check, fill, overlaid, section
-from faults import BadInput
-from nim_container import prepare_cache
-from printable import printable
-from settings_file import kind
+from adapter_build.core.config_paths import expanded, expanded_url, plain, states
+from adapter_build.core.faults import BadInput
+from adapter_build.core.printable import printable
+from adapter_build.nim.container import prepare_cache
+from adapter_build.workflow.configuration import SCHEMA, check, fill, overlaid, section
+from adapter_build.workflow.settings_file import kind
 
 PATHS = {names: schema for names, schema in KEYS.items() if "format" in {**schema, **schema.get("items", {})}}
 

@@ -7,14 +7,23 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapter_checks import ENGINES
-from base_model import HUGGING_FACE_FILES, base_model
-from configuration import SCHEMA, as_given, check, engine_of, of_the_result, overlaid, overlay, read_config
-from engine_command import MAX_MODEL_LEN
-from faults import BadInput
-from request_bounds import MAX_TOKENS
-from rule_options import given
-from step import parse
+from adapter_build.core.faults import BadInput
+from adapter_build.models.adapter_checks import ENGINES
+from adapter_build.models.base_model import HUGGING_FACE_FILES, base_model
+from adapter_build.serving.engine_command import MAX_MODEL_LEN
+from adapter_build.serving.request_bounds import MAX_TOKENS
+from adapter_build.workflow.configuration import (
+    SCHEMA,
+    as_given,
+    check,
+    engine_of,
+    of_the_result,
+    overlaid,
+    overlay,
+    read_config,
+)
+from adapter_build.workflow.rule_options import given
+from adapter_build.workflow.step_runner import parse
 
 ROOT = Path(__file__).parents[2]
 

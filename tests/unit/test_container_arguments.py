@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from docker import APIClient
 
-from faults import BadInput
-from hermetic import apptainer, docker
-from hermetic.action import Action
-from hermetic.attempt import Attempt
-from hermetic.images import Image
-from hermetic.limits import Limits
-from hermetic.nodes import on_nodes
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic import apptainer, docker
+from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.attempt import Attempt
+from adapter_build.hermetic.images import Image
+from adapter_build.hermetic.limits import Limits
+from adapter_build.hermetic.nodes import on_nodes
 
 ROOT = Path(__file__).parents[2]
 IMAGE = Image("tune", "registry.example/adapter/tune", digest=f"sha256:{'a' * 64}")
@@ -68,7 +68,7 @@ def test_only_what_is_declared_is_mounted(place):
     assert mounts["/checkout/data.lock.yaml"]["ReadOnly"] and mounts["/checkout/scripts/tune_adapter.py"]["ReadOnly"]
     assert [target for target, mount in mounts.items() if not mount["ReadOnly"]] == ["/out", "/scratch"]
     assert "/checkout/scripts/step.py" not in mounts and "/checkout/config.yaml" not in mounts
-    assert "/checkout/scripts/nemo_tuning.py" in mounts
+    assert "/checkout/adapter_build/tuning/nemo_tuning.py" in mounts
 
 
 def test_what_a_killed_run_left_is_the_steps_to_write(place, tmp_path):
@@ -90,7 +90,7 @@ def test_the_served_engine_is_part_of_the_check(place):
     client = APIClient(base_url="unix:///nowhere", version="1.41")
     host = docker._configuration(client, step, place, Limits(), "sha256:1")["HostConfig"]
     targets = {mount["Target"] for mount in host["Mounts"]}
-    assert {"/checkout/scripts/vllm_server.py", "/checkout/scripts/nim_paths.py"} <= targets
+    assert {"/checkout/adapter_build/serving/vllm_server.py", "/checkout/adapter_build/serving/nim_paths.py"} <= targets
 
 
 def test_apptainers_command_line(place):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from control_tokens import BaseFacts, as_text, found_in, once_begun
+from adapter_build.models.control_tokens import BaseFacts, as_text, found_in, once_begun
 
 ROOT = Path(__file__).parents[2]
 TOKENS = ("<s>", "</s>", "<|eot_id|>", "<|endoftext|>", "[INST]", "<unk>")

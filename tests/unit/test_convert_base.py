@@ -16,7 +16,7 @@ LOGITS = """
 import sys
 from pathlib import Path
 import torch
-from hf_causal_lm import HFCausalLM
+from adapter_build.models.hf_causal_lm import HFCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 nemo, folder = map(Path, sys.argv[1:])

@@ -208,9 +208,9 @@ def posts(count: int) -> list[dict[str, Any]]:
 # NeMo Curator alone: its own ScoreFilter drops, its own writer writes. Only the cleaning and MinScore are shared.
 PLAIN = """
 import json, sys
-sys.path.insert(0, "scripts")
+sys.path[:0] = [".", "scripts"]
 from pathlib import Path
-from curator_stages import TEXTS, HasText, InProcessExecutor, MinScore, cleaning
+from adapter_build.records.curator_stages import TEXTS, HasText, InProcessExecutor, MinScore, cleaning
 from nemo_curator.pipeline import Pipeline
 from nemo_curator.stages.text.filters import ScoreFilter
 from nemo_curator.stages.text.filters.heuristic.string import WordCountFilter
@@ -255,7 +255,7 @@ def test_neither_partitions_nor_a_slurm_array_change_a_byte(tmp_path):
     records = tmp_path / "train.jsonl"
     records.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     program = (
-        "import sys; sys.path.insert(0, 'scripts'); import curate_split; curate_split.SHARD = int(sys.argv.pop(1))"
+        "import sys; sys.path[:0] = ['.', 'scripts']; import curate_split; curate_split.SHARD = int(sys.argv.pop(1))"
     )
     bounds = ["--min-words", "50", "--max-words", "500", "--min-score", "0", "--null-score", "keep"]
     array = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "0"}
@@ -314,7 +314,7 @@ def test_parts_put_together_are_the_whole(curate, run_script, tmp_path, shards):
 
 
 def test_parts_of_which_nothing_is_left(run_script, tmp_path):
-    from ledger import write_ledger
+    from adapter_build.records.ledger import write_ledger
 
     dropped = {"record_id": "1", "position": 0, "split": "val", "outcome": "dropped", "filter": "word_count"}
     write_ledger(tmp_path / "0.parquet", [dropped | {"field": "question", "bound": "50..500"}])

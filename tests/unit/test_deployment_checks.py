@@ -7,10 +7,10 @@ import pytest
 from adapter_samples import adapter_tensors, poisoned, write_adapter, write_base
 from running_server import PROMPT, ROOT, golden
 
-import embedded_engine
-from deployment_checks import Asking, check, special_tokens
-from faults import BadInput
-from inference_client import _post, complete
+from adapter_build.core.faults import BadInput
+from adapter_build.serving import embedded_engine
+from adapter_build.serving.deployment_checks import Asking, check, special_tokens
+from adapter_build.serving.inference_client import _post, complete
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

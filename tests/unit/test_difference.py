@@ -12,9 +12,9 @@ import pytest
 from adapter_samples import adapter_tensors
 from safetensors.numpy import save_file
 
-from difference import file_differences
-from ledger import write_ledger
-from nemo_archive import write_archive
+from adapter_build.audit.difference import file_differences
+from adapter_build.models.nemo_archive import write_archive
+from adapter_build.records.ledger import write_ledger
 
 ROWS = [{"id": str(number), "title": f"title {number}", "score": number / 7} for number in range(5)]
 LEDGER = [{"record_id": row["id"], "position": n, "outcome": "kept", "measured": 0.5} for n, row in enumerate(ROWS)]

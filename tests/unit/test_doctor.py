@@ -10,7 +10,7 @@ import yaml
 from adapter_samples import MODEL, adapter_config, write_adapter, write_base
 from conftest import ROOT
 
-from hermetic import landlock
+from adapter_build.hermetic import landlock
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +32,8 @@ def doctor(tmp_path):
         (tmp_path / "overlay.yaml").write_text(text or yaml.safe_dump(overlay))
         kept = {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "NGC_API_KEY")}
         done = subprocess.run(
-            [sys.executable, "scripts/doctor.py", "--results", tmp_path / "results", "--config", "config.yaml",
-             tmp_path / "overlay.yaml"],
+            [sys.executable, "-m", "adapter_build.cli.doctor", "--results", tmp_path / "results",
+             "--config", "config.yaml", tmp_path / "overlay.yaml"],
             cwd=ROOT, env={**kept, "PATH": f"{tmp_path / 'bin'}:{kept['PATH']}", **variables}, capture_output=True,
             text=True, check=False,
         )  # fmt: skip

@@ -14,14 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from running_server import PROMPT
 
-import embedded_engine
-import engine_command
-from canary import CHANGED, MARGIN, NO_NUMBER, Answer, difference
-from engine_server import EngineEnded, Server
-from faults import BadInput
-from free_port import listening
-from hermetic.environments import interpreter
-from inference_client import complete, get
+from adapter_build.core.faults import BadInput
+from adapter_build.core.ports import listening
+from adapter_build.hermetic.environments import interpreter
+from adapter_build.serving import embedded_engine, engine_command
+from adapter_build.serving.canary import CHANGED, MARGIN, NO_NUMBER, Answer, difference
+from adapter_build.serving.engine_server import EngineEnded, Server
+from adapter_build.serving.inference_client import complete, get
 
 TOKENS = st.lists(st.integers(0, 9), min_size=1, max_size=3)
 MARGINS = st.floats(0, 1) | st.sampled_from([MARGIN, math.nan, math.inf])

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_nim_settings import SETTINGS
 
-import nim_container
-from faults import BadInput
-from hermetic import bubblewrap, docker, landlock, runtime
-from hermetic.action import Action
-from hermetic.engine_kind import USUAL, EngineKind, engine_kind
-from hermetic.limits import Limits
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic import bubblewrap, docker, landlock, runtime
+from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.engine_kind import USUAL, EngineKind, engine_kind
+from adapter_build.hermetic.limits import Limits
+from adapter_build.nim import container as nim_container
 
 ROOTLESS, REMAPPED, SELINUX = EngineKind(rootless=True), EngineKind(remapped=True), EngineKind(selinux=True)
 

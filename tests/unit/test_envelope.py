@@ -10,11 +10,11 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from faults import BadInput
-from hermetic.documents import PAYLOAD_TYPE
-from hermetic.envelope import seal, signer, unseal
-from hermetic.keys import make_key, private_key, public_half, public_key
-from strict_json import Malformed
+from adapter_build.core.faults import BadInput
+from adapter_build.core.strict_json import Malformed
+from adapter_build.hermetic.documents import PAYLOAD_TYPE
+from adapter_build.hermetic.envelope import seal, signer, unseal
+from adapter_build.hermetic.keys import make_key, private_key, public_half, public_key
 
 STATEMENT = statement("é", "results/é")
 

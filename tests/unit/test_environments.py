@@ -1,5 +1,6 @@
 """The environment of GPUs: its lock is that for CPUs but for PyTorch, and a build takes it where it asks for GPUs."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from doctor_machine import CUDA_DRIVER
-from faults import BadInput
-from hermetic.environments import CUDA, ENVIRONMENTS, lock_file, lock_path, needed, tuning
+from adapter_build.core.faults import BadInput
+from adapter_build.doctor.machine import CUDA_DRIVER
+from adapter_build.hermetic.environments import CUDA, ENVIRONMENTS, lock_file, lock_path, needed, tuning
 
 ROOT = Path(__file__).parents[2]
 PYTORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")  # PyTorch, and what its build for CUDA brings along
@@ -76,15 +77,16 @@ def test_what_computes_on_gpus_runs_in_it(checkout, arguments, environment):
     ran = {script: name for name, script in re.findall(r"--env (\S+) .*-- scripts/(\w+)\.py", done.stdout)}
     assert ran["tune_adapter"] == ran["evaluate_adapter"] == environment
     assert ran["convert_base"] == ran["export_adapter"] == "tune"
-    assert (f"scripts/install_environment.py {CUDA}" in done.stdout) == (environment == CUDA)
+    assert (f"adapter_build.cli.install_environment {CUDA}" in done.stdout) == (environment == CUDA)
 
 
 def test_a_folder_that_no_environment_can_lie_in_is_named(tmp_path):
     folder = tmp_path / "a:b"
     (folder / "containers").mkdir(parents=True)
     (folder / "containers/workflow").symlink_to(ROOT / "containers/workflow")
-    command = [sys.executable, "-B", ROOT / "scripts/install_environment.py", "workflow"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-B", "-m", "adapter_build.cli.install_environment", "workflow"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and not (folder / ".venvs").exists()
     message = (
         f"error: {folder}/.venvs/workflow: no environment can be made below a folder with a colon: move the checkout\n"

@@ -7,7 +7,7 @@ import pytest
 from test_acquire_base import copied
 from tiny_chain import Chain, chain, prompts, python, refused, sha256
 
-from jsonl import read_jsonl
+from adapter_build.core.jsonl import read_jsonl
 
 pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 
@@ -40,8 +40,8 @@ MANY = """
 import json, sys
 import torch
 from evaluate_adapter import load
-import answer_batch
-import greedy_answers
+from adapter_build.evaluation import answer_batch
+from adapter_build.evaluation import greedy_answers
 from pathlib import Path
 
 base, adapter, test = sys.argv[1:]
@@ -67,13 +67,13 @@ print(json.dumps([plain, tried, first, none, answered(10**6, 8192, most=1)]))
 """
 BATCHES = """
 import json
-from greedy_answers import batches
+from adapter_build.evaluation.greedy_answers import batches
 print(json.dumps([list(batches([30, 5, 5, 90, 6], 10, 50)), list(batches([], 10, 50))]))
 """
 SCORES = """
 import json
 import numpy as np
-from rouge import resample, rouge, summary
+from adapter_build.evaluation.rouge import resample, rouge, summary
 scores = rouge(["the law of rent", "a b c d"], ["the laws of rents", "a x"])
 print(json.dumps([{kind: list(values) for kind, values in scores.items()},
                   summary({"x": np.array([0.0, 100.0])}, resample(2, 1000, 1)),
@@ -173,7 +173,8 @@ def test_end_token_that_disagrees_is_refused(tiny: Chain, tiny_base: Path, tmp_p
 
 def test_prompts_are_counted_and_what_is_cut_of_them(tiny: Chain, tiny_base: Path, tmp_path: Path) -> None:
     """In a base of few positions: what a prompt lost is said, so that a server is not asked the whole of it."""
-    counts = "import sys; from transformers import AutoTokenizer as T; from jsonl import read_jsonl; import json\n"
+    counts = "import sys; from transformers import AutoTokenizer as T; import json\n"
+    counts += "from adapter_build.core.jsonl import read_jsonl\n"
     counts += "print(json.dumps([len(T.from_pretrained(sys.argv[1]).encode(row['input']))"
     counts += " for row in read_jsonl(sys.argv[2])]))"
     whole = json.loads(python(counts, tmp_path, tiny_base, tiny.folder / "test.jsonl").splitlines()[-1])[:9]

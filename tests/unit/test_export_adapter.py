@@ -7,7 +7,7 @@ import pytest
 import yaml
 from tiny_chain import MODEL, SORTED_MODULES, Chain, chain, python, refused, sha256
 
-from nemo_archive import read_member
+from adapter_build.models.nemo_archive import read_member
 
 pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 

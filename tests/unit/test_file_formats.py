@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_acquire_raw import RECORDS, dumped
 
-from faults import BadInput
-from file_formats import name_bytes, name_text
-from raw_records import read_raw_records
+from adapter_build.core.faults import BadInput
+from adapter_build.records.file_formats import name_bytes, name_text
+from adapter_build.records.raw_records import read_raw_records
 
 ROOT = Path(__file__).parents[2]
 quick = settings(derandomize=True, deadline=None, max_examples=200)

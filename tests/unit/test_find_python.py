@@ -18,7 +18,7 @@ def find(tmp_path):
     if not shutil.which("bwrap"):
         pytest.skip("bubblewrap, which hides the machine's own Pythons, is not installed: apt-get install bubblewrap")
 
-    def run(pythons, command=("sh", "scripts/find_python.sh"), **variables):
+    def run(pythons, command=("sh", "adapter_build/cli/find_python.sh"), **variables):
         for name, text in pythons.items():
             (tmp_path / name).write_text(text)
             (tmp_path / name).chmod(0o755)

@@ -9,12 +9,12 @@ from conftest import ROOT
 from h100_base import SHAPE
 from tiny_chain import chain, python
 
-from configuration import check as check_configuration
-from configuration import overlaid
-from faults import BadInput
-from gpu_memory import GRAPHS, MIB, ROWS, STEP, loading, needed, peak, resident
-from gpu_preflight import Size, check, estimate_of, largest, mends
-from layer_memory import COLUMNS, Shape, Work
+from adapter_build.core.faults import BadInput
+from adapter_build.tuning.gpu_memory import GRAPHS, MIB, ROWS, STEP, loading, needed, peak, resident
+from adapter_build.tuning.gpu_preflight import Size, check, estimate_of, largest, mends
+from adapter_build.tuning.layer_memory import COLUMNS, Shape, Work
+from adapter_build.workflow.configuration import check as check_configuration
+from adapter_build.workflow.configuration import overlaid
 
 LLAMA = Shape.of(SHAPE)
 GB80, GB48, GB24 = 80995 * MIB, 45000 * MIB, 22400 * MIB
@@ -30,9 +30,9 @@ SIZES = """
 import sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from answer_tokens import encode, read_prompts
-from faults import BadInput
-from gpu_preflight import Size, _sizes, preflight
+from adapter_build.models.answer_tokens import encode, read_prompts
+from adapter_build.core.faults import BadInput
+from adapter_build.tuning.gpu_preflight import Size, _sizes, preflight
 
 base, folder, train = map(Path, sys.argv[1:])
 rows = read_prompts(train)
@@ -101,10 +101,10 @@ def test_the_estimate_is_near_what_was_measured(changes: dict[str, object], work
 
 
 def test_numbers_that_other_scripts_have_too() -> None:
-    there = {"STEP": ("graphed_loss", STEP), "GRAPHS": ("graphed_loss", GRAPHS), "ROWS": ("packed_loss", ROWS),
-             "COLUMNS": ("projection", COLUMNS)}  # fmt: skip
+    there = {"STEP": ("tuning/graphed_loss", STEP), "GRAPHS": ("tuning/graphed_loss", GRAPHS),
+             "ROWS": ("kernels/packed_loss", ROWS), "COLUMNS": ("kernels/projection", COLUMNS)}  # fmt: skip
     for name, (script, value) in there.items():
-        text = (ROOT / f"scripts/{script}.py").read_text()
+        text = (ROOT / f"adapter_build/{script}.py").read_text()
         assert re.search(rf"^{name} = (\d+)", text, re.MULTILINE)[1] == str(value)
 
 

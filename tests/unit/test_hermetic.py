@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from faults import BadInput
-from hermetic import closure as closure_module
-from hermetic.action import Action
-from hermetic.closure import closure, code_digest
-from hermetic.digests import file_digest, set_digest
+from adapter_build.core.digests import file_digest, set_digest
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic import closure as closure_module
+from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.closure import closure, code_digest
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,23 +41,25 @@ def test_set_digest_knows_name_and_content(tmp_path):
 
 
 def test_closure_follows_our_imports_only():
-    names = {path.relative_to(ROOT / "scripts").as_posix() for path in closure(ROOT / "scripts/step.py")}
-    assert {"step.py", "faults.py", "progress.py", "hermetic/__init__.py", "hermetic/attempt.py"} <= names
-    assert "build_lock.py" not in names
+    names = {path.relative_to(ROOT).as_posix() for path in closure(ROOT / "scripts/step.py")}
+    assert {"scripts/step.py", "adapter_build/core/faults.py", "adapter_build/hermetic/__init__.py"} <= names
+    assert "adapter_build/workflow/build_lock.py" not in names
     assert not any("site-packages" in name for name in names)
 
 
 def test_code_digest_changes_with_an_imported_module(tmp_path, monkeypatch):
-    scripts = tmp_path / "scripts"
-    shutil.copytree(ROOT / "scripts", scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    scripts, package = tmp_path / "scripts", tmp_path / "adapter_build"
+    for folder in (scripts, package):
+        shutil.copytree(ROOT / folder.name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(closure_module, "ROOT", tmp_path)
     monkeypatch.setattr(closure_module, "SCRIPTS", scripts)
     before = code_digest(scripts / "step.py")
-    (scripts / "build_lock.py").write_text("# nothing to do with step.py\n")
+    (package / "workflow/build_lock.py").write_text("# nothing to do with step.py\n")
     assert code_digest(scripts / "step.py") == before
-    with open(scripts / "hermetic/host.py", "a") as module:
+    with open(package / "hermetic/host.py", "a") as module:
         module.write("# a remark\n")
     assert code_digest(scripts / "step.py") == before
-    with open(scripts / "hermetic/host.py", "a") as module:
+    with open(package / "hermetic/host.py", "a") as module:
         module.write("CHANGED = True\n")
     assert code_digest(scripts / "step.py") != before
 
@@ -87,6 +89,7 @@ REWRITTEN = [
 @pytest.mark.parametrize(("before", "after", "same"), REWRITTEN)
 def test_code_is_what_it_does(tmp_path, monkeypatch, before, after, same):
     assert before != after
+    monkeypatch.setattr(closure_module, "ROOT", tmp_path)
     monkeypatch.setattr(closure_module, "SCRIPTS", tmp_path)
     digests = []
     for text in (before, after):
@@ -96,6 +99,7 @@ def test_code_is_what_it_does(tmp_path, monkeypatch, before, after, same):
 
 
 def test_a_docstring_that_another_module_reads_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(closure_module, "ROOT", tmp_path)
     monkeypatch.setattr(closure_module, "SCRIPTS", tmp_path)
     (tmp_path / "script.py").write_text("import words\nprint(words.__doc__)\n")
     digests = []
@@ -135,12 +139,14 @@ def test_action_key_ignores_where_files_lie(action, tmp_path):
         {"threads": 2},
         {"devices": 1},
         {"outputs": {"out": [Path("results/other.jsonl")]}},
-        {"script": ROOT / "scripts/jsonl.py"},
+        {"script": ROOT / "adapter_build/core/jsonl.py"},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_action_key_changes_with(action, change, monkeypatch):
-    monkeypatch.setattr("hermetic.action.device_class", lambda devices: f"gpu-{devices}" if devices else "cpu")
+    monkeypatch.setattr(
+        "adapter_build.hermetic.action.device_class", lambda devices: f"gpu-{devices}" if devices else "cpu"
+    )
     assert dataclasses.replace(action, **change).key() != action.key()
 
 

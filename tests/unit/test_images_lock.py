@@ -7,12 +7,12 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from faults import BadInput
-from hermetic import docker_engine
-from hermetic.environments import lock_digest
-from hermetic.images import LOCAL, PUBLISHED, Image, image_of, read_images
-from hermetic.runtime import Runtime
-from image_lock import record_base, record_image
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic import docker_engine
+from adapter_build.hermetic.environments import lock_digest
+from adapter_build.hermetic.images import LOCAL, PUBLISHED, Image, image_of, read_images
+from adapter_build.hermetic.runtime import Runtime
+from adapter_build.images.image_lock import record_base, record_image
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "schemas/images-lock.schema.json").read_text())

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from held_steps import less_held
-from hermetic import bubblewrap, confinement, isolation, landlock
-from hermetic.action import Action
-from hermetic.attempt import Attempt
+from adapter_build.hermetic import bubblewrap, confinement, isolation, landlock
+from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.attempt import Attempt
+from adapter_build.lineage.held_steps import less_held
 
-ASKS = "from hermetic.bubblewrap import obstacle, works; print(works()); print(obstacle())"
+ASKS = "from adapter_build.hermetic.bubblewrap import obstacle, works; print(works()); print(obstacle())"
 needs_bubblewrap = pytest.mark.skipif(not bubblewrap.works(), reason="needs bubblewrap: apt-get install bubblewrap")
 
 
@@ -30,7 +30,7 @@ def unknown():
 
 def asked(*around: str, **variables: str) -> tuple[str, str]:
     command = [*around, sys.executable, "-B", "-c", ASKS]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), **variables}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     works, obstacle = done.stdout.split("\n")[:2]
     return works, obstacle

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from audit_export_packages import packages
-from audit_packages import read_locks
-from faults import BadInput
-from hermetic.digests import file_digest
-from list_licences import BUNDLED, licences
+from adapter_build.audit.export_packages import packages
+from adapter_build.core.digests import file_digest
+from adapter_build.core.faults import BadInput
+from adapter_build.pins.audit_packages import read_locks
+from adapter_build.pins.list_licences import BUNDLED, licences
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +80,6 @@ def test_a_version_without_an_entry_is_named(tmp_path, monkeypatch):
     (tmp_path / "containers/licences.yaml").write_text("packages: {}\nbundled: {}\n")
     lock = tmp_path / "containers/tune/requirements.lock"
     lock.write_text("torch==9.9 \\\n    --hash=sha256:00\n")
-    monkeypatch.setattr("audit_export_packages.LISTED", tmp_path / "containers/licences.yaml")
+    monkeypatch.setattr("adapter_build.audit.export_packages.LISTED", tmp_path / "containers/licences.yaml")
     with pytest.raises(BadInput, match=r"torch 9\.9 of containers/tune/requirements\.lock is missing: run make lock"):
         packages("containers/tune/requirements.lock", file_digest(lock))

@@ -13,12 +13,12 @@ os.environ["TRITON_INTERPRET"] = "1"
 sys.path.append(sys.argv[1])  # last: Triton alone is taken from there
 from types import SimpleNamespace
 
-import llama_kernels as plain
+from adapter_build.kernels import llama_kernels as plain
 import torch
-import triton_norm
-import triton_rotate
-import triton_swiglu
-from llama_kernels import FP8
+from adapter_build.kernels import triton_norm
+from adapter_build.kernels import triton_rotate
+from adapter_build.kernels import triton_swiglu
+from adapter_build.kernels.llama_kernels import FP8
 
 ours = SimpleNamespace(**{**vars(triton_norm), **vars(triton_rotate), **vars(triton_swiglu)})
 

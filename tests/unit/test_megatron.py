@@ -10,18 +10,18 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from configuration import check, overlay
-from event_file import scalars
-from faults import BadInput
-from hermetic.images import Image, image_of
-from image_lock import record_image
-from megatron_arguments import conversion, fused, tuning
-from megatron_nemo import check_adapter, check_base, repack
-from megatron_program import run_program
-from nemo_archive import read_config, write_archive
-from nim_container import check_layout
-from published_images import published
-from tokenizer_cache import with_tokenizer
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic.images import Image, image_of
+from adapter_build.images.image_lock import record_image
+from adapter_build.megatron.arguments import conversion, fused, tuning
+from adapter_build.megatron.event_file import scalars
+from adapter_build.megatron.nemo import check_adapter, check_base, repack
+from adapter_build.megatron.program import run_program
+from adapter_build.megatron.tokenizer_cache import with_tokenizer
+from adapter_build.models.nemo_archive import read_config, write_archive
+from adapter_build.nim.container import check_layout
+from adapter_build.workflow.configuration import check, overlay
+from adapter_build.workflow.published_images import published
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 # What the tutorial's notebook gives to torchrun, an argument a line, with its own values; the files' names are ours.
@@ -219,7 +219,7 @@ def test_an_image_that_is_not_pinned_is_not_run(config, tmp_path, monkeypatch, p
     record_image(lock, Image("nemo-24.07", "nvcr.io/nvidia/nemo", tag="24.07", **pins))
     nim = {"digest": f"sha256:{'b' * 64}", "verified": "asked of its registry", "tag": "1.1.0"}
     record_image(lock, Image("nim-1", "nvcr.io/nim/meta/llama-3.1-8b-instruct", **nim))
-    monkeypatch.setattr("nim_settings.pinned.__defaults__", (lock,))
+    monkeypatch.setattr("adapter_build.nim.settings.pinned.__defaults__", (lock,))
     if message:
         with pytest.raises(BadInput, match=re.escape(message)):
             published(config, MODEL)

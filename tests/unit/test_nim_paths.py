@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # What NimPaths asks of vLLM. /switch/N makes /health answer N, as vLLM does when its engine dies.
 APPLICATION = """
 from fastapi import FastAPI, Response
-from nim_paths import NimPaths
+from adapter_build.serving.nim_paths import NimPaths
 
 app = FastAPI()
 state = {"health": 503}
@@ -54,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]
         process = subprocess.Popen(
             [ROOT / ".venvs/serve/bin/python", "-m", "uvicorn", "application:app", "--port", "0"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=log,
             stderr=log,
         )

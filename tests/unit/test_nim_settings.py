@@ -8,14 +8,14 @@ import yaml
 from conftest import ROOT
 from docker import APIClient
 
-import nim_container
-from configuration import check, overlay
-from faults import BadInput
-from hermetic.images import Image
-from image_lock import record_image
-from nim_faults import LOGS, PULLS, STARTS, told_by
-from nim_settings import NimSettings, from_text, nim_settings, same_base
-from nim_versions import variables
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic.images import Image
+from adapter_build.images.image_lock import record_image
+from adapter_build.nim import container as nim_container
+from adapter_build.nim.faults import LOGS, PULLS, STARTS, told_by
+from adapter_build.nim.settings import NimSettings, from_text, nim_settings, same_base
+from adapter_build.nim.versions import variables
+from adapter_build.workflow.configuration import check, overlay
 
 SETTINGS = NimSettings(f"nvcr.io/nim/meta/x@sha256:{'a' * 64}", "2.0.6", 2, 1, ".nim-cache", 3600, "", "mapped", 32)
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"

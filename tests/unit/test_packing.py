@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 from tiny_chain import ROOT, Chain, chain, python, refused, sha256
 
-from configuration import check, overlaid
-from faults import BadInput
-from jsonl import read_jsonl
-from nemo_archive import read_member
-from packing import graph_sizes, pack_count, packs, rounded_layers, unfit
+from adapter_build.core.faults import BadInput
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.kernels.packing import graph_sizes, pack_count, packs, rounded_layers, unfit
+from adapter_build.models.nemo_archive import read_member
+from adapter_build.workflow.configuration import check, overlaid
 
 GRADIENTS = """
 import copy
 import sys
-import llama_layer
+from adapter_build.kernels import llama_layer
 import torch
-from answer_tokens import Example
-from frozen_weight import Frozen
+from adapter_build.models.answer_tokens import Example
+from adapter_build.kernels.frozen_weight import Frozen
 from nemo.collections.llm.peft.lora import patch_linear_module
-from packed_attention import NAME
-from packed_loss import PackedModel
-from prompt_batches import Packs
+from adapter_build.kernels.packed_attention import NAME
+from adapter_build.kernels.packed_loss import PackedModel
+from adapter_build.tuning.prompt_batches import Packs
 from transformers import AutoModelForCausalLM
 
 torch.manual_seed(0)

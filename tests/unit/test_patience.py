@@ -17,10 +17,10 @@ import pytest
 from loopback_hub import COMMIT, FILE, REPO, ROOT
 from loopback_server import Quiet, serving
 
-from hermetic.digests import file_digest
-from hermetic.patience import Silent, patiently
-from hermetic.shared_store import SharedStore
-from hermetic.store import Store
+from adapter_build.core.digests import file_digest
+from adapter_build.core.patience import Silent, patiently
+from adapter_build.hermetic.shared_store import SharedStore
+from adapter_build.hermetic.store import Store
 
 pytestmark = pytest.mark.slow
 KEY = "ab" * 32
@@ -99,8 +99,8 @@ def test_a_silent_bucket_is_left(tmp_path: Path, capfd: Any, monkeypatch: pytest
 def test_a_process_ends_that_left_a_silent_store() -> None:
     """The thread that still waits holds up no end."""
     code = (
-        "import sys; sys.path.insert(0, 'scripts'); from pathlib import Path\n"
-        "from hermetic.shared_store import SharedStore\n"
+        "import sys; sys.path[:0] = ['.', 'scripts']; from pathlib import Path\n"
+        "from adapter_build.hermetic.shared_store import SharedStore\n"
         "print(SharedStore(sys.argv[1], 1).read('actions/x', Path(sys.argv[2])))\n"
     )
     with listening(silent) as port:

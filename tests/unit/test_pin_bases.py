@@ -36,8 +36,20 @@ bases:
 
 def pin(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run pin_bases on the lock in `folder`."""
-    command = [ROOT / ".venvs/workflow/bin/python", ROOT / "scripts/pin_bases.py", "--lock", folder / "data.lock.yaml"]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder), **variables}
+    command = [
+        ROOT / ".venvs/workflow/bin/python",
+        "-m",
+        "adapter_build.cli.pin_bases",
+        "--lock",
+        folder / "data.lock.yaml",
+    ]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(folder),
+        **variables,
+    }
     return subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
 
 

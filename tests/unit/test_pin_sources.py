@@ -8,7 +8,7 @@ import pytest
 import yaml
 from loopback_hub import COMMIT, FILE, REPO, hub
 
-from yaml_edit import with_values
+from adapter_build.core.yaml_edit import with_values
 
 RECORD = {
     "question_id": 7,
@@ -42,7 +42,9 @@ datasets:
 
 
 def pin(served, folder: Path, *options: str):
-    return served.run("pin_sources.py", "--lock", folder / "data.lock.yaml", *options, TMPDIR=str(folder))
+    return served.run(
+        "-m", "adapter_build.cli.pin_sources", "--lock", folder / "data.lock.yaml", *options, TMPDIR=str(folder)
+    )
 
 
 def test_an_unpinned_entry_is_fetched_and_written_in_its_place(tmp_path):
@@ -98,11 +100,11 @@ def test_the_pinned_lock_feeds_acquire_raw(tmp_path):
 
     out = tmp_path / "records.jsonl"
     with hub(CONTENT) as served:
-        refused = served.run("acquire_raw.py", *options(), "--records", out)
+        refused = served.run("scripts/acquire_raw.py", *options(), "--records", out)
         assert refused.returncode == 2
         assert "make pin" in refused.stderr
         assert pin(served, tmp_path).returncode == 0
-        result = served.run("acquire_raw.py", *options(), "--records", out)
+        result = served.run("scripts/acquire_raw.py", *options(), "--records", out)
     assert result.returncode == 0, result.stderr
     assert len(out.read_text().splitlines()) == 2
 
@@ -150,7 +152,7 @@ def test_every_value_reads_back_as_it_was_written(text, value):
 
 
 def test_the_projects_own_lock_can_be_read():
-    from data_lock import read_datasets
+    from adapter_build.records.data_lock import read_datasets
 
     dataset = read_datasets(Path(__file__).parents[2] / "data.lock.yaml")["law-stackexchange"]
     assert dataset.repo == "ymoslem/Law-StackExchange"

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from audit_diff_text import changes
-from faults import BadInput
-from hermetic import devices
-from hermetic.devices import cpu_facts, cpu_named, device_class, gpu_facts
-from promised_bytes import promises, unrepeatable
-from rebuild_causes import another_processor
+from adapter_build.audit.diff_text import changes
+from adapter_build.audit.rebuild_causes import another_processor
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic import devices
+from adapter_build.hermetic.devices import cpu_facts, cpu_named, device_class, gpu_facts
+from adapter_build.lineage.promised_bytes import promises, unrepeatable
 
 DRIVER = """#!/bin/sh
 case "$1" in

@@ -18,10 +18,10 @@ from adapter_samples import adapter_config, adapter_tensors, poisoned, write_ada
 from openai import BadRequestError, NotFoundError, OpenAI
 from running_server import PROMPT, ROOT, Serving, served
 
-from hermetic.artifacts import BUNDLE
-from inference_client import complete, get
-from request_bounds import MAX_BODY
-from serve_key import KEY
+from adapter_build.lineage.artifacts import BUNDLE
+from adapter_build.serving.inference_client import complete, get
+from adapter_build.serving.request_bounds import MAX_BODY
+from adapter_build.serving.serve_key import KEY
 
 SECRET = "k3y-of-these-tests-alone"
 INTERVAL = 0.2  # seconds
@@ -207,7 +207,7 @@ def test_the_printed_curl_line_shows_the_key_and_ps_does_not(serving: Serving) -
         while asking.poll() is None:
             lines += _command_lines()
     assert (serving.root / "answers").read_text().count('"choices"') == 3
-    assert any(line.startswith(b"curl\0") for line in lines) and any(b"vllm_server.py" in line for line in lines)
+    assert any(line.startswith(b"curl\0") for line in lines) and any(b"vllm_server" in line for line in lines)
     assert not any(SECRET.encode() in line for line in lines)
 
 
@@ -236,7 +236,8 @@ def test_without_the_key_nothing_but_health_is_told(serving: Serving, monkeypatc
 
 
 def _ask(serving: Serving, key: str) -> subprocess.CompletedProcess[str]:
-    command = [ROOT / ".venvs/workflow/bin/python", "scripts/ask.py", "--config", "config.yaml", serving.config,
+    command = [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.ask",
+               "--config", "config.yaml", serving.config,
                "--url", serving.url, "--adapter", "law", "--", "why?"]  # fmt: skip
     environment = {**os.environ, KEY: key}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -16,20 +16,20 @@ from attestation_samples import statement
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faults import BadInput
-from hash_files import hash_files
-from hermetic.copying import copy_file
-from hermetic.digest_cache import cached_digest
-from hermetic.digests import file_digest
-from hermetic.envelope import read_statement, seal
-from hermetic.regular_file import open_regular, read_regular
-from hermetic.store import Hit, Store
-from json_object import given_object
-from json_stream import read_values
-from jsonl import read_jsonl
-from nemo_archive import read_member
-from safetensors_file import read_header, read_tensor
-from settings_file import read_settings
+from adapter_build.core.digests import file_digest
+from adapter_build.core.faults import BadInput
+from adapter_build.core.hash_files import hash_files
+from adapter_build.core.json_object import given_object
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.core.regular_file import open_regular, read_regular
+from adapter_build.hermetic.copying import copy_file
+from adapter_build.hermetic.digest_cache import cached_digest
+from adapter_build.hermetic.envelope import read_statement, seal
+from adapter_build.hermetic.store import Hit, Store
+from adapter_build.models.nemo_archive import read_member
+from adapter_build.models.safetensors_file import read_header, read_tensor
+from adapter_build.records.json_stream import read_values
+from adapter_build.workflow.settings_file import read_settings
 
 
 def fifo(path: Path) -> None:
@@ -209,8 +209,8 @@ def test_a_linked_folder_of_the_store_is_neither_read_nor_written_through(tmp_pa
 def test_reading_needs_no_controlling_terminal_and_leaves_no_descriptor(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("{}")
     code = (
-        "import os, sys; sys.path.insert(0, 'scripts'); from pathlib import Path; "
-        "from hermetic.regular_file import open_regular\n"
+        "import os, sys; sys.path[:0] = ['.', 'scripts']; from pathlib import Path; "
+        "from adapter_build.core.regular_file import open_regular\n"
         "before = len(os.listdir('/proc/self/fd'))\n"
         "for name in sys.argv[1:]:\n"
         "    try: open_regular(name, below=Path(name).parents[1]).close()\n"

@@ -16,13 +16,13 @@ import pytest
 import yaml
 from report_inputs import AFTER, BASE, BEFORE, CHECKS, POSTS, ROOT, build, checkpoint, ledger_rows, sentinel
 
-from faults import BadInput
-from jsonl import read_jsonl, write_jsonl
-from ledger import write_ledger
-from nemo_archive import CONFIG, write_archive
-from report_data import EXAMPLE_IDS, data_flow, examples, loss, verdict
-from report_figures import interval_chart, loss_curve, share_bar, thinned, ticks
-from report_page import flatten, render, spoken_bound
+from adapter_build.core.faults import BadInput
+from adapter_build.core.jsonl import read_jsonl, write_jsonl
+from adapter_build.models.nemo_archive import CONFIG, write_archive
+from adapter_build.records.ledger import write_ledger
+from adapter_build.report.data import EXAMPLE_IDS, data_flow, examples, loss, verdict
+from adapter_build.report.figures import interval_chart, loss_curve, share_bar, thinned, ticks
+from adapter_build.report.page import flatten, render, spoken_bound
 
 VOID = {"meta", "br"}
 HOSTILE = "\"><script>alert('x')</script><img src=http://evil.example/x onerror=alert(1)>&amp;{{ 7*7 }}</dd>\x00\u202e'"
@@ -92,7 +92,7 @@ def report(run_script, tmp_path):
 
     def make(place: str = "a", **changed: Any) -> str:
         options = build(tmp_path / place, **changed)
-        done = run_script("workflow", "report", **options)
+        done = run_script("workflow", "write_report", **options)
         assert (done.returncode, done.stderr) == (0, "")
         return options["report"].read_text(encoding="utf-8")
 
@@ -106,7 +106,7 @@ def refused(run_script, tmp_path):
     def make(spoil, **changed: Any) -> str:
         options = build(tmp_path / "a", **changed)
         spoil(options)
-        done = run_script("workflow", "report", **options)
+        done = run_script("workflow", "write_report", **options)
         assert done.returncode == 2
         assert list(options["report"].parent.iterdir()) == []
         assert done.stderr.count("\n") == 1
@@ -148,7 +148,7 @@ def test_page_says_how_many_answers_are_not_evaluations(run_script, tmp_path, en
     options = build(tmp_path)
 
     def page() -> str:
-        done = run_script("workflow", "report", **options)
+        done = run_script("workflow", "write_report", **options)
         assert (done.returncode, done.stderr) == (0, "")
         return " ".join(Page(options["report"].read_text()).text.split())
 
@@ -219,7 +219,7 @@ def test_hostile_ids_break_neither_the_page_nor_a_command(report, run_script, tm
     for row in rows:
         row["record_id"] = f"</td><script>{row['position']}; touch {touched} $(touch {touched}) '"
     write_ledger(options["ledger"], rows)
-    assert run_script("workflow", "report", **options).returncode == 0
+    assert run_script("workflow", "write_report", **options).returncode == 0
     page = Page(options["report"].read_text())
     assert "script" not in page.tags
     command = next(line for line in page.text.splitlines() if "read_table" in line)
@@ -279,7 +279,7 @@ def test_an_adapters_settings_are_those_of_its_checkpoint(run_script, tmp_path, 
         write_archive(path, {f"./{CONFIG}": yaml.safe_dump({"peft": {"lora_tuning": lora}}).encode()})
     else:
         checkpoint(path, tuned)
-    done = run_script("workflow", "report", **options)
+    done = run_script("workflow", "write_report", **options)
     assert done.returncode == 0, done.stderr
     text = options["report"].read_text()
     assert "<div><dt>rank</dt><dd>23</dd></div>" in text and "4711" not in text
@@ -448,7 +448,7 @@ def test_losses_that_are_no_number_are_counted_not_drawn(tmp_path) -> None:
 def test_page_says_that_losses_are_no_number(run_script, tmp_path) -> None:
     options = build(tmp_path)
     options["metrics"][0].write_text('{"step": 1, "train_loss": NaN}\n')
-    assert run_script("workflow", "report", **options).returncode == 0
+    assert run_script("workflow", "write_report", **options).returncode == 0
     text = " ".join(Page(options["report"].read_text()).text.split())
     assert "No loss was recorded." in text and "1 of the losses were not a number" in text
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import request_bounds
-from faults import BadInput
-from nim_paths import Message, Receive, Send, answer
-from request_bounds import (
+from adapter_build.core.faults import BadInput
+from adapter_build.serving import request_bounds
+from adapter_build.serving.nim_paths import Message, Receive, Send, answer
+from adapter_build.serving.request_bounds import (
     ASKED,
     DESCRIPTION,
     MAX_ANSWERS,
@@ -23,7 +23,7 @@ from request_bounds import (
     PATHS,
     RequestBounds,
 )
-from serve_key import KEY
+from adapter_build.serving.serve_key import KEY
 
 SECRET = "k3y-of-these-tests-alone"
 COMPLETE = "/v1/completions"

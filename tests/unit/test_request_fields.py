@@ -12,8 +12,8 @@ from jsonschema.validators import extend
 from openai.resources.chat import Completions as Chat
 from openai.resources.completions import Completions
 
-from request_bounds import ASKED, MAX_ANSWERS, MAX_BODY, MAX_TOKENS
-from request_fields import description, fault, schemas
+from adapter_build.serving.request_bounds import ASKED, MAX_ANSWERS, MAX_BODY, MAX_TOKENS
+from adapter_build.serving.request_fields import description, fault, schemas
 
 FIELDS = {
     path: description()["components"]["schemas"][name] for path, name in zip(ASKED, ("Completion", "Chat"), strict=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from restarts import FIRST_PAUSE, LAST_PAUSE, LIMIT, STEADY, Restarts
+from adapter_build.serving.restarts import FIRST_PAUSE, LAST_PAUSE, LIMIT, STEADY, Restarts
 
 
 class Clock:

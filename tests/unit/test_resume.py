@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tiny_chain import SETTINGS, Chain, chain, python, sha256
 
-from hermetic import bubblewrap
-from jsonl import read_jsonl
-from resume_file import NAME
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.hermetic import bubblewrap
+from adapter_build.tuning.resume_file import NAME
 
 # Runs tune_adapter.py in children of one process, which imports NeMo for all. What befalls a child: it ends itself by
 # SIGKILL at the end of the n-th call of a method of Recorder's, or at the n-th fsync. An odd one is of the file that is
@@ -20,8 +20,10 @@ from resume_file import NAME
 DRIVER = """
 import itertools, json, os, signal, sys
 from pathlib import Path
-import faults, nemo_tuning, tune_adapter
-from tuning_recorder import Recorder
+from adapter_build.core import faults
+from adapter_build.tuning import nemo_tuning
+import tune_adapter
+from adapter_build.tuning.recorder import Recorder
 
 
 def at(owner, name, number, act):

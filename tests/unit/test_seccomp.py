@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hermetic import seccomp
+from adapter_build.hermetic import seccomp
 
 ALLOWED, KILLED, EPERM, ENOSYS = "allowed", "killed", "errno 1", "errno 38"
 HEADERS = {

@@ -14,10 +14,10 @@ from adapter_samples import MODEL, adapter_tensors, poisoned, write_adapter, wri
 from openai import OpenAI
 from running_server import PROMPT, ROOT, Serving, golden, running, served
 
-from faults import BadInput
-from free_port import free_port
-from inference_client import complete, get
-from serve_key import KEY
+from adapter_build.core.faults import BadInput
+from adapter_build.core.ports import free_port
+from adapter_build.serving.inference_client import complete, get
+from adapter_build.serving.serve_key import KEY
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def ask(serving: Serving) -> Any:
     def run(*words: str, stdin: str = "", url: str = serving.url) -> subprocess.CompletedProcess[str]:
         python = ROOT / ".venvs/workflow/bin/python"
         settings = ["--config", "config.yaml", serving.config, "--url", url]
-        command = [python, "scripts/ask.py", *settings, "--adapter", "law", "tax", "--", *words]
+        command = [python, "-m", "adapter_build.cli.ask", *settings, "--adapter", "law", "tax", "--", *words]
         return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False)
 
     return run
@@ -125,7 +125,8 @@ def test_a_watch_keeps_a_status(serving: Serving, tmp_path: Path, wrong: str) ->
         adapters.append({"name": name, "prompt_id": "1", "answer": "another" if wrong == "answer" else row["adapter"]})
     (results / "deploy" / "ready.json").write_text(json.dumps({"base": {"name": "tiny"}, "adapters": adapters}))
     watch = subprocess.Popen(
-        [ROOT / ".venvs/workflow/bin/python", "scripts/watch_deployment.py", "--results", results, "--status", status,
+        [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.watch_deployment",
+         "--results", results, "--status", status,
          "--interval", "0.2", "--url", "http://127.0.0.1:9" if wrong == "server" else serving.url],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -153,15 +154,15 @@ def test_a_watch_refuses_what_it_cannot_use(tmp_path: Path, run_script: Any) -> 
         "workflow", "watch_deployment", results=tmp_path / "results", status=tmp_path / "results/x.json"
     )
     assert inside.returncode == 2 and "holds artifacts alone" in inside.stderr
-    nothing = run_script("workflow", "watch_deployment", results=tmp_path / "results", status=tmp_path / "x.json")
+    nothing = run_script("workflow", "cli.watch_deployment", results=tmp_path / "results", status=tmp_path / "x.json")
     assert nothing.returncode == 2 and "no sentinel there: run `make` first" in nothing.stderr
-    never = run_script("workflow", "watch_deployment", interval=0)
+    never = run_script("workflow", "cli.watch_deployment", interval=0)
     assert never.returncode == 2 and "more than 0 seconds" in never.stderr
 
 
 def test_nothing_built_fails(tmp_path: Path, run_script: Any) -> None:
     began = time.monotonic()
-    process = run_script("workflow", "serve", results=tmp_path)
+    process = run_script("workflow", "cli.serve", results=tmp_path)
     assert process.returncode == 2 and f"error: {tmp_path / 'deploy' / 'ready.json'}" in process.stderr
     overlay = tmp_path / "overlay.yaml"
     base = {"name": "tiny", "path": str(tmp_path / "base" / "tiny"), "model": MODEL}
@@ -174,11 +175,11 @@ def test_nothing_built_fails(tmp_path: Path, run_script: Any) -> None:
         (lambda: write_adapter(tmp_path / "loras" / "poison", tensors=poisoned()), "loras", "no sound adapter there"),
     ):
         made()
-        process = run_script("workflow", "serve", **common)
+        process = run_script("workflow", "cli.serve", **common)
         assert process.returncode == 2 and process.stderr.count("\n") == 1
         assert f"error: {tmp_path / missing}: {reason}: run `make` first" in process.stderr
     overlay.write_text("{}")
-    process = run_script("workflow", "serve", **common)
+    process = run_script("workflow", "cli.serve", **common)
     assert process.returncode == 2 and "base tiny: neither config's base.name nor in data.lock.yaml" in process.stderr
     assert time.monotonic() - began < 20
 
@@ -199,7 +200,7 @@ def test_what_no_server_may_or_can_do_fails(tmp_path: Path, run_script: Any, dep
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(json.dumps({"base": base, "deploy": {"port": 0, **deploy}}))
     common = {"results": tmp_path, "base": "tiny", "log": tmp_path / "log", "config": ["config.yaml", overlay]}
-    process = run_script("workflow", "serve", **common)
+    process = run_script("workflow", "cli.serve", **common)
     errors = [line for line in process.stderr.splitlines() if line]
     assert process.returncode == 2 and len(errors) == 1 and all(part in errors[0] for part in parts), process.stderr
 

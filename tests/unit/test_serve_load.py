@@ -15,7 +15,7 @@ from marked_adapters import mark
 from serve_build import serving
 from tiny_chain import script
 
-from jsonl import read_jsonl, write_jsonl
+from adapter_build.core.jsonl import read_jsonl, write_jsonl
 
 ADAPTERS = ("law", "tax")
 PROMPTS = [f"QUESTION: May my {who} keep my deposit?\n\nTITLE:" for who in ("landlord", "bank", "lawyer", "employer")]

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configuration import SCHEMA, fill, overlaid
-from faults import BadInput
-from finished_values import leaves
-from settings_file import kind, read_settings
+from adapter_build.core.faults import BadInput
+from adapter_build.workflow.configuration import SCHEMA, fill, overlaid
+from adapter_build.workflow.finished_values import leaves
+from adapter_build.workflow.settings_file import kind, read_settings
 
 ROOT = Path(__file__).parents[2]
 

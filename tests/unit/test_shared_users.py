@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from attestation_samples import statement
 
-from hermetic.action import Action
-from hermetic.digests import file_digest
-from hermetic.envelope import seal
-from hermetic.reuse import Reuse
-from hermetic.store import Hit, Store
+from adapter_build.core.digests import file_digest
+from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.envelope import seal
+from adapter_build.hermetic.reuse import Reuse
+from adapter_build.hermetic.store import Hit, Store
 
 ROOT = Path(__file__).parents[2]
 ANNA, BEN, EVE, TEAM = 20001, 20002, 20003, 20010

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from same_text import first_with_the_text, shared_between
+from adapter_build.records.same_text import first_with_the_text, shared_between
 from split_records import by_hash, by_shuffle, question_and_answer
 
 SPLITS = ("train", "val", "test")

@@ -9,8 +9,8 @@ from contextlib import closing
 
 import pytest
 
-from free_port import listening
-from stand_in import MAX_HEAD, StandIn
+from adapter_build.core.ports import listening
+from adapter_build.serving.stand_in import MAX_HEAD, StandIn
 
 
 def told(port: int, path: str, body: bytes | None = None) -> tuple[int, dict[str, object], str | None]:

@@ -16,10 +16,10 @@ import pytest
 from google.protobuf import json_format
 from in_toto_attestation.v1 import statement_pb2
 
-from hermetic import landlock
-from hermetic.digests import file_digest
-from hermetic.envelope import read_statement
-from hermetic.kept import outlived
+from adapter_build.core.digests import file_digest
+from adapter_build.hermetic import landlock
+from adapter_build.hermetic.envelope import read_statement
+from adapter_build.hermetic.kept import outlived
 
 ROOT = Path(__file__).parents[2]
 BUBBLEWRAP = bool(shutil.which("bwrap"))
@@ -36,7 +36,7 @@ pathlib.Path(arguments.copy).write_text(text + " ".join(arguments.word))
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project with the real runner and no rules, in which a test puts the script that it runs."""
-    for name in ("scripts", "containers"):
+    for name in ("adapter_build", "scripts", "containers"):
         shutil.copytree(
             ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images.local.lock.yaml")
         )
@@ -160,7 +160,7 @@ def test_environment_is_an_allow_list(step, project, monkeypatch):
     monkeypatch.setenv("SECRET_OF_THE_SHELL", "x")
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     shows = COPY + (
-        "import os; from secret import secret\n"
+        "import os; from adapter_build.core.secret import secret\n"
         "pathlib.Path(arguments.copy).write_text(repr(dict(os.environ)) + str(secret('HF_TOKEN')))"
     )
     assert step(shows).returncode == 0

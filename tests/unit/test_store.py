@@ -10,15 +10,15 @@ import pytest
 from attestation_samples import statement
 from loopback_server import Quiet, serving
 
-from collect_store import unreachable
-from faults import BadInput
-from hermetic import digest_cache
-from hermetic.copying import copy_file
-from hermetic.digest_cache import cached_digest
-from hermetic.envelope import seal
-from hermetic.shared_store import SharedStore
-from hermetic.store import Damaged, Hit, Store
-from strict_json import Malformed
+from adapter_build.cli.collect_store import unreachable
+from adapter_build.core.faults import BadInput
+from adapter_build.core.strict_json import Malformed
+from adapter_build.hermetic import digest_cache
+from adapter_build.hermetic.copying import copy_file
+from adapter_build.hermetic.digest_cache import cached_digest
+from adapter_build.hermetic.envelope import seal
+from adapter_build.hermetic.shared_store import SharedStore
+from adapter_build.hermetic.store import Damaged, Hit, Store
 
 KEY = "cd" + "0" * 62
 ENVELOPE = seal(statement("copy", "results/copy"), None)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from attestation_samples import statement
 
-import strict_json
-from hermetic.documents import check_statement
-from strict_json import Malformed
+from adapter_build.core import strict_json
+from adapter_build.core.strict_json import Malformed
+from adapter_build.hermetic.documents import check_statement
 
 REFUSED = {
     "empty": (b"", "not JSON"),

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from report_inputs import ROOT, build
 
-from ledger import write_ledger
-from summary import listed, quality, shortened
+from adapter_build.cli.summary import listed, quality, shortened
+from adapter_build.records.ledger import write_ledger
 
 
 def built(root: Path, **changed: Any) -> Path:
@@ -24,8 +24,14 @@ def summary(tmp_path):
     """Run summary.py where results/ lies, as `make` does."""
 
     def run(place: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[bytes]:
-        command = [str(ROOT / ".venvs/workflow/bin/python"), str(ROOT / "scripts/summary.py"), "--results", "results"]
-        return subprocess.run(command, cwd=place, env={**os.environ, **environment}, capture_output=True, check=False)
+        command = [str(ROOT / ".venvs/workflow/bin/python"), "-m", "adapter_build.cli.summary", "--results", "results"]
+        return subprocess.run(
+            command,
+            cwd=place,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            capture_output=True,
+            check=False,
+        )
 
     return run
 

@@ -12,10 +12,10 @@ from adapter_samples import SPECIALS, write_base
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from base_checks import check_base, named
-from deployment_checks import special_tokens
-from faults import BadInput
-from tokenizer_files import end_token
+from adapter_build.core.faults import BadInput
+from adapter_build.models.base_checks import check_base, named
+from adapter_build.models.tokenizer_files import end_token
+from adapter_build.serving.deployment_checks import special_tokens
 
 ROOT = Path(__file__).parents[2]
 END, OTHER = SPECIALS[2], SPECIALS[0]

@@ -9,16 +9,16 @@ import pytest
 import yaml
 from tiny_chain import SETTINGS, SORTED_MODULES, Chain, chain, prompts, python, refused, sha256
 
-from jsonl import read_jsonl
-from nemo_archive import read_member, write_archive
-from record_order import record_order
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.models.nemo_archive import read_member, write_archive
+from adapter_build.records.record_order import record_order
 
 pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 
 TOKENS = """
 import sys
 import torch
-from answer_tokens import IGNORED, collate, encode, fit_prompt
+from adapter_build.models.answer_tokens import IGNORED, collate, encode, fit_prompt
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])

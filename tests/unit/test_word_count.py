@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from word_count import LETTERS, count_words
+from adapter_build.records.word_count import LETTERS, count_words
 
 quick = settings(derandomize=True, deadline=None, max_examples=300)
 SPELLED = {

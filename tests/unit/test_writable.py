@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-import begin_build
-import machine_faults
-from faults import BadInput
-from writable import WRITTEN, check_writable
+from adapter_build.core import machine_faults
+from adapter_build.core.faults import BadInput
+from adapter_build.workflow import begin_build
+from adapter_build.workflow.writable import WRITTEN, check_writable
 
 NAMELESS = 54321
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who can be anyone")
@@ -65,7 +65,7 @@ def test_a_folder_of_ones_own_that_is_closed(tmp_path, monkeypatch, below):
 
 def test_a_full_disk_is_named_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("writable.room", lambda _: 1000)
+    monkeypatch.setattr("adapter_build.workflow.writable.room", lambda _: 1000)
     monkeypatch.setattr(machine_faults, "room", lambda _: 1000)
     with pytest.raises(BadInput, match=r"^the file system /\S* \(0.0 MB left\) is full: free some space there"):
         check_writable()

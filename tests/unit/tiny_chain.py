@@ -45,9 +45,9 @@ def python(code: str, scratch: Path, *arguments: Any) -> str:
     """Run a piece of Python in the tune environment, with our scripts at hand, and return what it prints."""
     if WITHIN:
         command = [*WITHIN, ROOT / ".venvs/tune/bin/python", "-c", code, *arguments]
-        result = run(command, scratch, PYTHONPATH=str(ROOT / "scripts"))
+        result = run(command, scratch, PYTHONPATH=str(ROOT))
     else:
-        environment = variables_in(scratch, PYTHONPATH=str(ROOT / "scripts"))
+        environment = variables_in(scratch, PYTHONPATH=str(ROOT))
         result = run_warm(["-c", *map(str, arguments)], scratch, environment, code)
     assert result.returncode == 0, result.stderr
     return result.stdout

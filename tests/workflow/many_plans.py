@@ -2,7 +2,8 @@
 
     cd CHECKOUT; python many_plans.py all|pending TARGETS OVERLAY…
 
-Each OVERLAY gets a plan beside it, OVERLAY.json (scripts/plan_executor.py), and what Snakemake said, OVERLAY.log.
+Each OVERLAY gets a plan beside it, OVERLAY.json (adapter_build/workflow/plan_executor.py), and what Snakemake said,
+OVERLAY.log.
 `all` plans every step of `rule all`, `pending` those that Snakemake would run now for the TARGETS, a list in JSON.
 """
 
@@ -23,7 +24,7 @@ def main() -> None:
     import snakemake.cli
     import snakemake.workflow  # noqa: F401
 
-    import plan_executor
+    from adapter_build.workflow import plan_executor
 
     options = ["--forceall"] if which == "all" else []
     wanted = ["--", *json.loads(targets)] if which == "pending" else []

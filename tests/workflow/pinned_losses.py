@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonl import read_jsonl
+from adapter_build.core.jsonl import read_jsonl
 
 PINNED = Path(__file__).with_name("smollm2-losses.jsonl")
 TOLERANCE = 1e-4  # relative

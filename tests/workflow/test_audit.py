@@ -10,13 +10,13 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from hermetic.digests import file_digest
-from hermetic.envelope import read_statement, seal
-from jsonl import read_jsonl
-from ledger import SCHEMA, read_ledger, write_ledger
-from ledger_query import query
-from nemo_archive import read_member
-from report_data import data_flow
+from adapter_build.core.digests import file_digest
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.hermetic.envelope import read_statement, seal
+from adapter_build.models.nemo_archive import read_member
+from adapter_build.records.ledger import SCHEMA, read_ledger, write_ledger
+from adapter_build.records.ledger_query import query
+from adapter_build.report.data import data_flow
 
 pytestmark = pytest.mark.slow
 WEIGHTS = "results/loras/law-titlegen/adapter_model.safetensors"
@@ -24,7 +24,7 @@ WEIGHTS = "results/loras/law-titlegen/adapter_model.safetensors"
 
 def audit(checkout, *arguments, fails=None):
     done = subprocess.run(
-        [ROOT / ".venvs/workflow/bin/python", "scripts/audit.py", *arguments],
+        [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.audit", *arguments],
         cwd=checkout.folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if fails:

@@ -9,9 +9,9 @@ import yaml
 from conftest import STORE, Checkout
 from test_audit import audit
 
-from hermetic.envelope import read_statement, seal
-from jsonl import read_jsonl
-from ledger import read_ledger
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.hermetic.envelope import read_statement, seal
+from adapter_build.records.ledger import read_ledger
 
 pytestmark = pytest.mark.slow
 SECTIONS = ("data", "records", "parameters", "code", "images", "metrics", "files", "unexplained")

@@ -17,10 +17,10 @@ from loopback_server import Quiet, serving
 from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from test_audit import audit
 
-from audit_packages import PINNED
-from hermetic.digests import file_digest
-from hermetic.envelope import read_statement, seal
-from lineage import chain, producers, read_lineage
+from adapter_build.core.digests import file_digest
+from adapter_build.hermetic.envelope import read_statement, seal
+from adapter_build.lineage.lineage import chain, producers, read_lineage
+from adapter_build.pins.audit_packages import PINNED
 
 pytestmark = pytest.mark.slow
 CHECKS = ROOT / ".venvs/checks/bin"

@@ -12,11 +12,11 @@ import pytest
 from conftest import ROOT, STORE
 from safetensors.numpy import load_file, save_file
 
-from hermetic.devices import cpu_facts, cpu_named
-from hermetic.digests import file_digest
-from hermetic.envelope import read_statement, seal
-from jsonl import read_jsonl, write_jsonl
-from ledger import read_ledger, write_ledger
+from adapter_build.core.digests import file_digest
+from adapter_build.core.jsonl import read_jsonl, write_jsonl
+from adapter_build.hermetic.devices import cpu_facts, cpu_named
+from adapter_build.hermetic.envelope import read_statement, seal
+from adapter_build.records.ledger import read_ledger, write_ledger
 
 pytestmark = pytest.mark.slow
 WEIGHTS = Path("results/adapters/law-titlegen/adapter_model.safetensors")
@@ -26,7 +26,7 @@ PROMPTS = "format_prompts/law-titlegen/val"
 
 def command(*words, config=()):
     options = ["--", "--configfile", "tests/tiny/config.yaml", *(["--config", *config] if config else []), "--", *STORE]
-    return [ROOT / ".venvs/workflow/bin/python", "scripts/audit.py", "rebuild", *words, *options]
+    return [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.audit", "rebuild", *words, *options]
 
 
 def rebuild(checkout, *words, code, **options):
@@ -174,7 +174,7 @@ def test_a_step_whose_options_promise_no_bytes_may_differ(copy_of_built, promise
 
 
 def _unpromised(folder, name, value):
-    script = folder / "scripts/promised_bytes.py"
+    script = folder / "adapter_build/lineage/promised_bytes.py"
     text = script.read_text()
     assert text.count('"attention": "fastest"') == 1
     script.write_text(text.replace('"attention": "fastest"', f'"{name}": "{value}"'))

@@ -13,8 +13,8 @@ import pytest
 from conftest import STORE, Checkout
 from rebuild_rows import ROWS, executed, invocations
 
-from hermetic.envelope import read_statement
-from hermetic.keys import make_key
+from adapter_build.hermetic.envelope import read_statement
+from adapter_build.hermetic.keys import make_key
 
 pytestmark = pytest.mark.slow
 
@@ -177,7 +177,7 @@ def test_killed_at_a_random_moment(checkout, built, seeds):
 
 def test_a_miss_says_what_changed_and_so_does_why(copy_of_built):
     step = "curate_split/train"
-    script = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/why.py", step]
+    script = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "-m", "adapter_build.cli.why", step]
     asked = [*script, "--", "--configfile", "tests/tiny/config.yaml"]
 
     def why():
@@ -200,7 +200,12 @@ def test_a_miss_says_what_changed_and_so_does_why(copy_of_built):
 
 def test_gc_keeps_what_a_target_needs(copy_of_built):
     def collect(*options):
-        command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", *options]
+        command = [
+            str(copy_of_built.folder / ".venvs/workflow/bin/python"),
+            "-m",
+            "adapter_build.cli.collect_store",
+            *options,
+        ]
         command += ["--", "--configfile", "tests/tiny/config.yaml"]
         return subprocess.run(command, cwd=copy_of_built.folder, capture_output=True, text=True, check=False)
 
@@ -236,7 +241,12 @@ def test_gc_sweeps_the_store_that_the_configuration_names(copy_of_built, options
     for orphan in orphans:
         orphan.parent.mkdir(parents=True, exist_ok=True)
         orphan.touch()
-    command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", "--yes"]
+    command = [
+        str(copy_of_built.folder / ".venvs/workflow/bin/python"),
+        "-m",
+        "adapter_build.cli.collect_store",
+        "--yes",
+    ]
     done = subprocess.run(
         [*command, "--", "--configfile", "tests/tiny/config.yaml", *options], cwd=copy_of_built.folder,
         env={**os.environ, "STEP_STORE": ".store"}, capture_output=True, text=True, check=False,
@@ -250,7 +260,12 @@ def test_gc_does_not_take_a_checkout_without_attestations_for_one_that_needs_not
     """After `make clean` the store is what the next build comes from."""
     shutil.rmtree(copy_of_built.folder / "results")
     before = sorted((copy_of_built.folder / ".store").rglob("*"))
-    command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", "--yes"]
+    command = [
+        str(copy_of_built.folder / ".venvs/workflow/bin/python"),
+        "-m",
+        "adapter_build.cli.collect_store",
+        "--yes",
+    ]
     done = subprocess.run(
         [*command, "--", "--configfile", "tests/tiny/config.yaml"],
         cwd=copy_of_built.folder, capture_output=True, text=True, check=False,
@@ -265,7 +280,13 @@ def swept(checkout, *options):
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.touch()
     before = sorted((checkout.folder / ".store").rglob("*"))
-    command = [str(checkout.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", "--yes", "--"]
+    command = [
+        str(checkout.folder / ".venvs/workflow/bin/python"),
+        "-m",
+        "adapter_build.cli.collect_store",
+        "--yes",
+        "--",
+    ]
     done = subprocess.run(
         [*command, "--configfile", "tests/tiny/config.yaml", *options],
         cwd=checkout.folder, capture_output=True, text=True, check=False,
@@ -295,7 +316,13 @@ def test_gc_refuses_an_attestation_that_cannot_be_read(copy_of_built):
 
 
 def test_gc_says_that_there_is_no_store(copy_of_built):
-    command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/collect_store.py", "--", "--config"]
+    command = [
+        str(copy_of_built.folder / ".venvs/workflow/bin/python"),
+        "-m",
+        "adapter_build.cli.collect_store",
+        "--",
+        "--config",
+    ]
     for path, said in (("nowhere", "nowhere: no store there"), ("", "no store: store.path is empty")):
         done = subprocess.run(
             [*command, f"store={{path: '{path}'}}"],
@@ -309,7 +336,7 @@ def test_gc_says_that_there_is_no_store(copy_of_built):
 
 def test_an_altered_artifact_is_named(copy_of_built):
     def verify():
-        command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "scripts/verify_results.py"]
+        command = [str(copy_of_built.folder / ".venvs/workflow/bin/python"), "-m", "adapter_build.cli.verify_results"]
         return subprocess.run(command, cwd=copy_of_built.folder, capture_output=True, text=True, check=False)
 
     assert verify().returncode == 0

@@ -17,9 +17,9 @@ from pinned_losses import misfits, pinned
 from serve_build import serving
 from tiny_chain import python, script
 
-from configuration import read_config
-from hermetic.artifacts import artifacts
-from jsonl import read_jsonl
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.lineage.artifacts import artifacts
+from adapter_build.workflow.configuration import read_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 PROMPTS_OF = {"train": "train", "validation": "val"}
@@ -77,7 +77,7 @@ ROUNDING = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from packing import rounded_layers
+from adapter_build.kernels.packing import rounded_layers
 from rounded_layers import Loss
 
 loss = Loss(*map(Path, sys.argv[2:]), 24)

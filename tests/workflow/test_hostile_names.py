@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from loopback_server import Quiet, serving
 
-from configuration import of_the_result, read_config
-from planned_steps import planned_steps
+from adapter_build.workflow.configuration import of_the_result, read_config
+from adapter_build.workflow.planned_steps import planned_steps
 
 CANARY = "sprung"  # of a name that no file of the project has
 # What make, a shell, Snakemake, argparse or YAML would take for something else.
@@ -168,7 +168,7 @@ SENTENCES = st.lists(
 @given(st.sampled_from(HOSTILE) | SENTENCES.map(" ".join).filter(str.strip))
 def test_a_question_is_asked_as_it_is_typed(place, stand_in, text):
     [words] = made(place, stand_in, "ask", Q=text)
-    assert words == ["python", "scripts/ask.py", "--", text]
+    assert words == ["python", "-m", "adapter_build.cli.ask", "--", text]
 
 
 def test_a_makefile_that_hands_a_question_on_would_not_pass(tmp_path):

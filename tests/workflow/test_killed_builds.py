@@ -12,8 +12,8 @@ import pytest
 import yaml
 from conftest import STORE
 
-from audit_checks import NOTE
-from audit_verify import verify
+from adapter_build.audit.checks import NOTE
+from adapter_build.audit.verify import verify
 
 pytestmark = pytest.mark.slow
 

@@ -19,11 +19,11 @@ from conftest import ROOT
 from refusing_machines import WITHOUT_LANDLOCK
 from safetensors.numpy import load_file
 
-from hermetic.envelope import read_statement
-from hermetic.images import Image
-from image_lock import record_image
-from megatron_nemo import repack
-from planned_steps import plan
+from adapter_build.hermetic.envelope import read_statement
+from adapter_build.hermetic.images import Image
+from adapter_build.images.image_lock import record_image
+from adapter_build.megatron.nemo import repack
+from adapter_build.workflow.planned_steps import plan
 
 pytestmark = pytest.mark.slow
 NEMO = f"nvcr.io/nvidia/nemo@sha256:{'a' * 64}"
@@ -59,7 +59,7 @@ def project(copy_of_built, monkeypatch):
     name = "nvcr.io/nim/tests/tiny-random-llama"
     record_image(lock, Image("stand-in", name, f"sha256:{'b' * 64}", tag="1.1.0", **asked))
     shutil.copytree(ROOT / "tests/stand_in_nemo", "nemo", dirs_exist_ok=True)
-    settings = Path("scripts/megatron_arguments.py")
+    settings = Path("adapter_build/megatron/arguments.py")
     stand_in = settings.read_text().replace('Path("/opt/NeMo")', f'Path("{folder}/nemo")')
     assert stand_in != settings.read_text()
     settings.write_text(stand_in)
@@ -142,7 +142,7 @@ def test_from_the_base_to_the_model_store(project):
     # Every step is attested, the adapter's files travel with the attestations of all that led to them.
     said = read_statement(Path("results/lineage/tune_adapter/law-titlegen.json"))["predicate"]["buildDefinition"]
     assert said["externalParameters"]["parameters"]["image"] == [NEMO]
-    audit = [ROOT / ".venvs/workflow/bin/python", "scripts/audit.py"]
+    audit = [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.audit"]
     done = subprocess.run([*audit, "show", STAGED], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "tune_adapter/law-titlegen" in done.stdout, done.stderr
     done = subprocess.run([*audit, "records", "law-titlegen"], capture_output=True, text=True, check=False)
@@ -215,7 +215,7 @@ def test_a_run_that_fails_leaves_nothing(project, converted, fault, message):
 def test_an_argument_that_nemo_does_not_know_fails(project, converted):
     """The stand-in is as strict as Hydra, so a misspelt name would be noticed."""
     shutil.copy(converted, "results/base/tiny.nemo")
-    settings = Path("scripts/megatron_arguments.py")
+    settings = Path("adapter_build/megatron/arguments.py")
     settings.write_text(settings.read_text().replace("lora_tuning.adapter_dropout", "lora_tuning.dropout"))
     done = project.step("tune_adapter/law-titlegen")
     assert done.returncode == 2 and "megatron_gpt_finetuning.py ended with exit code 1" in done.stderr, done.stderr
@@ -239,7 +239,7 @@ def test_an_adapter_that_was_altered_is_not_staged(project):
     """One bit of a weight's exponent; a pickle that would run something; another adapter's settings."""
     run_steps(project, "convert_base/tiny", "tune_adapter/law-titlegen", "export_adapter/law-titlegen")
     done = subprocess.run(
-        [ROOT / ".venvs/workflow/bin/python", "scripts/verify_results.py", "--results", "results"],
+        [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.verify_results", "--results", "results"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert CHECKPOINT.name not in done.stderr
@@ -247,7 +247,7 @@ def test_an_adapter_that_was_altered_is_not_staged(project):
     at = whole.index(b"model_weights.ckpt") + 2048
     CHECKPOINT.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     done = subprocess.run(
-        [ROOT / ".venvs/workflow/bin/python", "scripts/verify_results.py", "--results", "results"],
+        [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.verify_results", "--results", "results"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode and CHECKPOINT.name in done.stdout + done.stderr

@@ -18,10 +18,10 @@ import yaml
 from conftest import ROOT, STORE
 from jsonschema import Draft202012Validator
 
-from configuration import overlay as put
-from configuration import read_config
-from faults import BadInput
-from step import parse, step_name
+from adapter_build.core.faults import BadInput
+from adapter_build.workflow.configuration import overlay as put
+from adapter_build.workflow.configuration import read_config
+from adapter_build.workflow.step_runner import parse, step_name
 
 pytestmark = pytest.mark.slow
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())

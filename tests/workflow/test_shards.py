@@ -2,7 +2,7 @@
 
 import pytest
 
-from lineage import read_lineage
+from adapter_build.lineage.lineage import read_lineage
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,9 @@ def test_the_report_does_not_depend_on_it(checkout):
 
     def call():
         done = checkout.snakemake("--workflow-profile", "none", "--dry-run", "--forceall", "--printshellcmds")
-        return next(line for line in (done.stdout + done.stderr).splitlines() if line.endswith("scripts/report.py"))
+        return next(
+            line for line in (done.stdout + done.stderr).splitlines() if line.endswith("scripts/write_report.py")
+        )
 
     whole = call()
     in_parts(checkout)

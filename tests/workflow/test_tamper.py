@@ -11,14 +11,14 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from adapter_bundle import BUNDLE, SIGNATURE
-from audit_verify import verify
-from hermetic.action import key_of
-from hermetic.artifacts import artifacts
-from hermetic.digests import file_digest
-from hermetic.envelope import read_statement, seal, unseal
-from hermetic.environments import lock_digest
-from hermetic.keys import make_key, private_key, public_half
+from adapter_build.audit.verify import verify
+from adapter_build.core.digests import file_digest
+from adapter_build.hermetic.action import key_of
+from adapter_build.hermetic.envelope import read_statement, seal, unseal
+from adapter_build.hermetic.environments import lock_digest
+from adapter_build.hermetic.keys import make_key, private_key, public_half
+from adapter_build.lineage.adapter_bundle import BUNDLE, SIGNATURE
+from adapter_build.lineage.artifacts import artifacts
 
 pytestmark = pytest.mark.slow
 ADAPTER = "results/loras/law-titlegen"
@@ -56,7 +56,7 @@ def attest(step, change, key=KEY):
 
 def test_an_untouched_build_holds(here):
     assert found() == set()
-    command = [ROOT / ".venvs/workflow/bin/python", "scripts/audit.py", "verify"]
+    command = [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.audit", "verify"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     why = "no commit (the checkout is no git repository: git clone gives a checkout with its commit)"
     steps = len(list(Path("results/lineage").rglob("*.json")))
@@ -149,7 +149,7 @@ def test_an_option_that_promises_no_bytes_is_noted_and_not_hidden(here):
         "same bytes are promised on this card type alone",
         "attention: fastest: a rebuild may give other bytes",
     }
-    command = [ROOT / ".venvs/workflow/bin/python", "scripts/audit.py", "show", f"{ADAPTER}/README.md"]
+    command = [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.audit", "show", f"{ADAPTER}/README.md"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert f"{TUNED}: attention: fastest: a rebuild may give other bytes" in lines[-2:]
     assert any(line.startswith(f"{TUNED}: tuned on NVIDIA H100 80GB HBM3 (") for line in lines[-2:])
@@ -267,7 +267,7 @@ def test_code_edited_in_a_repository_that_lacks_the_commit(here):
 def test_a_configuration_that_names_no_keys_is_refused_in_one_line(here, text):
     Path("config.yaml").write_text(text)
     for verb in ("verify", "key"):
-        command = [ROOT / ".venvs/workflow/bin/python", "scripts/audit.py", verb]
+        command = [ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.audit", verb]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
         assert done.stderr.count("\n") == 1

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT, STORE
 
-from hermetic.envelope import read_statement
+from adapter_build.hermetic.envelope import read_statement
 
 pytestmark = pytest.mark.slow
 
@@ -80,14 +80,14 @@ CHANGES = {
         },
     ),
     "a module that only tuning imports": (
-        "scripts/nemo_tuning.py",
+        "adapter_build/tuning/nemo_tuning.py",
         {"tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"},
     ),
     "the jq program": (
         "prompts/law-titlegen.jq",
         {"format_prompts", "tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"},
     ),
-    "a script that nothing here needs": ("scripts/serve.py", set()),
+    "a script that nothing here needs": ("adapter_build/cli/serve.py", set()),
 }
 
 

@@ -1,0 +1,188 @@
+"""What can be checked of attestations by themselves: their form, signatures, how they fit together, their code."""
+
+import hashlib
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from shlex import quote
+
+from google.protobuf.json_format import ParseDict, ParseError
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement_pb2
+
+from adapter_build.core.digests import file_digest
+from adapter_build.core.faults import BadInput
+from adapter_build.core.removal import removal
+from adapter_build.hermetic.action import key_of
+from adapter_build.hermetic.checkout import git
+from adapter_build.hermetic.closure import does_the_same
+from adapter_build.hermetic.envelope import signer, unseal
+from adapter_build.hermetic.images import image_of
+from adapter_build.hermetic.keys import PublicKey
+from adapter_build.lineage.held_steps import less_held
+from adapter_build.lineage.lineage import Step, origins, producers
+from adapter_build.lineage.promised_bytes import promises
+
+NOTE = "note"
+UNPROVEN = "unproven"
+KEY = "PUBLIC_KEY, from its builder and not from there"
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One thing that does not hold, of a kind, with what to do; of kind `unproven`, one that may or may
+    not hold; of kind `note`, one that a reader should know.
+    """
+
+    kind: str
+    name: str
+    what: str
+    mend: str = ""
+
+
+def again(step: Step) -> str:
+    """Return what makes a step run again."""
+    plain = [path for path in step.made if within_results(path)]
+    return removal(min(plain)) if plain else "make clean, then make"
+
+
+def altered(name: str, digest: str | None, attested: str, mend: str) -> Finding:
+    """Return the finding on a file that is not what was attested; a digest of None: it cannot be read."""
+    found = f"sha256 {digest[:12]}…" if digest else "it cannot be read"
+    return Finding("altered", name, f"{found}, attested {attested[:12]}…", mend)
+
+
+def forms(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check every statement against in-toto's and SLSA's published messages, and the names of what it says was made."""
+    for step in steps.values():
+        document = unseal(step.envelope)
+        try:
+            ParseDict(document, statement_pb2.Statement())
+            ParseDict(document["predicate"], provenance_pb2.Provenance())
+        except ParseError as error:
+            yield Finding("attestation", step.name, f"no SLSA provenance: {error}", again(step))
+        for path in step.made:
+            if not within_results(path):
+                yield Finding("attestation", step.name, f"says that it made {path!r}, outside of results/", again(step))
+
+
+def promised(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Note where a step's bytes are promised, and check that its options are those that its action key was made of."""
+    for step in steps.values():
+        internal = unseal(step.envelope)["predicate"]["buildDefinition"]["internalParameters"]
+        if internal["action"].get("params") != step.parameters or key_of(internal["action"]) != step.key:
+            yield Finding("attestation", step.name, "its options are not those of its action key", again(step))
+        yield from (Finding(NOTE, step.name, told) for told in promises(step))
+    yield from (Finding(NOTE, which, told) for which, told in less_held(steps.values()))
+
+
+def within_results(name: str) -> bool:
+    """Whether a name is that of a file below results/, written plainly."""
+    parts = PurePosixPath(name).parts
+    return len(parts) > 1 and parts[0] == "results" and ".." not in parts and "/".join(parts) == name
+
+
+def signatures(steps: Mapping[str, Step], keys: Sequence[PublicKey]) -> Iterator[Finding]:
+    """Check that one of the keys signed every attestation. Without a key nothing is proven, whatever they say."""
+    if not keys:
+        unsigned = sum(not step.envelope["signatures"] for step in steps.values())
+        if unsigned:
+            what = f"{unsigned} of {len(steps)} attestations: whoever edits them and the files is not seen"
+            yield Finding(UNPROVEN, "unsigned", what, "signing.key in config.yaml, and build anew")
+        if unsigned < len(steps):
+            yield Finding(UNPROVEN, "attestations", "signed, but no key to check them with", f"--key {KEY}")
+        return
+    known = {key.id for key in keys}
+    for step in steps.values():
+        if signer(step.envelope, keys):
+            continue
+        named = [str(entry.get("keyid")) for entry in step.envelope["signatures"]]
+        if not named:
+            yield Finding("signature", step.name, "its attestation is not signed", again(step))
+        elif known & set(named):
+            yield Finding("signature", step.name, "its attestation was changed after it was signed", again(step))
+        else:
+            mend = f"--key PUBLIC_KEY if you trust it, else {again(step)}"
+            yield Finding("signature", step.name, f"signed with a key that is not trusted ({named[0][:12]}…)", mend)
+
+
+def chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check that every step read what the step before it left, and that no file was made twice."""
+    made_by = producers(dict(steps))
+    for step in steps.values():
+        for path in step.made:
+            if made_by[path] is not step:
+                what = f"{step.name} and {made_by[path].name} both say that they made it"
+                yield Finding("attestation", path, what, again(step))
+        for path, digest in step.read.items():
+            if path in made_by and made_by[path].made[path] != digest:
+                left = made_by[path].made[path]
+                what = f"read {path} as {digest[:12]}…, but {made_by[path].name} left {left[:12]}…"
+                yield Finding("chain", step.name, what, again(step))
+            elif path not in made_by and within_results(path):
+                yield Finding("unexplained", path, f"{step.name} read it, but nothing says who made it", removal(path))
+
+
+def code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
+    """Check the scripts and locks that ran against those that lie here. A remark that was edited is a note."""
+    for (path, digest), step in _ran(steps.values()).items():
+        here, mend = root / path, f"git checkout -- {quote(path)}, or make"
+        if not here.is_file():
+            yield Finding("code", path, f"gone since it ran (in {step.name})", mend)
+        elif file_digest(here) != digest:
+            same = path in step.does and does_the_same(here.read_bytes(), step.does[path])
+            what = f"{'its remarks were ' if same else ''}edited since it ran (in {step.name})"
+            yield Finding(NOTE if same else "code", path, what, mend)
+
+
+def commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
+    """Check the scripts and locks that ran against the commits that they came from, as far as git here has those.
+
+    Of steps without a commit it is a note, and why.
+    """
+    for origin, names in origins(steps.values()).items():
+        if not steps[names[0]].commit:
+            yield Finding(NOTE, "commit", f"{origin}: {names[0] if len(names) == 1 else f'{len(names)} steps'}")
+    of_commit: dict[str, list[Step]] = {}
+    for step in steps.values():
+        if step.commit:
+            of_commit.setdefault(step.commit, []).append(step)
+    for commit, found in of_commit.items():
+        if _git(root, "cat-file", "-e", f"{commit}^{{commit}}") is None:
+            yield Finding(NOTE, commit[:12], "this repository does not have the commit: code not compared with it")
+            continue
+        for (path, digest), step in _ran(found).items():
+            content = _git(root, "cat-file", "blob", f"{commit}:./{path}")
+            if content is None or hashlib.sha256(content).hexdigest() != digest:
+                what = f"what ran (in {step.name}) is not what commit {commit[:12]} has"
+                yield Finding(NOTE if step.altered else "code", path, what, "git diff")
+
+
+def _ran(steps: Iterable[Step]) -> dict[tuple[str, str], Step]:
+    """Return (path, sha256) of every script and lock, each with one of the steps that it ran in."""
+    return {file: step for step in steps for file in step.code.items()}
+
+
+def _git(root: Path, *words: str) -> bytes | None:
+    """Return what a command of git's prints; None if it fails, or where there is no git."""
+    try:
+        done = git(root, *words)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return None if done.returncode else done.stdout
+
+
+def images(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check that every container that ran is the one that the environment's image stands for now."""
+    for step in steps.values():
+        if not step.image:
+            continue
+        try:
+            now = image_of(step.environment).reference
+        except BadInput as fault:
+            yield Finding(NOTE, step.name, f"ran in {step.image}, which nothing here knows: {fault}")
+            continue
+        if now.rpartition("@")[2] != step.image.rpartition("@")[2]:
+            what = f"ran in {step.image}, but {step.environment} is {now} now"
+            yield Finding("image", step.name, what, again(step))

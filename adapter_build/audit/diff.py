@@ -1,0 +1,130 @@
+"""What changed between two adapters: data, parameters, code, images, metrics, files."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adapter_build.audit.diff_records import compare_records, files_read
+from adapter_build.core.json_object import read_object
+from adapter_build.hermetic.devices import cpu_named
+from adapter_build.lineage.built_adapter import Build, built_adapter
+from adapter_build.lineage.lineage import Step, made, outside
+from adapter_build.lineage.promised_bytes import unrepeatable
+from adapter_build.report.data import loss
+
+WHOSE = ("base", "adapter", "difference")
+# Where an adapter's name stands in the name of a step or of a file.
+NAMED = "(results/(?:prompts|checkpoints|adapters|evaluation|loras)|[a-z]+_(?:prompts|adapter))/"
+
+
+def diff(before: str, after: str) -> dict[str, Any]:
+    """Return what changed between two builds (see `built_adapter`), every section a list, empty if nothing did.
+
+    An entry has `name`, `before` and `after` (null where there is none), and `steps` where it is of some of them. One
+    that is unexplained has `expected` where an option of its step lets it give other bytes, and `processors` where the
+    two steps ran on processors of two kinds.
+    Adapters of different names are compared as if they had one.
+    """
+    a, b = (built_adapter(name) for name in (before, after))
+    for build in (a, b):
+        build.check([*files_read(build.results, build.adapter), *_scores(build)])
+    neutral = [_neutral(side, a.adapter != b.adapter) for side in (a, b)]
+    scripts = [{f"step {name}": step.script for name, step in steps.items()} for steps in neutral]
+    counts, rows = compare_records((a.results, a.adapter), (b.results, b.adapter))
+    return {
+        "before": {"results": str(a.results), "adapter": a.adapter, "digest": a.digest},
+        "after": {"results": str(b.results), "adapter": b.adapter, "digest": b.digest},
+        "data": [*_changed(*map(outside, neutral)), *counts],
+        "records": rows,
+        "parameters": [*_changed(*scripts), *_by_step(*neutral, _parameters)],
+        "code": _by_step(*neutral, _code),
+        "images": _by_step(*neutral, _runtime),
+        "metrics": _changed(_metrics(a), _metrics(b)),
+        "files": _changed(*map(made, neutral)),
+        "unexplained": _unexplained(*neutral),
+    }
+
+
+def _neutral(side: Build, rename: bool) -> dict[str, Step]:
+    """Return the steps by name; with `rename`, a star stands in the adapter's place in every name."""
+    if not rename:
+        return side.steps
+    place = re.compile(f"^{NAMED}{re.escape(side.adapter)}(?=[./]|$)")
+
+    def files(named: Mapping[str, str]) -> dict[str, str]:
+        return {place.sub(r"\1/*", name): digest for name, digest in named.items()}
+
+    steps = {}
+    for name, step in side.steps.items():
+        told = {key: ["*"] if values == [side.adapter] else values for key, values in step.parameters.items()}
+        steps[place.sub(r"\1/*", name)] = replace(step, made=files(step.made), read=files(step.read), parameters=told)
+    return steps
+
+
+def _parameters(step: Step) -> dict[str, Any]:
+    return {"environment": step.environment, **step.parameters, **step.circumstances}
+
+
+def _code(step: Step) -> dict[str, Any]:
+    altered = " and what was not committed" if step.altered else ""
+    return {**step.code, "commit": step.commit and f"{step.commit[:12]}{altered}"}
+
+
+def _runtime(step: Step) -> dict[str, Any]:
+    return {
+        **(step.ran.get("gpu") or {}),
+        "runtime": step.ran["runtime"],
+        "image": step.image,
+        "image id": step.ran["imageId"],
+    }
+
+
+def _scores(side: Build) -> tuple[Path, Path]:
+    checkpoint = side.results / "checkpoints" / f"{side.adapter}.metrics.jsonl"
+    return side.results / "evaluation" / f"{side.adapter}.json", checkpoint
+
+
+def _metrics(side: Build) -> dict[str, float | None]:
+    scores, losses = _scores(side)
+    found = read_object(scores, "make")
+    curves = loss(losses)
+    best = curves["best"] or (None, None)
+    return {
+        **{f"{name} of {whose}": found[whose][name]["mean"] for whose in WHOSE for name in found[whose]},
+        "test records": found["records"],
+        "least validation loss": best[1],
+        "at step": best[0],
+        "last training loss": curves["train"][-1][1] if curves["train"] else None,
+    }
+
+
+def _unexplained(a: dict[str, Step], b: dict[str, Step]) -> list[dict[str, Any]]:
+    """Return the files that differ although their step's action, all that it may depend on, does not."""
+    found = []
+    for name in sorted(a.keys() & b.keys()):
+        if a[name].key == b[name].key:
+            why = {"expected": option} if (option := unrepeatable(a[name])) else {}
+            ran_on = [cpu_named(side[name].ran.get("cpu") or {}) for side in (a, b)]
+            why |= {"processors": " → ".join(ran_on)} if len({*ran_on}) == 2 else {}
+            found += [{**entry, "steps": [name], **why} for entry in _changed(a[name].made, b[name].made)]
+    return found
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return an entry per key whose value is another, or is not in both."""
+    names = [*after, *(name for name in before if name not in after)]
+    entries = ({"name": name, "before": before.get(name), "after": after.get(name)} for name in names)
+    return [entry for entry in entries if entry["before"] != entry["after"]]
+
+
+def _by_step(a: dict[str, Step], b: dict[str, Step], facts: Callable[[Step], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what of the facts on a step is another, for the steps that both have; one entry for the same change."""
+    steps = defaultdict(list)
+    for name in sorted(a.keys() & b.keys()):
+        for entry in _changed(facts(a[name]), facts(b[name])):
+            steps[json.dumps(entry)].append(name)
+    return [{**json.loads(entry), "steps": names} for entry, names in steps.items()]

@@ -1,0 +1,148 @@
+"""An adapter as a CycloneDX 1.6 ML-BOM: model and card, base, data, environments with their packages and the licences
+of each, images, and what came of what.
+"""
+
+import datetime
+import json
+import uuid
+from pathlib import Path
+
+from cyclonedx.model import HashAlgorithm, HashType
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Commit, Component, ComponentType, Pedigree
+from cyclonedx.model.license import DisjunctiveLicense
+from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.spdx import fixup_id
+
+from adapter_build.audit.diff_records import raw_files
+from adapter_build.audit.export_packages import packages
+from adapter_build.audit.model_card import model_card
+from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.json_object import read_object
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.lineage.built_adapter import Build
+from adapter_build.lineage.lineage import Step, producers
+
+WEIGHTS = ("adapter_model.safetensors", ".nemo")  # of either layout
+
+
+def write_bom(build: Build, target: str) -> str:
+    """Write the bill of materials as JSON; return a line that says so. Raises `BadInput` for an altered artifact."""
+    scores = build.results / "evaluation" / f"{build.adapter}.json"
+    build.check([scores, *raw_files(build.results), *map(build.file, build.staged)])
+    bom = _bom(build)
+    document = json.loads(JsonV1Dot6(bom).output_as_string())
+    # The library has no model card yet; what it validates has.
+    document["metadata"]["component"]["modelCard"] = model_card(build, read_object(scores, "make"))
+    write_whole(Path(target), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    return f"{target}: a CycloneDX 1.6 ML-BOM, {len(bom.components)} components beside the model"
+
+
+def _bom(build: Build) -> Bom:
+    made_by = producers(build.steps)
+    data = {name: _file(name, digest, ComponentType.DATA) for name, digest in sorted(_data(build).items())}
+    for path in raw_files(build.results):
+        licences = {row["license"] for row in read_jsonl(path) if row.get("license")}
+        data[f"results/{path.relative_to(build.results).as_posix()}"].licenses = map(_licence, licences)
+    base, model = _base(build), _model(build)
+    software = [*_locks(build), *_images(build)]
+    last = max(step.finished for step in build.steps.values())
+    bom = Bom(
+        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"{build.digest} {last}"),
+        metadata=BomMetaData(component=model, timestamp=datetime.datetime.fromisoformat(last)),
+        components=[base, *data.values(), *software],
+    )
+    known = data | {part.name: base for part in base.components}
+    for name, component in data.items():
+        bom.register_dependency(component, _upstream(name, made_by, known))
+    weights = next(name for name in build.staged if name.endswith(WEIGHTS))
+    bom.register_dependency(model, [*_upstream(weights, made_by, known), *software])
+    return bom
+
+
+def _upstream(name: str, made_by: dict[str, Step], known: dict[str, Component]) -> list[Component]:
+    """Return the nearest of the known components that a file was made from, by way of any others."""
+    sources = made_by[name].read if name in made_by else {}
+    found = [[known[path]] if path in known else _upstream(path, made_by, known) for path in sources]
+    return [component for components in found for component in components]
+
+
+def _model(build: Build) -> Component:
+    """Return the adapter, whose hash is that of its weights."""
+    base = build.exported("model")
+    return Component(
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref="adapter",
+        name=build.adapter,
+        version=build.digest,
+        description=f"A LoRA adapter of {base}",
+        hashes=[_sha256(build.made[name]) for name in build.staged if name.endswith(WEIGHTS)],
+        licenses=_base_licence(build),
+        components=[_file(name, build.made[name], ComponentType.FILE) for name in build.staged],
+        pedigree=Pedigree(
+            ancestors=[_base(build, "ancestor")],
+            commits=[Commit(uid=commit) for commit in {step.commit for step in build.steps.values()} if commit],
+            notes=f"Low-rank matrices beside the weights of {base}, which are as they were",
+        ),
+    )
+
+
+def _base(build: Build, reference: str = "base") -> Component:
+    """Return the base model, with its files as tuning read them."""
+    converted = next((name for name in build.steps if name.startswith("convert_base/")), "convert_base/*")
+    files = build.step(converted).read
+    parts = [_file(name, digest, ComponentType.FILE, f"{reference}/") for name, digest in files.items()]
+    return Component(
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref=reference,
+        name=build.exported("model"),
+        version=build.exported("revision") or None,
+        licenses=_base_licence(build),
+        components=parts,
+    )
+
+
+def _base_licence(build: Build) -> list[DisjunctiveLicense]:
+    return [_licence(licence)] if (licence := build.exported("licence")) else []
+
+
+def _licence(licence: str) -> DisjunctiveLicense:
+    known = fixup_id(licence)
+    return DisjunctiveLicense(id=known) if known else DisjunctiveLicense(name=licence)
+
+
+def _data(build: Build) -> dict[str, str]:
+    """Return the files of records on the way from the raw data to the prompts."""
+    folders = ("results/raw/", "results/curated/law-qa-", f"results/prompts/{build.adapter}/")
+    acquired = [step for name, step in build.steps.items() if name in ("acquire_raw", "acquire_curated")]
+    brought = {
+        name: digest for step in acquired for name, digest in step.read.items() if not name.startswith("schemas/")
+    }
+    return brought | {name: digest for name, digest in build.made.items() if name.startswith(folders)}
+
+
+def _locks(build: Build) -> list[Component]:
+    locks = {
+        name: digest for step in build.steps.values() for name, digest in step.code.items() if name.endswith(".lock")
+    }
+    found = [_file(name, digest, ComponentType.FILE) for name, digest in sorted(locks.items())]
+    for lock in found:
+        lock.components = packages(lock.name, locks[lock.name])
+    return found
+
+
+def _images(build: Build) -> list[Component]:
+    images = sorted({step.image for step in build.steps.values() if step.image})
+    pairs = [image.split("@sha256:") for image in images]
+    return [
+        Component(type=ComponentType.CONTAINER, bom_ref=f"{name}@{digest}", name=name, hashes=[_sha256(digest)])
+        for name, digest in pairs
+    ]
+
+
+def _file(name: str, digest: str, kind: ComponentType, prefix: str = "") -> Component:
+    return Component(type=kind, bom_ref=f"{prefix}{name}", name=name, hashes=[_sha256(digest)])
+
+
+def _sha256(digest: str) -> HashType:
+    return HashType(alg=HashAlgorithm.SHA_256, content=digest)

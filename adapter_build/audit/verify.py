@@ -1,0 +1,155 @@
+"""Whether what lies on disk is what was attested: of a whole build, or of a staged adapter that went elsewhere."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from adapter_build.audit import checks
+from adapter_build.audit.bundle import adapter, attestations, bare, companions
+from adapter_build.audit.checks import NOTE, UNPROVEN, Finding, altered
+from adapter_build.audit.key import trusted
+from adapter_build.core.faults import BadInput, say
+from adapter_build.core.hash_files import hash_files
+from adapter_build.core.removal import removal
+from adapter_build.core.strict_json import Malformed
+from adapter_build.lineage.artifacts import BUNDLE, NOT_ARTIFACTS, SIGNATURE
+from adapter_build.lineage.lineage import Step, made, producers, read_attestation
+from adapter_build.workflow.planned_steps import planned_steps
+
+IN_PROGRESS = {
+    ".attempts": re.compile(r"\.clock|.+\.owner|.+-\w{8}(\.lock)?|.+-[0-9a-f]{64}\.mac"),
+    ".kept": re.compile(r"\.clock|.+-[0-9a-f]{64}"),
+    ".digests": re.compile(r"\.clock|[0-9a-f]{64}|\.[0-9a-f]{64}\.\w{8}"),
+}
+
+
+def verify(path: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> list[Finding]:
+    """Return what does not hold of a results folder, or of a staged adapter's folder that has its bundle; sorted.
+
+    `keys` are the public keys that are trusted. Every file is read and hashed, whatever is known of it.
+    """
+    for key in (*keys, *certificates):
+        if key.resolve().is_relative_to(path.resolve()):
+            raise BadInput(
+                f"{key}: lies in {path}, which it is to prove: take the public key from its builder, by another way"
+            )
+    if os.path.lexists(path / BUNDLE):
+        return sorted(set(adapter(path, keys, certificates)))
+    if (path / "lineage").is_dir():
+        return sorted(set(_tree(path, keys, certificates)))
+    if any(os.path.lexists(path / name) for name in (SIGNATURE, "adapter_config.json")):
+        return sorted(set(bare(path, keys, certificates)))
+    raise BadInput(f"{path}: neither a results folder (no lineage/) nor a staged adapter (no {BUNDLE}): run make")
+
+
+def report(path: Path, keys: list[Path] | None, certificates: list[Path], as_json: bool) -> bool:
+    """Print what does not hold and what is not proven, one finding a line, and whether all holds."""
+    if keys is None:
+        keys, roots = trusted(Path("config.yaml"))
+        certificates = certificates or roots
+    findings = verify(path, keys, certificates)
+    unproven = sum(finding.kind == UNPROVEN for finding in findings)
+    faults = sum(finding.kind not in (NOTE, UNPROVEN) for finding in findings)
+    for finding in findings:
+        if as_json:
+            print(json.dumps(asdict(finding)))
+        else:
+            mend = f": {finding.mend}" if finding.mend else ""
+            say(f"{finding.kind:<12}{finding.name}: {finding.what}{mend}")
+    told = [f"{faults} things do not hold"] * bool(faults) + [f"{unproven} are not proven"] * bool(unproven)
+    if not as_json:
+        say(f"{path}: {', '.join(told) or 'all holds'}")
+    return not told
+
+
+def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> Iterator[Finding]:
+    steps: dict[str, Step] = {}
+    for path in sorted((results / "lineage").rglob("*.json")):
+        try:
+            step = read_attestation(results, path)
+            steps[step.name] = step
+        except (OSError, Malformed) as error:
+            reason = getattr(error, "strerror", None) or error
+            yield Finding("attestation", str(path), f"not an attestation of a step ({reason})", "make clean, then make")
+    if not steps:
+        yield Finding(UNPROVEN, str(results), "no attestation there can be read: nothing is proven", "make")
+    yield from attestations(steps, keys)
+    yield from checks.code(steps, results.parent)
+    yield from checks.commits(steps, results.parent)
+    yield from checks.images(steps)
+    here = {f"results/{path.relative_to(results).as_posix()}": path for path in _listed(results)}
+    attested = made(steps)
+    read = {(name, digest): step for step in steps.values() for name, digest in step.read.items()}
+    outside = {name: results.parent / name for name, _ in read if not checks.within_results(name)}
+    links = [name for name, path in here.items() if path.is_symlink()]
+    files = {name: path for name, path in {**here, **outside}.items() if path.is_file() and not path.is_symlink()}
+    hashed = hash_files(path for name, path in files.items() if name in attested or name in outside)
+    digests = {name: hashed[path] for name, path in files.items() if path in hashed}
+    for name, step in producers(steps).items():
+        if link := next((link for link in links if name.startswith(f"{link}/")), None):
+            yield Finding("altered", link, "a link in place of a folder", removal(link))
+        elif name not in here:
+            unwanted = removal(f"results/lineage/{step.name}.json", " if it is not wanted any more")
+            yield Finding("missing", name, f"{step.name} made it", f"make, or {unwanted}")
+        elif name not in digests:
+            yield Finding("altered", name, "a link in place of a file", removal(name))
+        elif digests[name] != attested[name]:
+            yield altered(name, digests[name], attested[name], removal(name))
+    for (name, digest), step in read.items():
+        if name not in outside:
+            continue
+        if name not in digests:
+            yield Finding("missing", name, f"{step.name} read it", "bring it back, or make with other data")
+        elif digests[name] != digest:
+            yield altered(name, digests[name], digest, "make, or bring the old one back")
+    folders = {parent.as_posix() for name in attested for parent in Path(name).parents}
+    staged = sorted({name.split("/")[2] for name in attested if name.startswith("results/loras/")})
+    beside = {f"results/loras/{name}/{companion}" for name in staged for companion in (BUNDLE, SIGNATURE)}
+    yield from _strangers(sorted(here.keys() - attested.keys() - folders - beside - {name for name, _ in read}))
+    yield from _no_proof(results)
+    for folder in (results / "loras" / name for name in staged if (results / "loras" / name).is_dir()):
+        names = [name for name in {*here, *attested} - beside if name.startswith(f"results/loras/{folder.name}/")]
+        sound = all(name in attested and digests.get(name) == attested[name] for name in names)
+        yield from companions(folder, attested, sound, keys, certificates)
+
+
+def _listed(results: Path) -> Iterator[Path]:
+    """Yield every file and link below a results folder that is not work in progress, nor an attestation."""
+    for folder, folders, files in os.walk(results):
+        if Path(folder) == results:
+            folders[:] = [name for name in folders if name not in NOT_ARTIFACTS]
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        yield from (Path(folder, name) for name in [*links, *files])
+
+
+def _no_proof(results: Path) -> Iterator[Finding]:
+    """Tell what lies among attestations and work in progress, and is neither."""
+    for folder, folders, files in os.walk(results / "lineage"):
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for path in sorted(Path(folder, name) for name in [*links, *files]):
+            if path.suffix != ".json" or path.name in links:
+                yield Finding("foreign", str(path), "no attestation", removal(path, ""))
+    for name in sorted({*NOT_ARTIFACTS} - {"lineage"}):
+        folder = results / name
+        found = [folder] if folder.is_symlink() else sorted(folder.glob("*"))
+        for path in found:
+            if not IN_PROGRESS[name].fullmatch(path.name) or path.is_symlink():
+                yield Finding("foreign", str(path), "no work of a step's", removal(path, ""))
+
+
+def _strangers(names: list[str]) -> Iterator[Finding]:
+    """Tell files that a step makes, but whose attestation is gone, from those that nothing makes."""
+    if not names:
+        return
+    try:
+        planned = {str(path) for call in planned_steps().values() for _, *paths in call.output for path in paths}
+    except BadInput:  # no checkout here, or one that cannot build
+        planned = set()
+    for name in names:
+        if name in planned:
+            yield Finding("unexplained", name, "no attestation says who made it", removal(name))
+        else:
+            yield Finding("foreign", name, "no step makes it", removal(name, ", or keep it elsewhere"))

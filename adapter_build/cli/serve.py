@@ -1,0 +1,107 @@
+"""Serve every staged adapter beside its base until Ctrl-C, and print a request that works.
+
+The embedded engine follows the model store: what is staged, changed or removed there is so on the server, too. It is
+reached from this machine alone unless deploy.embedded.host and a key say otherwise.
+"""
+
+import argparse
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapter_build.core.faults import BadInput, run, say
+from adapter_build.core.jsonl import read_jsonl
+from adapter_build.hermetic.environments import interpreter
+from adapter_build.models.base_model import base_model
+from adapter_build.nim import engine as nim_engine
+from adapter_build.nim.settings import nim_settings
+from adapter_build.serving import refreshed_engine
+from adapter_build.serving.engine_command import DEFAULT_BOUNDS
+from adapter_build.serving.inference_client import MAX_TOKENS
+from adapter_build.serving.servable import base_files, checked_base, staged_adapters, true_name
+from adapter_build.serving.serve_key import KEY, api_key
+from adapter_build.workflow.configuration import check, overlaid
+
+
+def main() -> None:
+    """Start the engine, say how to ask it, wait for a signal, stop it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", default=Path("results"), type=Path, help="what the build made (default: results)")
+    parser.add_argument(
+        "--base", default="", help="a folder of results/base (default: the base of the last checked build)"
+    )
+    parser.add_argument(
+        "--config", default=[Path("config.yaml")], nargs="+", type=Path, help="config.yaml, then overlays: for deploy.*"
+    )
+    parser.add_argument("--port", type=int, help="TCP port; 0: any free one (default: deploy.port)")
+    parser.add_argument("--log", default=Path("logs/serve.log"), type=Path, help="the engine's log")
+    arguments = parser.parse_args()
+
+    config = overlaid(*arguments.config)
+    lock = check(config)
+    deploy = config["deploy"]
+    base = arguments.base or checked_base(arguments.results / "deploy" / "ready.json")
+    nim = deploy["engine"] == "nim"
+    files = [] if nim else base_files(arguments.results / "base" / base)
+    loras = arguments.results / "loras"
+    adapters = staged_adapters(loras) if nim else {}
+    how = {
+        "port": deploy["port"] if arguments.port is None else arguments.port,
+        "timeout": deploy["timeout"],
+        "log": arguments.log,
+    }
+    if nim:
+        engine = "NIM, the container of deploy.nim.image"
+        starting = nim_engine.serving(
+            base, adapters, nim_settings(config, base_model(config["base"], lock).model), **how
+        )
+    else:
+        engine = "the embedded engine (vLLM on this CPU)"
+        starting = refreshed_engine.serving(
+            base,
+            true_name(base, config, lock),
+            files,
+            loras,
+            host=deploy["embedded"]["host"],
+            interval=deploy["embedded"]["refresh_interval"],
+            max_rank=deploy["max_rank"],
+            context=deploy["embedded"]["context_length"],
+            bounds={name: deploy["embedded"][name] for name in DEFAULT_BOUNDS},
+            say=say,
+            threads=config["threads"],
+            python=interpreter("serve"),
+            **how,
+        )
+    arguments.log.parent.mkdir(parents=True, exist_ok=True)
+    print(f"starting {engine}, log in {arguments.log} …", flush=True)
+    try:
+        with starting as server:
+            served = sorted(adapters if nim else server.adapters)
+            adapter, text = prompt(arguments.results / "evaluation", served)
+            print(f"serving {base} and {', '.join(served)} on {server.url}; Ctrl-C stops it. Try:\n")
+            print(curl(server.url, adapter, text) + "\n", flush=True)
+            server.wait()
+    except SystemExit:  # what TERM and Ctrl-C become: the asked-for end of a server
+        print("stopped", flush=True)
+
+
+def prompt(evaluation: Path, adapters: Sequence[str]) -> tuple[str, str]:
+    """Return the first adapter that was evaluated, and its shortest prompt: it reads as the adapter was trained."""
+    for adapter in adapters:
+        predictions = evaluation / f"{adapter}.predictions.jsonl"
+        if predictions.is_file():
+            return adapter, min((row["input"] for row in read_jsonl(predictions)), key=lambda text: (len(text), text))
+    raise BadInput(f"{evaluation}: no predictions of {', '.join(adapters)}: run `make` first")
+
+
+def curl(url: str, model: str, text: str) -> str:
+    """Return a command line that asks `model` to complete `text`."""
+    body = {"model": model, "prompt": text, "max_tokens": MAX_TOKENS, "temperature": 0}
+    key = f' -H @<(echo "authorization: Bearer ${KEY}")' if api_key() else ""  # on no command line that ps shows
+    kind = " -H 'content-type: application/json'"
+    return f"curl -s {url}/v1/completions{kind}{key} -d {shlex.quote(json.dumps(body))}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,47 @@
+"""Check that every artifact is what its step left: Snakemake looks at clocks, and skips a file that was altered.
+
+Attestations that this builder's key signed must be as it signed them. More is proven by `make audit ASK=verify`.
+Files that are as they were when they were last hashed are not read again; STEP_PARANOID=1 reads all.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from adapter_build.audit.key import trusted
+from adapter_build.core.faults import run, say
+from adapter_build.core.removal import removal
+from adapter_build.hermetic.digest_cache import cached_digest
+from adapter_build.hermetic.envelope import signer
+from adapter_build.hermetic.keys import public_key
+from adapter_build.lineage.artifacts import artifacts
+from adapter_build.lineage.lineage import made, read_lineage
+
+
+def main() -> None:
+    """Compare every artifact with its attestation; name what differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    results = parser.parse_args().results
+    steps = read_lineage(results)
+    attested = made(steps)
+    keys = [public_key(path) for path in trusted(Path("config.yaml"))[0]]
+    own = {key.id for key in keys}
+    found = 0
+    for step in steps.values():
+        if own.intersection(entry.get("keyid") for entry in step.envelope["signatures"]) and not signer(
+            step.envelope, keys
+        ):
+            found += 1
+            path = results / "lineage" / f"{step.name}.json"
+            say(f"error: {path} was changed after it was signed: {removal(path)}", error=True)
+    for path in artifacts(results):
+        digest = attested.get(path.relative_to(results.parent).as_posix())
+        if digest and cached_digest(path) != digest:
+            found += 1
+            say(f"error: {path} is not what its step made (sha256 {digest[:8]}…): {removal(path)}", error=True)
+    sys.exit(2 if found else 0)
+
+
+if __name__ == "__main__":
+    run(main)

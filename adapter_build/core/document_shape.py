@@ -1,0 +1,143 @@
+"""Shapes of documents that others write: a type, a bound and a pattern for every field, and no field beyond them.
+
+A shape is called with a value and raises `Malformed`, which names the field, for one that is not of it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from adapter_build.core.shown import name_shown, shown
+from adapter_build.core.strict_json import Malformed
+
+Shape = Callable[[Any], None]
+MOST = 100_000  # items of a list, keys of a mapping
+LONGEST = 4096  # characters of a name
+
+
+def text(pattern: str, what: str, longest: int = LONGEST) -> Shape:
+    """Return the shape of texts that a pattern matches whole; `what` they are, in words."""
+    match = re.compile(pattern, re.DOTALL).fullmatch
+
+    def check(value: Any) -> None:
+        if type(value) is not str or len(value) > longest or not match(value):
+            raise Malformed(f" is {shown(value)}, not {what}")
+
+    return check
+
+
+def only(*allowed: Any) -> Shape:
+    """Return the shape of these values alone: neither is 1 true, nor 1.0 1."""
+
+    def check(value: Any) -> None:
+        if not any(type(value) is type(one) and value == one for one in allowed):
+            raise Malformed(f" is {shown(value)}, not {' or '.join(map(repr, allowed))}")
+
+    return check
+
+
+def whole(least: int, most: int) -> Shape:
+    """Return the shape of whole numbers between these two."""
+
+    def check(value: Any) -> None:
+        if type(value) is not int or not least <= value <= most:
+            raise Malformed(f" is {shown(value)}, not a whole number from {least} to {most}")
+
+    return check
+
+
+def flag(value: Any) -> None:
+    """Be the shape of true and false."""
+    if type(value) is not bool:
+        raise Malformed(f" is {shown(value)}, neither true nor false")
+
+
+def number(value: Any) -> None:
+    """Be the shape of numbers."""
+    if type(value) not in (int, float):
+        raise Malformed(f" is {shown(value)}, not a number")
+
+
+def null_or(shape: Shape) -> Shape:
+    """Return a shape that null is of, too."""
+
+    def check(value: Any) -> None:
+        if value is not None:
+            shape(value)
+
+    return check
+
+
+def each(shape: Shape, least: int = 0, most: int = MOST) -> Shape:
+    """Return the shape of lists of so many values of a shape."""
+
+    def check(value: Any) -> None:
+        if type(value) is not list:
+            raise Malformed(f" is {shown(value)}, not a list")
+        if not least <= len(value) <= most:
+            raise Malformed(f" has {len(value)} items, not {least} to {most}")
+        for number, item in enumerate(value):
+            _inner(shape, item, str(number))
+
+    return check
+
+
+def mapping(key: Shape, shape: Shape, most: int = MOST) -> Shape:
+    """Return the shape of objects whose keys are of one shape and whose values are of another."""
+
+    def check(value: Any) -> None:
+        if type(value) is not dict:
+            raise Malformed(f" is {shown(value)}, not an object")
+        if len(value) > most:
+            raise Malformed(f" has {len(value)} keys, more than {most}")
+        for name, item in value.items():
+            _inner(key, name, "a key")
+            _inner(shape, item, name)
+
+    return check
+
+
+def record(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None = None) -> Shape:
+    """Return the shape of objects with all of the required keys, and no other than the optional ones beside them."""
+    every = {**required, **(optional or {})}
+    names = frozenset(required)
+
+    def check(value: Any) -> None:
+        if type(value) is not dict:
+            raise Malformed(f" is {shown(value)}, not an object")
+        for name, item in value.items():
+            shape = every.get(name)
+            if shape is None:
+                raise Malformed(f" has {name_shown(name)}, which is not known there")
+            _inner(shape, item, name)
+        if missing := names - value.keys():
+            raise Malformed(f" has no {min(missing)}")
+
+    return check
+
+
+def pair(first: Shape, second: Shape) -> Shape:
+    """Return the shape of lists of two."""
+
+    def check(value: Any) -> None:
+        if type(value) is not list or len(value) != 2:
+            raise Malformed(f" is {shown(value)}, not a list of two")
+        _inner(first, value[0], "0")
+        _inner(second, value[1], "1")
+
+    return check
+
+
+def of(shape: Shape, value: Any, called: str) -> None:
+    """Check a whole document. Raises `Malformed` with what it is `called`, the field and its fault."""
+    try:
+        shape(value)
+    except Malformed as error:
+        raise Malformed(f"{called}{error}") from None
+
+
+def _inner(shape: Shape, value: Any, name: str) -> None:
+    try:
+        shape(value)
+    except Malformed as error:
+        raise Malformed(f".{name_shown(name)}{error}") from None

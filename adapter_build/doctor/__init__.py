@@ -1,0 +1,1 @@
+"""What a build and its server will need, looked at before hours are spent."""

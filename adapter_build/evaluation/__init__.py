@@ -1,0 +1,1 @@
+"""Answers of base and adapter, and their scores."""

@@ -1,0 +1,117 @@
+"""The action: everything a step's result depends on, and its key."""
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic.closure import code_digest
+from adapter_build.hermetic.devices import device_class
+from adapter_build.hermetic.digest_cache import cached_digest
+from adapter_build.hermetic.environments import lock_digest
+from adapter_build.hermetic.storage import name_of
+
+
+@dataclass(frozen=True)
+class Action:
+    """One declared run of one script.
+
+    `inputs` and `outputs` map an option of the script to its files, `params` to its values; all keep their order.
+    `settings` are params that decide how it runs and never its result. `keep` is an option of the script that takes a
+    folder, what a killed run leaves to the next (hermetic/kept.py).
+    `nodes`: how many nodes of its Slurm job each run the script, which makes of them what it will.
+    `on_host`: it starts containers itself, and so runs in none and in no sandbox. `loopback`: its processes speak with
+    each other by sockets, which takes no network.
+    """
+
+    script: Path
+    environment: str
+    inputs: dict[str, list[Path]]
+    outputs: dict[str, list[Path]]
+    params: dict[str, list[str]]
+    threads: int = 1
+    devices: int = 0
+    nodes: int = 1
+    network: bool = False
+    on_host: bool = False
+    loopback: bool = False
+    secrets: tuple[str, ...] = ()
+    settings: dict[str, list[str]] = field(default_factory=dict)
+    keep: str | None = None
+    input_digests: dict[Path, str] = field(default_factory=dict)
+
+    def with_digests(self) -> "Action":
+        """Return the action with the sha256 of every input. Raises `BadInput` for a missing one."""
+        digests = {}
+        for path in dict.fromkeys(path for paths in self.inputs.values() for path in paths):
+            if path.is_dir():
+                raise BadInput(f"{path}: declared as an input but a folder")
+            try:
+                digests[path] = cached_digest(path)
+            except FileNotFoundError:
+                raise BadInput(f"{path}: declared as an input but missing") from None
+        return replace(self, input_digests=digests)
+
+    def arguments(self, outputs_under: Path, kept: Path | None) -> list[str]:
+        """Return the script's command line: outputs lie below `outputs_under`, what it keeps in `kept`."""
+        options: list[str] = []
+        for name, paths in self.inputs.items():
+            options += [f"--{name}", *map(str, paths)]
+        for name, paths in self.outputs.items():
+            options += [f"--{name}", *(str(outputs_under / path) for path in paths)]
+        for name, values in {**self.params, **self.settings}.items():
+            options += [f"--{name}", *values]
+        return [*options, f"--{self.keep}", str(kept)] if self.keep else options
+
+    @functools.cached_property
+    def description(self) -> dict[str, Any]:
+        """Return what the key covers, all that the result depends on.
+
+        version  2
+        script   the script's file name
+        code     `h1:` digest of what the script and every module of ours in it do, by path relative to scripts/
+                 (hermetic/closure.py)
+        lock     sha256 of the environment's requirements.lock
+        inputs   option → [[path, sha256], …] in the order given: the path in the checkout, for a file outside of it
+                 its name alone
+        outputs  option → [path, …]
+        params   option → [value, …], as on the command line
+        threads  how many threads the numeric libraries have
+        device   the class of the device (hermetic/devices.py), `any` for a step of one thread
+
+        Not in it: where the checkout lies, the user, the host, the runtime, limits, `--cores`, secrets, the network,
+        settings, what a killed run left.
+        """
+        return {
+            "version": 2,
+            "script": self.script.name,
+            "code": code_digest(self.script),
+            "lock": lock_digest(self.environment),
+            "inputs": {
+                name: [[_named(path), self.input_digests[path]] for path in paths]
+                for name, paths in self.inputs.items()
+            },
+            "outputs": {name: [_named(path) for path in paths] for name, paths in self.outputs.items()},
+            "params": self.params,
+            "threads": self.threads,
+            # Only what computes in more than one thread, or on a GPU, has bytes that depend on the processor.
+            "device": device_class(self.devices) if self.devices or self.threads > 1 else "any",
+        }
+
+    def key(self) -> str:
+        """Return the action key."""
+        return key_of(self.description)
+
+
+def key_of(description: dict[str, Any]) -> str:
+    """Return the action key: sha256 over the description as JSON with sorted keys, no spaces, ASCII only."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _named(path: Path) -> str:
+    """Name a file as every checkout does."""
+    return path.name if path.is_absolute() else name_of(path).as_posix()

@@ -1,0 +1,113 @@
+"""A step in the venv without bubblewrap: held by Landlock and seccomp, in namespaces of its own where those can be had.
+
+It sees the machine's own paths. Of files it reads its declared inputs, its scripts, its environment and the system's
+libraries, and it writes in its attempt alone; sockets it gets as far as its rule declares them.
+"""
+
+import contextlib
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from adapter_build import ROOT
+from adapter_build.hermetic import landlock
+from adapter_build.hermetic.access import own_reader
+from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.attempt import Attempt
+from adapter_build.hermetic.bubblewrap import PROCESSORS, system
+from adapter_build.hermetic.closure import closure
+from adapter_build.hermetic.devices import device_files
+from adapter_build.hermetic.sandbox import check_readable, mounts
+from adapter_build.hermetic.seccomp import AF_NETLINK, AF_UNIX, INTERNET, supported
+
+LAUNCHER = Path(__file__).with_name("confine.py")
+SECONDS_TO_TRY = 20
+# What a library fails over if it may not read it, and passes over if it is not there.
+ASKED_FOR = (
+    "/etc/hosts", "/etc/host.conf", "/etc/gai.conf", "/etc/nsswitch.conf", "/etc/os-release", "/etc/mime.types",
+    "/etc/localtime", "/etc/ssl/openssl.cnf",
+)  # fmt: skip
+ALWAYS = (
+    "names of files and other programs' command lines are seen, modes and times of the user's own files can be changed"
+)
+HARMLESS_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+
+@functools.cache
+def namespaces() -> bool:
+    """Tell whether a step may have a network, messages and shared memory of its own here."""
+    probe = [sys.executable, "-I", "-S", str(LAUNCHER), "--namespaces"]
+    try:
+        done = subprocess.run(probe, capture_output=True, check=False, timeout=SECONDS_TO_TRY)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return not done.returncode
+
+
+def left_open(action: Action | None = None) -> str:
+    """Return what is not held here, of a step or of any; the names of files, their sizes and times are never hidden."""
+    found = [ALWAYS, *landlock.left_open(landlock.version())]
+    found += [] if supported() else ["system calls and the network are not held on this architecture"]
+    found += [] if namespaces() else ["/dev/shm is shared"]
+    if action is None or speaks_locally(action):
+        which = "" if action else "of steps that serve: "
+        found.append(f"{which}other programs' sockets{'' if namespaces() or not supported() else ', TCP'}")
+    return ", ".join(found)
+
+
+def speaks_locally(action: Action) -> bool:
+    """Tell whether the processes of a step speak with each other by sockets."""
+    return action.loopback or action.devices > 0 or action.nodes > 1
+
+
+@contextlib.contextmanager
+def sockets(action: Action) -> Iterator[Path | None]:
+    """Give a step that speaks with itself a private folder with a short path, for its sockets; remove it at the end."""
+    if not speaks_locally(action):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="step-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def command(action: Action, place: Attempt, python: Path, sockets: Path | None = None) -> list[str]:
+    """Return the command line. What it may do lies in the attempt, where the step cannot see it."""
+    shown = mounts(action, place)
+    check_readable(shown, own_reader())
+    own_network = namespaces() and not action.network
+    internet = INTERNET if own_network or action.network or speaks_locally(action) else ()
+    plan = {
+        "rules": [*_rules(action, place, python), *([(str(sockets), landlock.ALL)] if sockets else [])],
+        "families": [AF_NETLINK, *internet, *((AF_UNIX,) if speaks_locally(action) else ())],
+        "streams_only": not (own_network or action.network),
+        "tcp": bool(internet),
+        "namespaces": namespaces() and action.nodes == 1,
+        "own_network": own_network,
+    }
+    (place.root / "confinement.json").write_text(json.dumps(plan))
+    start = [str(python), "-I", "-S", str(LAUNCHER), str(place.root / "confinement.json")]
+    return [*start, str(python), str(action.script.absolute()), *action.arguments(place.out, place.kept)]
+
+
+def _rules(action: Action, place: Attempt, python: Path) -> Iterator[tuple[str, int]]:
+    """Yield what of the file system is let through: (path, rights)."""
+    # Gloo, which connects processes, lists the machine's buses.
+    machine = "/sys" if speaks_locally(action) else PROCESSORS
+    yield from ((path, landlock.RUN) for path in system(python, action.network))
+    yield from ((path, landlock.READ) for path in (*ASKED_FOR, "/proc", machine))
+    yield from ((path, landlock.READ_FILE | landlock.WRITE_FILE) for path in HARMLESS_DEVICES)
+    if action.devices:
+        yield from ((path, landlock.ALL & ~landlock.EXECUTE) for path in device_files())
+        # CUDA names its threads there, and does not start where it cannot: error 304.
+        yield "/proc/self/task", landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE
+    yield "/dev/shm", landlock.ALL & ~landlock.EXECUTE
+    for mount in mounts(action, place):
+        yield str(mount.source), landlock.ALL if mount.writable else landlock.READ
+    # Python lists the folders that it imports from, libraries those of a model's files.
+    read = {path.resolve().parent for paths in action.inputs.values() for path in paths}
+    for folder in read | {path.parent for path in closure(action.script)} | {ROOT}:
+        yield str(folder), landlock.READ_DIR

@@ -1,0 +1,203 @@
+"""The forms of an attestation, its envelope and a store's record: each field of them is checked before any is used."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+from adapter_build.core.document_shape import (
+    LONGEST,
+    Shape,
+    each,
+    flag,
+    mapping,
+    null_or,
+    of,
+    only,
+    pair,
+    record,
+    text,
+    whole,
+)
+from adapter_build.core.shown import shown
+from adapter_build.core.strict_json import Malformed
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:hermetic-step:v1"
+LONGEST_ENVELOPE = 2**24  # bytes; the longest of the default build has 19 thousand
+UNPLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+DIGEST = text("[0-9a-f]{64}", "a sha256 in hexadecimal")
+_H1 = text("h1:[A-Za-z0-9+/]{43}=", "an h1 digest")
+_COMMIT = text("[0-9a-f]{40}|[0-9a-f]{64}", "a commit")
+_WORDS = text("[^\x00]*", "a text", 2**20)
+_LINE = text("[^\x00-\x1f\x7f]*", "a line of text")
+_OPTION = text("[A-Za-z][A-Za-z0-9_-]{0,63}", "the name of an option")
+_NAME = text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "a name")
+_TIME = text(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a time in UTC, to the second")
+_BASE64 = text("[A-Za-z0-9+/]*={0,2}", "base64", LONGEST_ENVELOPE)
+_COUNT = whole(0, 2**20)
+
+
+def output_path(value: Any) -> None:
+    """Be the shape of a file that a step makes: below the checkout, and written plainly."""
+    _path(value)
+    if value.startswith(("/", "-", "~")) or ".." in PurePosixPath(value).parts:
+        raise Malformed(f" is {shown(value)}, not a path below the checkout")
+
+
+def _path(value: Any) -> None:
+    """Be the shape of a file that a step reads, which may lie anywhere."""
+    if type(value) is not str or not 0 < len(value) <= LONGEST or UNPLAIN.search(value):
+        raise Malformed(f" is {shown(value)}, not a path")
+    if value == "." or PurePosixPath(value).as_posix() != value:
+        raise Malformed(f" is {shown(value)}, not a path that is written plainly")
+
+
+def step_name(value: Any) -> None:
+    """Be the shape of a step's name, which is the path of its attestation, too."""
+    output_path(value)
+    if not all(part[0] not in ".-" for part in value.split("/")):
+        raise Malformed(f" is {shown(value)}, not a step's name")
+
+
+_SHA256 = record({"sha256": DIGEST})
+_FACTS = mapping(text("[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}", "the name of a fact"), _LINE, 64)
+_OUTPUTS = mapping(_OPTION, each(output_path), 1000)
+_PARAMETERS = mapping(_OPTION, each(_WORDS), 1000)
+_ACTION = record(
+    {
+        "version": whole(1, 2),
+        "script": _NAME,
+        "code": _H1,
+        "lock": DIGEST,
+        "inputs": mapping(_OPTION, each(pair(_path, DIGEST)), 1000),
+        "outputs": _OUTPUTS,
+        "params": _PARAMETERS,
+        "threads": _COUNT,
+        "device": _LINE,
+    }
+)
+_RUN = record(
+    {
+        "runtime": _NAME,
+        "isolation": _LINE,
+        "imageId": null_or(_LINE),
+        "host": _LINE,
+        "user": _LINE,
+        "slurmJob": null_or(_LINE),
+    },
+    {
+        "cpu": _FACTS,
+        "gpu": _FACTS,
+        "noCommit": _LINE,
+        "resumed": record({"step": whole(1, 2**53), "state": DIGEST, "signed": flag}),
+    },
+)
+_REUSED = record({"invocationId": _LINE, "sha256": DIGEST})
+
+
+def _byproduct(value: Any) -> None:
+    """Be the shape of what is told of a run, or of the run whose outputs were restored."""
+    reused = type(value) is dict and value.get("name") == "reused"
+    record({"name": only("run", "reused"), "annotations": _REUSED if reused else _RUN})(value)
+
+
+def _dependency(value: Any) -> None:
+    """Be the shape of a file that a step was made of, of the checkout's commit, or of the image."""
+    name = value.get("name") if type(value) is dict else None
+    _DEPENDENCIES.get(name if type(name) is str else "", _FILE)(value)
+
+
+_FILE = record({"name": _path, "digest": _SHA256}, {"annotations": record({"code": DIGEST})})
+_DEPENDENCIES: dict[str, Shape] = {
+    "checkout": record(
+        {"name": _NAME, "digest": record({"gitCommit": _COMMIT}), "annotations": record({"altered": flag})}
+    ),
+    "image": record({"name": _NAME, "uri": text(r"docker://[^\x00-\x20\x7f]+", "an image"), "digest": _SHA256}),
+}
+_EXTERNAL = record(
+    {
+        "step": step_name,
+        "script": _NAME,
+        "inputs": mapping(_OPTION, each(_path), 1000),
+        "outputs": _OUTPUTS,
+        "parameters": _PARAMETERS,
+    }
+)
+_DEFINITION = record(
+    {
+        "buildType": only(BUILD_TYPE),
+        "externalParameters": _EXTERNAL,
+        "internalParameters": record(
+            {
+                "actionKey": DIGEST,
+                "action": _ACTION,
+                "environment": _NAME,
+                "threads": _COUNT,
+                "devices": _COUNT,
+                "network": flag,
+                "onHost": flag,
+            }
+        ),
+        "resolvedDependencies": each(_dependency),
+    }
+)
+_DETAILS = record(
+    {
+        "builder": record({"id": _LINE}, {"version": mapping(_NAME, _LINE, 16)}),
+        "metadata": record({"invocationId": _LINE, "startedOn": _TIME, "finishedOn": _TIME}),
+        "byproducts": each(_byproduct, 1, 1000),
+    }
+)
+_STATEMENT = record(
+    {
+        "_type": only(STATEMENT_TYPE),
+        "subject": each(record({"name": output_path, "digest": _SHA256}), 1),
+        "predicateType": only(PROVENANCE),
+        "predicate": record({"buildDefinition": _DEFINITION, "runDetails": _DETAILS}),
+    }
+)
+_ENVELOPE = record(
+    {
+        "payloadType": only(PAYLOAD_TYPE),
+        "payload": _BASE64,
+        "signatures": each(record({"sig": _BASE64}, {"keyid": _LINE}), 0, 16),
+    }
+)
+_RECORD = record({"version": only(2), "outputs": mapping(_OPTION, each(DIGEST), 1000), "envelope": _ENVELOPE})
+
+
+def check_envelope(document: Any) -> None:
+    """Raise `Malformed` for what is no DSSE envelope of a statement."""
+    of(_ENVELOPE, document, "its envelope")
+
+
+def check_record(document: Any) -> None:
+    """Raise `Malformed` for what is no record of a store."""
+    of(_RECORD, document, "it")
+
+
+def check_declaration(external: Any) -> None:
+    """Raise `Malformed` for a step that declares what no attestation can hold: a file with a newline in its name."""
+    of(_EXTERNAL, external, "it")
+
+
+def check_statement(document: Any) -> None:
+    """Raise `Malformed` for what is no statement of a step, or one whose parts do not speak of the same files."""
+    of(_STATEMENT, document, "its statement")
+    definition = document["predicate"]["buildDefinition"]
+    external, action = definition["externalParameters"], definition["internalParameters"]["action"]
+    made = [item["name"] for item in document["subject"]]
+    declared = [path for paths in external["outputs"].values() for path in paths]
+    if len(set(made)) != len(made) or sorted(made) != sorted(declared) or action["outputs"] != external["outputs"]:
+        raise Malformed("what it says was made is not what it declares as outputs")
+    digests = {item["name"]: item["digest"].get("sha256") for item in definition["resolvedDependencies"]}
+    if len(digests) != len(definition["resolvedDependencies"]):
+        raise Malformed("it names a dependency twice")
+    read = {option: [digests.get(path) for path in paths] for option, paths in external["inputs"].items()}
+    if read != {option: [digest for _, digest in pairs] for option, pairs in action["inputs"].items()}:
+        raise Malformed("what it says was read is not what its action declares")
+    if [item["name"] for item in document["predicate"]["runDetails"]["byproducts"]].count("run") != 1:
+        raise Malformed("it is not of one run")

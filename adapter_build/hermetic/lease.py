@@ -1,0 +1,100 @@
+"""Who is alive, on a file system that several machines share: a lock that its holder's machine judges at once, and the
+others by how long ago it was touched.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from adapter_build.core.regular_file import open_regular
+
+LONGEST = 2**12  # bytes of a lock that are read
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+HEARTBEAT = 60.0  # seconds between two touches of a lock
+LEASE = 24 * 3600.0  # seconds without one after which another machine's holder is certainly dead
+
+
+def machine() -> str:
+    """Return the host's name and the id of its boot: the same for two processes that share their flocks."""
+    return f"{socket.gethostname()} {BOOT.read_text().strip() if BOOT.exists() else '-'}"
+
+
+def lock_file(path: Path) -> IO[bytes]:
+    """Open a file to hold a lock on, made if it is not there: no FIFO, which would be waited for, and no link.
+
+    Raises `OSError`.
+    """
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's: it can be locked by who may read it
+        handle = os.open(path, flags | os.O_RDONLY)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, f"{path} is no regular file")
+    return os.fdopen(handle, "rb", buffering=0)
+
+
+def age(path: Path, clock: Path) -> float:
+    """Return the seconds since `path` was touched. `clock` is a file beside it, touched now: by whoever serves both,
+    so that it does not matter whether the clocks of two machines agree. Raises `OSError`.
+    """
+    clock.touch()
+    return clock.stat().st_mtime - path.stat().st_mtime
+
+
+@contextlib.contextmanager
+def held(lock: IO[str]) -> Iterator[None]:
+    """Hold a new lock: an flock for this machine; for the others its name, and a touch now and then."""
+    with contextlib.suppress(OSError):  # a file system without locks: there the touches alone tell
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.write(f"{machine()} {os.getpid()}\n")
+    lock.flush()
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT):
+            with contextlib.suppress(OSError):  # the file system is away: the lease outlasts that
+                os.utime(lock.fileno())
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def abandoned(lock: Path) -> bool:
+    """Whether the runner that made this lock is gone, however it ended.
+
+    A lock of this machine says so itself. That of another machine is believed to be held until its lease has expired.
+    """
+    try:
+        with open_regular(lock) as file:
+            if file.read(LONGEST).startswith(f"{machine()} ".encode()):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+    except FileNotFoundError:
+        return True
+    except (BlockingIOError, PermissionError):  # held, or not ours to look at
+        return False
+    except OSError:  # no locks here
+        pass
+    return expired(lock)
+
+
+def expired(path: Path) -> bool:
+    """Whether nobody has touched a file for as long as a lease lasts."""
+    try:
+        return age(path, path.with_name(".clock")) > LEASE
+    except OSError:
+        return False

@@ -1,0 +1,39 @@
+"""A step on several nodes of its Slurm job: what its rule asks for, and its command, which srun starts once on each."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic.action import Action
+
+
+def asked_of_slurm(nodes: int) -> dict[str, int]:
+    """Return the resources of a job on so many nodes, one task on each."""
+    return {"nodes": nodes, "tasks": nodes} if nodes > 1 else {}
+
+
+def step_options(nodes: int) -> list[str | int]:
+    """Return what the step runner is told: the nodes, which speak with each other."""
+    return ["--nodes", nodes, "--network"] if nodes > 1 else []
+
+
+def on_nodes(action: Action, words: Sequence[str], seen: Mapping[str, str]) -> tuple[list[str], dict[str, str], str]:
+    """Return the command, its variables, and in words how many nodes it runs on, where that is more than this one.
+
+    Every node sees the attempt's folder: it lies in the checkout, which they share. Raises `BadInput` outside of a job.
+    """
+    if action.nodes == 1:
+        return [*words], {**seen}, ""
+    srun, job = shutil.which("srun"), os.environ.get("SLURM_JOB_ID")
+    if not srun or not job:
+        raise BadInput(
+            f"it wants {action.nodes} nodes, which only a Slurm job has: build with --workflow-profile profiles/slurm, "
+            "or set nodes and curate.nodes to 1"
+        )
+    start = [
+        srun, f"--jobid={job}", "--overlap", f"--nodes={action.nodes}", f"--ntasks={action.nodes}",
+        "--ntasks-per-node=1", f"--cpus-per-task={action.threads}", "--kill-on-bad-exit=1", "--quiet",
+    ]  # fmt: skip
+    settings = {"SLURM_CONF": os.environ["SLURM_CONF"]} if "SLURM_CONF" in os.environ else {}
+    return [*start, *words], {**seen, **settings}, f", on {action.nodes} nodes"

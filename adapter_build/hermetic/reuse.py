@@ -1,0 +1,120 @@
+"""Reuse of what an action made before: looked up by its key, doubted, restored from the store, verified."""
+
+import contextlib
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+from adapter_build.core.faults import say
+from adapter_build.core.strict_json import Malformed
+from adapter_build.hermetic import attestation
+from adapter_build.hermetic.access import mode_of
+from adapter_build.hermetic.action import Action, key_of
+from adapter_build.hermetic.attempt import Attempt
+from adapter_build.hermetic.envelope import signer, unseal
+from adapter_build.hermetic.keys import private_key, public_key
+from adapter_build.hermetic.settings import paths_of
+from adapter_build.hermetic.shared_store import TIMEOUT, SharedStore
+from adapter_build.hermetic.store import Damaged, Hit, Store
+
+
+class Reuse:
+    """What the store can do for one action.
+
+    STEP_STORE names the folder, STEP_STORE_URL the shared store, if any. Where STEP_TRUSTED names public keys, nothing
+    is believed but what one of them signed, or this builder's own key.
+    """
+
+    def __init__(self, step: str, action: Action, enabled: bool) -> None:
+        """With `enabled` False nothing is restored and nothing kept: a check must be made to mean something."""
+        folder, url = os.environ.get("STEP_STORE"), os.environ.get("STEP_STORE_URL")
+        timeout = float(os.environ.get("STEP_STORE_TIMEOUT") or TIMEOUT)
+        self._store = Store(Path(folder), SharedStore(url, timeout) if url else None) if enabled and folder else None
+        self._step, self._action = step, action
+        self._key = action.key()
+        self.hit = False
+
+    def __enter__(self) -> "Reuse":
+        if self._store:
+            try:
+                self._store.open()
+            except OSError as error:
+                self._without(error)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._store:
+            self._store.close()
+
+    def restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
+        """Put the outputs into the attempt and return their attestation, or None if the store lacks any of them."""
+        try:
+            return self._restored(place, started) if self._store else None
+        except OSError as error:  # it went away, or has no room for what it would fetch
+            self._without(error)
+            return None
+
+    def _restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
+        try:
+            found = self._store.find(self._key)
+            doubt = found and self._doubt(found)
+        except Malformed as error:
+            doubt = f"its record cannot be read ({error})"
+        if doubt:
+            say(f"  store: not taken, {doubt}: action {self._key[:12]}…", error=True)
+            return None
+        if not found:
+            return None
+        digests = {}
+        for option, paths in self._action.outputs.items():
+            for path, digest in zip(paths, found.outputs[option], strict=True):
+                if not self._store.get(digest, place.out / path):
+                    return None
+                digests[path] = digest
+        self.hit = True
+        return attestation.sealed(attestation.reused(found.envelope, digests, started))
+
+    def remember(self, place: Attempt, digests: dict[Path, str], envelope: dict[str, Any]) -> None:
+        """Keep what the action made. A full disk keeps nothing, and is no reason for the step to fail."""
+        if not self._store:
+            return
+        try:
+            for path, digest in digests.items():
+                self._store.put(place.out / path, digest)
+            outputs = {option: [digests[path] for path in paths] for option, paths in self._action.outputs.items()}
+            self._store.record(self._key, Hit(outputs, envelope))
+        except PermissionError as error:
+            self._without(error)
+        except (OSError, Damaged) as error:
+            say(f"  not stored: {error}")
+
+    def _doubt(self, found: Hit) -> str | None:
+        """Return why a record is not to be believed: it says other than its attestation or this action, or a stranger
+        made it. Raises `Malformed`.
+        """
+        statement = unseal(found.envelope)
+        definition = statement["predicate"]["buildDefinition"]
+        internal, external = definition["internalParameters"], definition["externalParameters"]
+        made = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
+        attested = {option: [made[path] for path in paths] for option, paths in external["outputs"].items()}
+        if not internal["actionKey"] == self._key == key_of(internal["action"]) or attested != found.outputs:
+            return "its record is not what its attestation says"
+        if (external["step"], external["parameters"]) != (self._step, self._action.params):
+            return "its record is of another step"
+        trusted = paths_of("STEP_TRUSTED")
+        own = [private_key(Path(path)).public for path in [os.environ.get("STEP_KEY")] if path]
+        if trusted and not signer(found.envelope, [*own, *map(public_key, trusted)]):
+            return "no key of signing.trusted signed it"
+        return None
+
+    def _without(self, error: OSError) -> None:
+        """Go on as if there were no store: what it would save is time."""
+        assert self._store
+        folder, mend = self._store.folder, ""
+        with contextlib.suppress(OSError):
+            if isinstance(error, PermissionError):
+                mend = f" ({mode_of(folder)}): join its group, or set store.path"
+        say(f"  store {folder} cannot be used: {error.strerror}{mend}", error=True)
+        self._store.close()
+        self._store = None

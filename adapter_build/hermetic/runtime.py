@@ -1,0 +1,99 @@
+"""Which runtime a step runs in: `docker`, `apptainer`, `host`, or `auto`, which takes what is there and says so."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from adapter_build.core.digests import combine
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic import apptainer, docker, docker_engine, host, isolation
+from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.attempt import Attempt
+from adapter_build.hermetic.closure import code_digest
+from adapter_build.hermetic.engine_kind import engine_kind
+from adapter_build.hermetic.environments import lock_digest, venv_marker
+from adapter_build.hermetic.execution import Execution
+from adapter_build.hermetic.images import image_of
+from adapter_build.hermetic.limits import Limits
+
+Runner = Callable[[Action, Attempt, Limits], AbstractContextManager[Execution]]
+RUNNERS: dict[str, Runner] = {"docker": docker.running, "apptainer": apptainer.running, "host": host.running}
+
+
+class Runtime:
+    """The runtime of a build, and what the rules tell Snakemake of it. `reason` says why it was taken."""
+
+    def __init__(self, wanted: str, environments: Iterable[str], sent: bool = False, isolated: str = "best") -> None:
+        """Take the runtime that is wanted, or in a job that a build has `sent` the one that build took.
+
+        Raises `BadInput` if a runtime is asked for that is not there, or that lacks an image by digest; if nothing
+        holds steps where isolation is `required`. Of a job, each step's runner sees to that on its own node.
+        """
+        self._take(wanted, environments, sent)
+        if isolated == "required" and not sent and self.name == "host" and isolation.kind() == isolation.NONE:
+            raise BadInput(isolation.refusal())
+
+    def _take(self, wanted: str, environments: Iterable[str], sent: bool) -> None:
+        self.name, self.reason = wanted, "as configured"
+        if sent and "STEP_RUNTIME" in os.environ:  # a node may have another engine than the machine of the build
+            self.name, self.reason = os.environ["STEP_RUNTIME"], "as the build decided that sent this job"
+            return
+        if wanted == "auto":
+            self.name, self.reason = _whatever_is_there(environments)
+            return
+        if wanted in ("docker", "apptainer"):
+            for environment in environments:
+                image_of(environment)
+        if wanted == "apptainer" and not shutil.which("apptainer"):
+            raise BadInput("runtime: apptainer: no such command on this machine: install it, or set runtime: auto")
+        if wanted == "docker":
+            docker_engine.ping()
+
+    def __str__(self) -> str:
+        """Return its name, how it holds steps to what they declare, and why it was taken."""
+        return f"{self.name}{f' ({held})' if (held := self.isolation) else ''}: {self.reason}"
+
+    @property
+    def isolation(self) -> str:
+        """Return in words how steps are held here, where the name does not tell it."""
+        if self.name == "host":
+            return isolation.told()
+        if self.name == "docker":
+            with docker_engine.engine() as client:
+                return engine_kind(client).told
+        return ""
+
+    def asked_by_rules(self, shared: bool) -> tuple[Callable[[str], list[Path]], Callable[[str, str], str]]:
+        """Return what a rule asks of its environment: `venv` and `code`.
+
+        Where machines share no files, Snakemake runs a job with a local input on the machine that has it: pods mount
+        their venvs, and no rule waits for one.
+        """
+        return (self.venv if shared else lambda _: []), self.code
+
+    def venv(self, environment: str) -> list[Path]:
+        """Return what a rule needs of an environment before it runs: its venv, or nothing where an image has it."""
+        return [venv_marker(environment)] if self.name == "host" else []
+
+    def code(self, environment: str, script: str) -> str:
+        """Return `code` and one digest of what a rule runs: its environment's lock, its image if it runs in one, the
+        script with every module of ours in it, so that Snakemake notices a change in any.
+        """
+        parts = {"lock": lock_digest(environment), "script": code_digest(script).removeprefix("h1:")}
+        if self.name != "host":
+            parts["image"] = image_of(environment).digest or ""
+        return f"code {combine(parts)}"
+
+
+def _whatever_is_there(environments: Iterable[str]) -> tuple[str, str]:
+    images = []
+    for environment in environments:
+        try:
+            images.append(image_of(environment))
+        except BadInput:
+            return "host", f"no image of {environment} is known by digest (make images)"
+    if docker_engine.answers(images):
+        return "docker", "an engine answers and has every image"
+    return "host", "no Docker engine answers that has every image"

@@ -1,0 +1,85 @@
+"""A store that a team or a CI shares, behind any URL that fsspec knows: file, s3, gs, read-only http."""
+
+import contextlib
+import uuid
+from pathlib import Path
+from typing import Any
+
+from adapter_build.core.faults import BadInput, say
+from adapter_build.core.patience import Silent, patiently, size_of
+
+TIMEOUT = 20.0  # seconds, the default of store.timeout
+SLOWEST_SENT = 100_000  # bytes a second, of a file whose sending nobody counts
+
+
+class SharedStore:
+    """Reads and writes whole files by name. Nothing read from it is believed before it was hashed."""
+
+    def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
+        """Leave a store that is silent for `timeout` seconds. Raises `BadInput` for a URL of no known kind."""
+        import fsspec
+
+        self.url = url.rstrip("/")
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(self.url)
+        except ValueError as error:
+            raise BadInput(f"store.url: {url}: {error}: give a folder, file://, s3://, gs:// or https://") from None
+        except ImportError as error:  # file, s3, gs and http are in the lock
+            mend = "name the package in containers/workflow/requirements.in, then make lock and make"
+            raise BadInput(f"store.url: {url}: {error}: {mend}") from None
+        self._timeout = timeout
+        self._silent = False
+        self._writable = True
+
+    def read(self, name: str, target: Path) -> bool:
+        """Fetch a file to `target`; False if it is not there. A store that does not answer counts as empty."""
+        if self._silent:
+            return False
+        try:
+            patiently(
+                lambda: self._files.get_file(f"{self._root}/{name}", str(target)),
+                self._timeout,
+                lambda: size_of(target),
+            )
+        except FileNotFoundError:
+            return False
+        except Exception as error:  # each file system has errors of its own
+            self._complain("read", error)
+            return False
+        return True
+
+    def write(self, source: Path, name: str) -> None:
+        """Send a file unless it is there: under a name of its own first, then renamed, where the store can rename."""
+        if not self._writable or self._silent:
+            return
+        target = f"{self._root}/{name}"
+        part = f"{target}.part-{uuid.uuid4().hex}"
+        try:
+            if patiently(lambda: self._files.exists(target), self._timeout):
+                return
+            patiently(lambda: self._send(source, part, target), max(self._timeout, size_of(source) / SLOWEST_SENT))
+        except Exception as error:  # each file system has errors of its own
+            self._writable = False
+            if not isinstance(error, Silent):
+                with contextlib.suppress(Exception):
+                    patiently(lambda: self._files.rm(part), self._timeout)
+            self._complain("written", error)
+
+    def _send(self, source: Path, part: str, target: str) -> None:
+        if "file" not in self._protocols():
+            self._files.put_file(str(source), target)  # an object store shows a file when it is whole
+            return
+        self._files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)  # of an object store it would make a bucket
+        self._files.put_file(str(source), part)
+        self._files.mv(part, target)
+
+    def _protocols(self) -> Any:
+        protocol = self._files.protocol
+        return (protocol,) if isinstance(protocol, str) else protocol
+
+    def _complain(self, what: str, error: Exception) -> None:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        if isinstance(error, Silent):
+            self._silent = True
+            reason += ", so this step goes on without it: check store.url, or raise store.timeout"
+        say(f"  store {self.url} cannot be {what}: {reason}", error=True)

@@ -1,0 +1,84 @@
+"""One status line at the bottom of the terminal, shared by all processes of a build."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+from adapter_build.core.printable import printable
+
+CLEAR = "\r\x1b[2K"
+
+
+class StatusLine:
+    """A line that is redrawn in place. Of several processes one draws at a time; without a terminal none does.
+
+    It steers the terminal itself, and so writes past the streams that let no one do that (faults.run).
+    """
+
+    def __init__(self) -> None:
+        self._lock: int | None = None
+        self._interactive = sys.__stderr__.isatty()
+
+    def show(self, text: str) -> None:
+        """Replace the line, if no other process holds it."""
+        if self._interactive and self._hold():
+            width = shutil.get_terminal_size().columns - 1
+            print(f"{CLEAR}{printable(text)[:width]}", end="", file=sys.__stderr__, flush=True)
+
+    def finish(self, text: str = "") -> None:
+        """Clear the line, print `text` above it for good, and let another process draw."""
+        clear = CLEAR if self._interactive else ""
+        if text or self._lock is not None:
+            print(f"{clear}{printable(text)}", end="\n" if text else "", file=sys.__stderr__, flush=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _hold(self) -> bool:
+        if self._lock is None:
+            with contextlib.suppress(OSError):  # another process draws, or there is no place for a lock
+                lock = os.open(_lock_path(), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self._lock = lock
+                except OSError:
+                    os.close(lock)
+        return self._lock is not None
+
+
+def private_folder() -> Path:
+    """Return a folder of this user's alone for what processes share while they live: the session's own, or one made in
+    the temporary folder, where others could lay a link or a folder under its name. Raises `OSError` if they have.
+    """
+    session = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}")
+    if session.is_absolute() and _is_own(session):
+        return session
+    made = Path(tempfile.gettempdir()) / f"adapter-build-{os.geteuid()}"
+    with contextlib.suppress(FileExistsError):
+        made.mkdir(mode=0o700)
+    if not _is_own(made):
+        raise PermissionError(0, "another user's, or open to others", str(made))
+    return made
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether this is a folder, and no link to one, that this user owns and nobody else may enter."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(handle)
+    finally:
+        os.close(handle)
+    return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
+
+
+def _lock_path() -> Path:
+    terminal = os.ttyname(sys.__stderr__.fileno()).replace(os.sep, "-")
+    return private_folder() / f"status-line{terminal}.lock"

@@ -1,0 +1,1 @@
+"""The environments' images: built, asked of registries, locked by digest."""

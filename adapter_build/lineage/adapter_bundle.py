@@ -1,0 +1,118 @@
+"""What travels beside a staged adapter, outside of its digest: the attestations of all that it came from, a signature.
+
+attestations.intoto.jsonl   a DSSE envelope per line: of every step that led to it, each after those that it read from
+model.sig                   OpenSSF model signing over the adapter's own files, which `model_signing verify` checks
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.regular_file import open_regular, read_regular
+from adapter_build.core.shown import name_shown
+from adapter_build.core.strict_json import Malformed
+from adapter_build.hermetic.envelope import parse_envelope
+from adapter_build.hermetic.settings import paths_of
+from adapter_build.lineage.artifacts import BUNDLE, SIGNATURE
+from adapter_build.lineage.lineage import Step, ancestry, read_step
+
+STAGED = "stage_adapter/"  # how the name of a step begins that stages an adapter
+LONGEST_BUNDLE = 2**26  # bytes; that of the default build has 90 thousand
+
+LARGEST_SIGNATURE = 2**24  # bytes
+
+
+def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
+    """Write both files into the folder of what the step `name` staged, each whole or not at all.
+
+    The key is the one that STEP_KEY names; where it names none there is no signature. STEP_CERTIFICATES names the
+    key's certificate and those that lead from it to a root, if it has one.
+    """
+    envelopes = [step.envelope for step in ancestry(steps, [name]).values()]
+    write_whole(folder / BUNDLE, "".join(json.dumps(envelope, sort_keys=True) + "\n" for envelope in envelopes))
+    key = os.environ.get("STEP_KEY")
+    if not key:
+        (folder / SIGNATURE).unlink(missing_ok=True)
+        return
+    from model_signing import hashing, signing  # 0.3 s
+
+    certificates = paths_of("STEP_CERTIFICATES")
+    config = signing.Config().set_hashing_config(hashing.Config().set_ignored_paths(paths=[BUNDLE, SIGNATURE]))
+    if certificates:
+        config.use_certificate_signer(
+            private_key=key, signing_certificate=certificates[0], certificate_chain=certificates[1:]
+        )
+    else:
+        config.use_elliptic_key_signer(private_key=key, password=os.environ.get("SIGNING_KEY_PASSWORD"))
+    part = folder / f".{SIGNATURE}.{os.getpid()}"
+    try:
+        config.sign(folder, part)
+        part.replace(folder / SIGNATURE)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_bundle(path: Path) -> dict[str, Step]:
+    """Return the steps of a bundle by the name that each was attested under.
+
+    Raises `Malformed`, naming the line, for one that is no attestation or a name that comes twice, and `OSError`.
+    """
+    steps: dict[str, Step] = {}
+    for number, line in enumerate(read_regular(path, LONGEST_BUNDLE).splitlines(), 1):
+        try:
+            step = read_step(parse_envelope(line))
+        except Malformed as error:
+            raise Malformed(f"line {number} is not an attestation of a step ({error})") from None
+        if step.name in steps:
+            raise Malformed(f"line {number} attests {name_shown(step.name)} a second time")
+        steps[step.name] = step
+    return steps
+
+
+def last_steps(steps: dict[str, Step]) -> list[Step]:
+    """Return the steps that a bundle leads to: those that made what no step read."""
+    read = {name for step in steps.values() for name in step.read}
+    return [step for step in steps.values() if not read & step.made.keys()]
+
+
+def staged_name(last: Sequence[Step]) -> str:
+    """Return the name of the adapter that the last steps of a bundle staged: one step, and one folder of a model store.
+
+    Raises `Malformed` for any other.
+    """
+    names = {step.name.removeprefix(STAGED) for step in last if step.name.startswith(STAGED)}
+    if len(last) != 1 or not names:
+        raise Malformed(
+            "it does not lead to one adapter: the attestation of its staging is missing, or others are there"
+        )
+    [name] = names
+    if {Path(path).parent.as_posix() for path in last[0].made} != {f"results/loras/{name}"}:
+        raise Malformed(f"its last step is not the staging of {name_shown(name)}")
+    return name
+
+
+def model_signed(folder: Path, keys: list[Path], certificates: list[Path]) -> str | None:
+    """Return why the signature over an adapter's files does not hold; None if one of those that are trusted made it."""
+    from model_signing import verifying
+
+    if not os.path.lexists(folder / SIGNATURE):
+        return "there is none"
+    try:
+        open_regular(folder / SIGNATURE, most=LARGEST_SIGNATURE).close()
+    except OSError as error:
+        return str(error.strerror)
+    configs: list[Any] = [verifying.Config().use_elliptic_key_verifier(public_key=key) for key in keys]
+    if certificates:
+        configs.insert(0, verifying.Config().use_certificate_verifier(certificate_chain=certificates))
+    reasons = []
+    for config in configs:
+        try:
+            config.verify(folder, folder / SIGNATURE)
+        except Exception as error:  # of many kinds, from the libraries below it
+            reasons.append(" ".join(str(error).split())[:200] or type(error).__name__)
+        else:
+            return None
+    return reasons[-1] if reasons else "no key to check it with"

@@ -1,0 +1,1 @@
+"""Tuning with the programs of NeMo 24.07's own container."""

@@ -1,0 +1,138 @@
+"""The command lines of NeMo 24.07's own programs: its converter's, and that of megatron_gpt_finetuning.py.
+
+From the tutorial's notebook come the program, its launcher and the first arguments; what an adapter's configuration
+says beyond them is written out too, so that it is not left to a default of the container. The names are those of
+conf/megatron_gpt_finetuning_config.yaml at NeMo's tag r2.0.0rc1, whose defaults are the tutorial's other values.
+
+The tutorial validates every 0.2 of an epoch, which NeMo makes of max_steps; here the interval is in steps. The learning
+rate rises for 50 steps and falls as half a cosine to 0. Validation comes at the interval alone, not after the end.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adapter_build.kernels.packing import UNPACKED
+
+NEMO = Path("/opt/NeMo")  # where the container has it
+FINETUNING = "examples/nlp/language_modeling/tuning/megatron_gpt_finetuning.py"
+CONVERTER = "scripts/checkpoint_converters/convert_llama_hf_to_nemo.py"
+WARM_UP = 50  # steps; model.optim.sched.warmup_steps
+OF_PACKS = {key: plain for key, plain in UNPACKED.items() if key != "products"}  # FP8 products are here, too
+
+# Transformer Engine's own FP8, of every layer: e4m3 forward, e5m2 for gradients, scaled by the greatest value of the
+# last 1024 steps. The names are conf/megatron_gpt_config.yaml's, the values megatron_gpt_model.py's where nothing is
+# said; the configuration of tuning has none of them, hence the ++.
+FP8 = (
+    "++model.fp8=True", "++model.fp8_e4m3=False", "++model.fp8_hybrid=True", "++model.fp8_margin=0",
+    "++model.fp8_interval=1", "++model.fp8_amax_history_len=1024", "++model.fp8_amax_compute_algo=max",
+)  # fmt: skip
+
+# Megatron's layers are fused: each takes these together or not at all.
+FUSED = {
+    "attention_qkv": ("q_proj", "k_proj", "v_proj"),
+    "attention_dense": ("o_proj",),
+    "mlp_fc1": ("gate_proj", "up_proj"),
+    "mlp_fc2": ("down_proj",),
+}
+
+
+def fused(target_modules: list[str]) -> list[str]:
+    """Return Megatron's names of the layers. Raises `ValueError` where only a part of a fused one is asked for."""
+    layers = []
+    for layer, parts in FUSED.items():
+        asked = [part for part in parts if part in target_modules]
+        if asked and len(asked) < len(parts):
+            missing = [part for part in parts if part not in asked]
+            raise ValueError(
+                f"{', '.join(asked)} without {', '.join(missing)}: Megatron's {layer} is one layer of all: add "
+                f"{', '.join(missing)}, or leave it out"
+            )
+        if asked:
+            layers.append(layer)
+    return layers
+
+
+def unfit_for_megatron(adapter: Mapping[str, Any], devices: int) -> str | None:
+    """Return the key and what is wrong with an adapter's settings, or None."""
+    try:
+        fused(adapter["target_modules"])
+    except ValueError as error:
+        return f"target_modules: {error}"
+    if foreign := [key for key, plain in OF_PACKS.items() if adapter[key] != plain]:
+        return f"{foreign[0]}: {adapter[foreign[0]]} is of tune.backend embedded: leave it out"
+    if adapter["max_steps"] <= WARM_UP:
+        return f"max_steps: {adapter['max_steps']}, but this backend's learning rate rises for {WARM_UP}: raise it"
+    if adapter["validation_interval"] > adapter["max_steps"]:
+        return "validation_interval: more than max_steps, so nothing would be chosen by: lower it"
+    if adapter["global_batch_size"] % (adapter["micro_batch_size"] * devices):
+        return "global_batch_size: must be a multiple of micro_batch_size times devices"
+    return None
+
+
+def conversion(files: Path, nemo: Path) -> list[str]:
+    """Return the converter's command line: a folder of Hugging Face files, and the .nemo file that it writes."""
+    return [
+        "python",
+        str(NEMO / CONVERTER),
+        f"--input_name_or_path={files}",
+        f"--output_path={nemo}",
+        "--precision=bf16",
+    ]
+
+
+def tuning(
+    adapter: Mapping[str, Any], base: Path, train: Path, validation: Path, folder: Path, adds_bos: bool | None = None
+) -> list[str]:
+    """Return the command line that tunes an adapter: its settings by their names in config, and `devices`.
+
+    `folder` is where the run keeps its log and, in checkpoints/, what it leaves. The notebook's own arguments first.
+    `adds_bos`: the base's tokenizer puts BOS before a text, so that servers do; NeMo does it only where it is told.
+    """
+    devices = adapter["devices"]
+    stopping = (
+        f"exp_manager.early_stopping_callback_params.patience={adapter['patience']}"
+        if adapter["patience"]
+        else "exp_manager.create_early_stopping_callback=False"
+    )
+    return [
+        "torchrun",
+        f"--nproc_per_node={devices}",
+        str(NEMO / FINETUNING),
+        f"exp_manager.exp_dir={folder}",
+        f"exp_manager.explicit_log_dir={folder}",
+        f"trainer.devices={devices}",
+        "trainer.num_nodes=1",
+        "trainer.precision=bf16-mixed",
+        f"trainer.val_check_interval={adapter['validation_interval'] or adapter['max_steps']}",
+        f"trainer.max_steps={adapter['max_steps']}",
+        "model.megatron_amp_O2=True",
+        "++model.mcore_gpt=True",
+        "model.tensor_model_parallel_size=1",
+        "model.pipeline_model_parallel_size=1",
+        f"model.micro_batch_size={adapter['micro_batch_size']}",
+        f"model.global_batch_size={adapter['global_batch_size']}",
+        f"model.restore_from_path={base}",
+        f"model.data.train_ds.file_names=[{train}]",
+        "model.data.train_ds.concat_sampling_probabilities=[1.0]",
+        f"model.data.validation_ds.file_names=[{validation}]",
+        "model.peft.peft_scheme=lora",
+        f"model.peft.lora_tuning.target_modules=[{','.join(fused(adapter['target_modules']))}]",
+        f"model.peft.lora_tuning.adapter_dim={adapter['rank']}",
+        f"model.peft.lora_tuning.alpha={_number(adapter['alpha'])}",
+        f"model.peft.lora_tuning.adapter_dropout={adapter['dropout']}",
+        f"model.optim.lr={adapter['learning_rate']}",
+        f"model.seed={adapter['seed']}",
+        f"model.data.train_ds.max_seq_length={adapter['sequence_length']}",
+        f"model.data.validation_ds.max_seq_length={adapter['sequence_length']}",
+        "model.data.train_ds.label_key=output",
+        "model.data.train_ds.truncation_field=input",
+        "model.answer_only_loss=True",
+        *([] if adds_bos is None else [f"model.data.{part}_ds.add_bos={adds_bos}" for part in ("train", "validation")]),
+        stopping,
+        *(FP8 if adapter["products"] == "fp8" else ()),
+    ]
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else str(value)

@@ -1,0 +1,1 @@
+"""Base models and adapters as files: their formats, checks, tokens and settings."""

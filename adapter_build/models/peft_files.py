@@ -1,0 +1,61 @@
+"""Files of an adapter as PEFT reads them, whatever tuned it: adapter_config.json and the head of its model card."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """Return the parser of what every adapter's export takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file")
+    parser.add_argument("--metrics", type=Path, required=True, help="losses by step")
+    parser.add_argument("--model", required=True, help="the base's true name")
+    parser.add_argument("--licence", default="", help="the base's licence")
+    parser.add_argument("--revision", default="", help="the commit of the base's repository, if it came from one")
+    parser.add_argument("--adapter", required=True, help="the adapter's name")
+    parser.add_argument("--config", type=Path, required=True, help="adapter_config.json to write")
+    parser.add_argument("--weights", type=Path, required=True, help="adapter_model.safetensors to write")
+    parser.add_argument("--card", type=Path, required=True, help="README.md to write")
+    return parser
+
+
+def base_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the adapter's files say of its base."""
+    return {"model": options.model, "licence": options.licence or "other", "revision": options.revision or None}
+
+
+def adapter_config(settings: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """Return PEFT's description of the adapter: what PEFT, vLLM and NIM need, and no version of a library."""
+    return {
+        "base_model_name_or_path": base["model"],
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "lora_alpha": settings["alpha"],
+        "lora_dropout": settings["dropout"],
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": settings["rank"],
+        "revision": base["revision"],
+        "target_modules": settings["target_modules"],
+        "task_type": "CAUSAL_LM",
+        "use_dora": False,
+        "use_rslora": False,
+    }
+
+
+def front_matter(base: dict[str, Any]) -> str:
+    """Return the YAML at the head of a model card."""
+    return yaml.safe_dump(
+        {
+            "base_model": base["model"],
+            "library_name": "peft",
+            "license": base["licence"].lower(),
+            "pipeline_tag": "text-generation",
+            "tags": ["lora", "nemo"],
+        },
+        sort_keys=True,
+    )

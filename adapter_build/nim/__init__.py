@@ -1,0 +1,1 @@
+"""The NIM container: its settings, versions, start, faults and end."""

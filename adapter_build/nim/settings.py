@@ -1,0 +1,91 @@
+"""How the NIM container is run: config's deploy.nim, its image by a digest that its registry has confirmed."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from adapter_build.core.faults import BadInput
+from adapter_build.hermetic.images import PUBLISHED, Image, read_images
+from adapter_build.serving.engine_command import RANKS
+
+
+@dataclass(frozen=True)
+class NimSettings:
+    """deploy.nim and deploy.max_rank. `image` is repository@sha256:…, `tag` what it was pinned by."""
+
+    image: str
+    tag: str
+    version: int
+    gpus: int
+    cache: str
+    refresh_interval: int
+    profile: str
+    network: str
+    max_rank: int
+    read_only: bool = True
+
+    @property
+    def digest(self) -> str:
+        """The image's digest."""
+        return self.image.partition("@")[2]
+
+    def text(self) -> str:
+        """Return the settings as one word of a command line."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def from_text(text: str) -> NimSettings:
+    """Return the settings that `text` was made of. Raises `BadInput` where the image has no digest."""
+    settings = NimSettings(**json.loads(text))
+    if not re.fullmatch(r".+@sha256:[0-9a-f]{64}", settings.image):
+        raise BadInput(f"{settings.image}: not pinned by digest: make pin")
+    return settings
+
+
+def nim_settings(config: dict[str, Any], model: str, lock: Path = PUBLISHED) -> NimSettings:
+    """Return the settings of a checked configuration whose adapters are made for `model`, the base's true name.
+
+    Raises `BadInput` where the image is unknown or not pinned, serves another base, or is of another version.
+    """
+    deploy = config["deploy"]
+    nim = deploy["nim"]
+    image = pinned(nim["image"], lock)
+    if not same_base(image.repository, model):
+        raise BadInput(
+            f"config: deploy.nim.image: {image.repository} serves another base than {model} (base.name), which the "
+            "adapters are made for: take an image that serves it (containers/images.yaml, make pin), or train on that"
+        )
+    if image.tag and image.tag[0].isdigit() and not image.tag.startswith(f"{nim['version']}."):
+        raise BadInput(f"config: deploy.nim.version: {nim['version']}, but {nim['image']} is {image.tag}: set it so")
+    if deploy["max_rank"] not in RANKS:
+        raise BadInput(f"config: deploy.max_rank: NIM's engine takes one of {', '.join(map(str, RANKS))}")
+    kept = {
+        key: nim[key] for key in ("version", "gpus", "cache", "refresh_interval", "profile", "network", "read_only")
+    }
+    return NimSettings(image=image.reference, tag=image.tag or "", max_rank=deploy["max_rank"], **kept)
+
+
+def pinned(name: str, lock: Path = PUBLISHED) -> Image:
+    """Return an image of the lock. Raises `BadInput` unless its digest was asked of its registry."""
+    images = read_images(lock)
+    if name not in images:
+        raise BadInput(f"config: deploy.nim.image: {lock} has no {name!r} (it has: {', '.join(sorted(images))})")
+    image = images[name]
+    if not image.digest or image.verified == "not verified":
+        said = (
+            f"the digest of {name} ({image.repository}:{image.tag}) is {'not verified' if image.digest else 'unknown'}"
+        )
+        raise BadInput(f"{lock}: {said}: make pin asks its registry (first: docker login, see containers/images.yaml)")
+    return image
+
+
+def same_base(repository: str, model: str) -> bool:
+    """Whether the NIM of `repository` serves `model`, by their names: nim/meta/llama-3.1-8b-base is Llama-3.1-8B."""
+    return _plain(repository) == _plain(model)
+
+
+def _plain(name: str) -> str:
+    last = name.rsplit("/", 1)[-1].lower().removeprefix("meta-")
+    return re.sub("[^a-z0-9]", "", last).removesuffix("base")

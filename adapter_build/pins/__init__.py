@@ -1,0 +1,1 @@
+"""Reviews of what the locks pin: advisories and licences."""

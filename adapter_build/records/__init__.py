@@ -1,0 +1,1 @@
+"""Raw and curated records: readers, their lock, the filters of curation, the ledger."""

@@ -1,0 +1,59 @@
+"""The ledger: a Parquet table that says of each record where it went and, if it was dropped, why."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from adapter_build.core.faults import BadInput
+
+SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("position", pa.int64(), nullable=False),  # in the raw file, from 0
+        pa.field("split", pa.string()),  # train, val or test; null if the record never reached a split
+        pa.field("outcome", pa.string(), nullable=False),  # kept or dropped
+        pa.field("step", pa.string()),  # which dropped it; null if kept, as are all columns below but parent
+        pa.field("filter", pa.string()),  # the first that failed, in their declared order
+        pa.field("field", pa.string()),  # what was measured
+        pa.field("measured", pa.float64()),  # null if the value itself was unknown
+        pa.field("bound", pa.string()),  # what it should have been: "50..500"
+        pa.field("duplicate_of", pa.string()),
+        pa.field("parent", pa.string()),  # the record that a synthetic one was made from
+    ]
+)
+
+
+def write_ledger(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Write rows, whole or not at all; a column left out is null. Returns the number of rows.
+
+    The same rows give the same bytes: every setting of the format is fixed here, and none of them is a time.
+    """
+    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    part = Path(f"{path}.part")
+    try:
+        pq.write_table(table, part, version="2.6", compression="zstd", compression_level=3, row_group_size=1 << 20)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return table.num_rows
+
+
+def check_ledger(path: Path) -> None:
+    """Raise `BadInput` if the file is missing or no ledger, by its columns and their types; its rows are not read."""
+    try:
+        schema = pq.read_schema(path)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (pa.ArrowInvalid, OSError) as error:  # an OSError too where its footer makes no sense
+        raise BadInput(f"{path}: not a Parquet file ({error})") from None
+    if not schema.equals(SCHEMA):
+        raise BadInput(f"{path}: not a ledger: its columns are {', '.join(schema.names)}")
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a ledger. Raises `BadInput` as `check_ledger` does."""
+    check_ledger(path)
+    return pq.read_table(path).to_pylist()

@@ -1,0 +1,1 @@
+"""The embedded engine behind the NIM contract, and the checks of any deployment over HTTP."""

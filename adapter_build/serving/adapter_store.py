@@ -1,0 +1,257 @@
+"""A model store that others change while a server runs: what came, changed and went, checked as in staging, copied.
+
+Nobody is asked to hold still. A folder counts when it is the same in two looks; the copy is checked, and the copy is
+served: what was checked is what is loaded, whatever becomes of the folder.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Thread
+from typing import Any, NamedTuple
+
+from adapter_build.core.digests import file_digest
+from adapter_build.core.faults import BadInput
+from adapter_build.core.patience import SLOWEST, Silent, patiently, size_of
+from adapter_build.core.regular_file import JSON, open_regular
+from adapter_build.core.strict_json import Malformed
+from adapter_build.lineage.adapter_bundle import last_steps, read_bundle, staged_name
+from adapter_build.lineage.artifacts import BUNDLE
+from adapter_build.models.adapter_checks import LARGEST_CONFIG, check_config, check_header, check_weights
+from adapter_build.models.adapter_name import check_name
+from adapter_build.models.adapter_size import BaseNorms
+from adapter_build.models.llama_shape import llama_modules
+
+SERVED = ("adapter_config.json", "adapter_model.safetensors")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+PATIENCE, ONCE_SILENT = 10.0, 1.0  # seconds for a file system to answer; where one did not, for the others
+UNANSWERED = f"nothing came of it in {PATIENCE:g} s: it is left out until its file system answers"
+AGAIN = "stage the adapter again"
+Stamp = tuple[tuple[str, int, int, int, int], ...]  # per file: name, inode, size, times of content and of inode in ns
+
+
+class Change(NamedTuple):
+    """An adapter that is not as before: its `copy` is to be served, or nothing under its name; or why it is refused."""
+
+    name: str
+    copy: Path | None = None
+    refused: str = ""
+
+
+class AdapterStore:
+    """The model store `folder`, for a server of `base`: true name `model`, config.json `config`, ranks to `max_rank`.
+
+    `copies` is a folder for the copies, each of which belongs to whoever is given it. `weights` are the base's
+    safetensors, beside which adapters are measured.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        copies: Path,
+        base: str,
+        model: str,
+        config: Path,
+        max_rank: int,
+        weights: Sequence[Path] = (),
+    ) -> None:
+        self._folder = folder.resolve()
+        self._copies = copies
+        self._base, self._model, self._max_rank = base, model, max_rank
+        self._modules, self._layers = llama_modules(config)
+        self._norms = BaseNorms(weights)
+        self._trouble = ""  # of the store as a whole
+        self._stuck: dict[str, Thread] = {}  # adapters whose file system has not answered yet
+        self._seen: dict[str, Stamp] = {}  # in the last look
+        self._judged: dict[str, Stamp] = {}  # served or refused as it was then
+        self._served: dict[str, dict[str, str]] = {}  # file → sha256
+
+    def look(self, settled: bool = True) -> Iterator[Change]:
+        """Yield what is not as before. What is refused is so once, and leaves what was served under its name.
+
+        `settled` False: do not wait for a second look, as before a server starts.
+        """
+        try:
+            before, (self._seen, silent) = self._seen, self._stamps()
+        except (OSError, Silent) as error:
+            reason = f"{self._folder}: the model store cannot be read: {getattr(error, 'strerror', error)}"
+            if reason != self._trouble:
+                yield Change(self._folder.name, refused=f"{reason}; what was served still is")
+            self._trouble = reason
+            return
+        self._trouble = ""
+        for name in silent:
+            yield self._refused(name, f"{self._folder / name}: {UNANSWERED}")
+        for name in sorted({*self._seen, *self._judged}):
+            stamp = self._seen.get(name, ())
+            if stamp == self._judged.get(name, ()) or (settled and stamp != before.get(name, ())):
+                continue
+            self._judged[name] = stamp
+            if not stamp:
+                del self._judged[name]
+                if self._served.pop(name, None):
+                    yield Change(name)
+                continue
+            try:
+                copy = self._taken(name, stamp)
+            except BadInput as fault:
+                yield self._refused(name, str(fault))
+            else:
+                if copy:
+                    yield Change(name, copy)
+
+    def _refused(self, name: str, reason: str) -> Change:
+        kept = "; what was served under this name still is" if name in self._served else ""
+        return Change(name, refused=f"{reason}{kept}")
+
+    def _stamps(self) -> tuple[dict[str, Stamp], list[str]]:
+        """Return what can be seen of every adapter without reading it, and which do not answer, now for the first time.
+
+        Folders that hold none are left out. One on a file system that is silent holds up neither the others nor the
+        next look: it is as it was until it answers. Raises `OSError` and `Silent` for the store as a whole.
+        """
+        try:
+            names = patiently(lambda: [path.name for path in self._folder.iterdir()], PATIENCE)
+        except FileNotFoundError:
+            names = []
+        self._stuck = {name: left for name, left in self._stuck.items() if left.is_alive()}
+        found = {name: self._judged.get(name, ()) for name in self._stuck}
+        waiting = sorted(name for name in names if not name.startswith(".") and name not in self._stuck)
+        silent: list[str] = []
+        while waiting:
+            seen: dict[str, Stamp] = {}
+            patience = ONCE_SILENT if silent else PATIENCE
+
+            def see(names: list[str] = waiting, seen: dict[str, Stamp] = seen) -> None:
+                for name in names:
+                    seen[name] = self._stamp(name)
+
+            try:
+                patiently(see, patience, lambda seen=seen: len(seen) * SLOWEST * PATIENCE)
+                waiting = []
+            except Silent as error:
+                here = dict(seen)
+                name, waiting = waiting[len(here)], waiting[len(here) + 1 :]
+                self._stuck[name] = error.left
+                silent.append(name)
+                seen = {**here, name: self._judged.get(name, ())}
+            found |= seen
+        return {name: stamp for name, stamp in found.items() if stamp}, silent
+
+    def _stamp(self, name: str) -> Stamp:
+        """Return what can be seen of one; nothing of what is no folder, or holds no adapter."""
+        try:
+            return tuple(
+                (path.name, entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns)
+                for path in sorted((self._folder / name).iterdir())
+                if path.name in (*SERVED, BUNDLE) or path.suffix in PICKLES
+                for entry in [path.stat() if path.exists() else path.lstat()]
+            )
+        except (FileNotFoundError, NotADirectoryError) as error:  # no folder, or it goes this very moment
+            if isinstance(error, NotADirectoryError) or not (self._folder / name).is_symlink():
+                return ()
+            reason = str(error.strerror)
+        except OSError as error:
+            reason = str(error.strerror)
+        return ((reason, 0, 0, 0, 0),)  # it is told when it is read
+
+    def _taken(self, name: str, stamp: Stamp) -> Path | None:
+        """Return a checked copy; None if the bytes are those served, or the folder changes. Raises `BadInput`."""
+        check_name(name, self._base)
+        folder = self._folder / name
+        copy = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._copies))
+        bundle = copy.with_name(f"{copy.name}.bundle")
+        try:
+            config = patiently(
+                lambda: self._fetched(folder, copy, bundle, stamp), PATIENCE, lambda: size_of(copy) + size_of(bundle)
+            )
+            digests = {file: file_digest(copy / file) for file in SERVED}
+            if not config or digests == self._served.get(name):
+                shutil.rmtree(copy)
+                return None
+            _check_bundle(bundle, folder, digests)
+            check_weights(copy / SERVED[1], config, self._modules, self._layers, name, self._norms)
+        except Silent as error:
+            self._stuck[name] = error.left
+            del self._judged[name]  # looked at again when it answers
+            shutil.rmtree(copy, ignore_errors=True)
+            raise BadInput(f"{folder}: {UNANSWERED}") from None
+        except Exception as fault:  # whatever a foreign file holds: the server goes on
+            shutil.rmtree(copy)
+            reason = str(fault) if isinstance(fault, BadInput) else f"{folder}: {fault!r}: {AGAIN}"
+            raise BadInput(reason.replace(str(bundle), str(folder / BUNDLE)).replace(str(copy), str(folder))) from None
+        finally:
+            bundle.unlink(missing_ok=True)
+        self._served[name] = digests
+        return copy
+
+    def _fetched(self, folder: Path, copy: Path, bundle: Path, stamp: Stamp) -> dict[str, Any] | None:
+        """Copy what is read of a folder, and return what is in adapter_config.json; None if the folder changes."""
+        try:
+            for file, *_ in stamp:
+                if Path(file).suffix in PICKLES:
+                    raise BadInput(f"{folder / file}: a pickle runs code when read: stage the adapter without it")
+            config = self._copied(folder, copy, folder.name)
+            if os.path.lexists(folder / BUNDLE):
+                self._copy(self._inside(folder / BUNDLE), bundle, JSON)
+        except BadInput:
+            if self._stamp(folder.name) == stamp:
+                raise
+            config = None
+        if self._stamp(folder.name) == stamp:
+            return config
+        del self._judged[folder.name]  # looked at again
+        return None
+
+    def _copied(self, folder: Path, copy: Path, name: str) -> dict[str, Any]:
+        """Copy the files that are served, and return what is in adapter_config.json.
+
+        The weights' header is checked before they are copied: it says how many bytes there are to be.
+        """
+        config, weights = SERVED
+        self._copy(self._inside(folder / config), copy / config, LARGEST_CONFIG)
+        content = check_config(copy / config, self._model, self._modules, self._max_rank, name)
+        source = self._inside(folder / weights)
+        offset, header = check_header(source, content, self._modules, self._layers, name)
+        self._copy(source, copy / weights, offset + max(entry["data_offsets"][1] for entry in header.values()))
+        return content
+
+    def _copy(self, source: Path, target: Path, most: int) -> None:
+        try:
+            with (
+                open_regular(source, most=most, below=self._folder, mend=AGAIN) as file,
+                open(target, "wb") as copy,
+            ):
+                shutil.copyfileobj(file, copy)
+        except BadInput:
+            raise
+        except OSError as error:
+            raise BadInput(f"{source}: {error.strerror}: {AGAIN}") from None
+
+    def _inside(self, path: Path) -> Path:
+        """Return the path that links lead to. Raises `BadInput` if that is not in the model store."""
+        try:
+            found = path.resolve(strict=True)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            raise BadInput(f"{path}: {getattr(error, 'strerror', error)}: {AGAIN}") from None
+        if not found.is_relative_to(self._folder):
+            raise BadInput(f"{path}: a link out of the model store: stage the files themselves")
+        return found
+
+
+def _check_bundle(bundle: Path, folder: Path, digests: dict[str, str]) -> None:
+    """Refuse files that are not those that the adapter's attestation names, where it has one: the copy `bundle`."""
+    if not bundle.exists():
+        return
+    try:
+        last = last_steps(read_bundle(bundle))
+        staged_name(last)
+    except (Malformed, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{bundle}: cannot be read ({reason}): {AGAIN}") from None
+    made = {Path(path).name: digest for path, digest in last[0].made.items()}
+    for file, digest in digests.items():
+        if made.get(file) != digest:
+            raise BadInput(f"{folder / file}: not the bytes that were staged: build the adapter again (make)")

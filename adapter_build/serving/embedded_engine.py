@@ -1,0 +1,152 @@
+"""The embedded engine: vLLM on this machine's CPU behind NIM's paths, as a child in a process group of its own.
+
+`with serving(...) as server:` starts it, waits until it is ready and always ends it. Nothing is written outside the
+scratch folder and nothing leaves the machine.
+"""
+
+import contextlib
+import json
+import re
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapter_build.core.faults import BadInput
+from adapter_build.core.json_object import read_object
+from adapter_build.core.linked_files import link_files
+from adapter_build.core.ports import EVERYWHERE, HOST, listening
+from adapter_build.core.processes import end_group, ended_by_signals
+from adapter_build.core.progress import Progress
+from adapter_build.serving.engine_adapters import CHANNEL
+from adapter_build.serving.engine_command import (
+    DEFAULT_BOUNDS,
+    LISTENER,
+    MAX_MODEL_LEN,
+    command,
+    context_length,
+    environment,
+)
+from adapter_build.serving.engine_health import STARTING
+from adapter_build.serving.engine_server import SECONDS_TO_LOAD, Server
+from adapter_build.serving.inference_client import get
+from adapter_build.serving.request_bounds import BOUNDS
+from adapter_build.serving.stand_in import StandIn
+
+LOG_LINES = 20
+# An exception in vLLM's log, after the name of the process and, where it was logged, level, time and place.
+CAUSE = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?([\w.]+(?:Error|Exception): .+)$", re.MULTILINE)
+
+
+@contextlib.contextmanager
+def serving(
+    base: str,
+    files: Sequence[Path],
+    adapters: Mapping[str, Path],
+    *,
+    port: int,
+    threads: int,
+    timeout: float,
+    log: Path | None = None,
+    python: str | Path = sys.executable,
+    host: str = HOST,
+    max_rank: int | None = None,
+    context: int = MAX_MODEL_LEN,
+    bounds: Mapping[str, Any] | None = None,
+    listener: socket.socket | None = None,
+    reason: str = STARTING,
+) -> Iterator[Server]:
+    """Serve base model `base` (its HF `files`) and `adapters` (name → staged folder).
+
+    With `max_rank` there is room for others, up to that rank, which `Server.serve` takes. `context` bounds the tokens
+    of prompt and answer, `bounds` clients (engine_command.bounds). `port` 0 takes a free one of the address `host`;
+    `python` has vLLM. Raises `BadInput` if the port is taken, the engine ends early or is not ready within `timeout`
+    seconds; the last lines of its log then stand on stderr. TERM and INT end it and this process.
+
+    With a `listener`, which listens already, the engine is one of several, one after another: `log` is gone on with,
+    clients are told the `reason` until the engine listens, and then by the engine until `Server.open`.
+    """
+    with ended_by_signals(), contextlib.ExitStack() as cleanup:
+        scratch = Path(tempfile.mkdtemp(prefix="engine-")).resolve()
+        cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
+        ours = listener or cleanup.enter_context(contextlib.closing(listening(port, host)))
+        port = ours.getsockname()[1]
+        url = f"http://{HOST if host == EVERYWHERE else host}:{port}"
+        lines = cleanup.enter_context(open(log or scratch / "engine.log", "w+b" if reason == STARTING else "a+b"))
+        begin = lines.seek(0, 2)
+        channel_end, theirs = map(cleanup.enter_context, socket.socketpair())
+        channel_end.settimeout(SECONDS_TO_LOAD)
+        folder = link_files(files, scratch / "base")
+        length = context_length(read_object(folder / "config.json", "run: make"), context)
+        told = {"context": length, "watched": listener is not None, **(bounds or DEFAULT_BOUNDS)}
+        process = subprocess.Popen(
+            command(base, folder, adapters, host, port, python, max_rank, context),
+            cwd=scratch,
+            env={
+                **environment(scratch, threads),
+                BOUNDS: json.dumps(told),
+                CHANNEL: str(theirs.fileno()),
+                LISTENER: str(ours.fileno()),
+                # Where somebody starts the engine again, it is engine_health.py that ends the server, and says why.
+                "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": str(int(listener is not None)),
+            },
+            pass_fds=[theirs.fileno(), ours.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        cleanup.callback(end_group, process)
+        theirs.close()
+        channel = cleanup.enter_context(channel_end.makefile("rwb"))
+        try:
+            with StandIn(ours, reason) if listener else contextlib.nullcontext():
+                _wait_until_it_listens(process, channel_end, timeout, Path(lines.name), begin)
+            channel.readline()
+            if not listener:
+                ours.close()  # whoever asks when the engine has ended is not to wait for another one
+            yield Server(url, get(url, "/v1/metadata")[1]["version"], process, channel, scratch)
+        except BadInput:
+            print(_tail(Path(lines.name)), file=sys.stderr)
+            raise
+
+
+def _wait_until_it_listens(
+    process: subprocess.Popen[bytes], channel: socket.socket, timeout: float, log: Path, begin: int
+) -> None:
+    began = time.monotonic()
+    with Progress("waiting for the engine", total=None, unit="s") as bar:
+        while not _told(channel, 0.2):
+            waited = time.monotonic() - began
+            if process.poll() is not None:
+                cause = _cause(log, begin)
+                raise BadInput(f"the embedded engine ended with exit code {process.returncode}: {cause}: see its log")
+            if waited > timeout:
+                raise BadInput(f"the embedded engine was not ready after {timeout:g} s: raise deploy.timeout")
+            bar.update(round(time.monotonic() - began) - round(waited))
+
+
+def _told(channel: socket.socket, seconds: float) -> bool:
+    """Tell if something can be read, soon. An end of file is nothing: the engine ends."""
+    if not select.select([channel], [], [], seconds)[0]:
+        return False
+    if channel.recv(1, socket.MSG_PEEK):
+        return True
+    time.sleep(seconds)
+    return False
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
+
+
+def _cause(log: Path, begin: int) -> str:
+    """Return the first exception that the log names from there on; those after it follow from it."""
+    found = CAUSE.search(log.read_bytes()[begin:].decode(errors="replace"))
+    return found[1] if found else "the end of its log says why"

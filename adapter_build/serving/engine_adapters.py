@@ -1,0 +1,91 @@
+"""Adapters that come and go while the embedded engine serves, as ASGI middleware around vLLM's application.
+
+Whoever started the engine says so, a line of JSON each, through a socket that the engine inherited: no client reaches
+it, and vLLM's own routes for this stay off. A changed adapter is loaded beside the former one under a number of its own
+before its name is given over in one move: no request finds nothing under the name, and one that runs ends on the
+weights that it began with. The former one is forgotten, its folder deleted, when the last such request has ended. One
+that answers with no number, or after which the base answers otherwise, gets no name (engine_health.py).
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+from adapter_build.serving.nim_paths import App, Message, Receive, Send
+
+CHANNEL = "SERVE_CHANNEL"  # the variable that holds the socket's number
+LISTENING = b"listening\n"  # the first line that comes out of it
+
+
+class EngineAdapters:
+    """Passes every request on, knows which ones run, and does what the channel says."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._running: set[asyncio.Task[Any]] = set()
+        self._kept: set[asyncio.Task[Any]] = set()  # asyncio itself keeps none of its tasks alive
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Begin to listen to the channel as the server starts; after that, let the application answer."""
+        if scope["type"] == "lifespan":
+            self._keep(self._obey(scope["app"].state))
+        task = asyncio.current_task()
+        assert task
+        if scope["type"] == "http":
+            self._running.add(task)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._running.discard(task)
+
+    async def _obey(self, state: Any) -> None:
+        reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=int(os.environ[CHANNEL])))
+        writer.write(LISTENING)
+        while line := await reader.readline():
+            try:
+                error = await self._change(state.openai_serving_models, state.engine_health, **json.loads(line))
+            except Exception as fault:  # whatever vLLM does not like of an adapter: it goes on without
+                error = f"{type(fault).__name__}: {fault}"
+            writer.write(json.dumps({"error": error}).encode() + b"\n")
+            await writer.drain()
+
+    async def _change(self, models: Any, health: Any, name: str | None, folder: str | None) -> str | None:
+        """Serve the adapter in `folder` under `name` from now on, or none; return what is wrong with it.
+
+        Without a name: all that there are have been told.
+        """
+        from vllm.lora.request import LoRARequest
+
+        if not name:
+            await health.ready()
+            return None
+        former = models.lora_requests.get(name)
+        if folder:
+            number = models.lora_id_counter.inc(1)
+            base = models.base_model_paths[0].name
+            adapter = LoRARequest(lora_name=name, lora_int_id=number, lora_path=folder, base_model_name=base)
+            await models.engine_client.add_lora(adapter)
+            if health.watched and (wrong := await health.taken(number, adapter)):
+                return wrong
+            models.lora_requests[name] = adapter
+        else:
+            models.lora_requests.pop(name, None)
+        if former:
+            health.forget(former.lora_int_id)
+            self._keep(self._forget(models.engine_client, former, set(self._running)))
+        return None
+
+    async def _forget(self, engine: Any, adapter: Any, begun: set[asyncio.Task[Any]]) -> None:
+        if begun:
+            await asyncio.wait(begun)
+        await engine.remove_lora(adapter.lora_int_id)
+        shutil.rmtree(adapter.lora_path, ignore_errors=True)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)

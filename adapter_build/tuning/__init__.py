@@ -1,0 +1,1 @@
+"""Tuning with NeMo: batches, metrics, resume state, several nodes, memory."""

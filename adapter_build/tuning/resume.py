@@ -1,0 +1,100 @@
+"""Tuning that was killed goes on from the last step at which its state was saved, to the bytes of an undisturbed run.
+
+Lightning's own resuming is for whole epochs: it neither knows the place in a stream, nor the state of dropout.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+
+from adapter_build.tuning.peers import Peers
+from adapter_build.tuning.recorder import Recorder
+from adapter_build.tuning.resume_file import read_state, write_state
+
+
+class Resume(pl.Callback):
+    """Save the state in `folder` (None: nowhere) after every `interval` steps (0: never), and take up what is there.
+
+    `step` is the one after which it goes on, 0 for a beginning. The first node reads and writes for all.
+    """
+
+    def __init__(
+        self, folder: Path | None, interval: int, peers: Peers, recorder: Recorder, stopping: EarlyStopping | None
+    ) -> None:
+        self._folder, self._interval, self._peers = folder, interval, peers
+        self._recorder, self._stopping = recorder, stopping
+        content = peers.first(read_state(folder) if folder and not peers.rank else None)
+        self._state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True) if content else None
+        self.step = self._saved = self._state["step"] if self._state else 0
+        self._failed = False
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take up the counts and what was found so far."""
+        if not self._state:
+            return
+        self._recorder.resume(self.step, self._state["recorder"])
+        if self._stopping:
+            self._stopping.load_state_dict(self._state["stopping"])
+        loop = trainer.fit_loop.epoch_loop  # its totals decide when to validate and when to end
+        batches = loop.batch_progress.total
+        batches.ready = batches.started = batches.processed = batches.completed = (
+            self.step * trainer.accumulate_grad_batches
+        )
+        steps = loop.automatic_optimization.optim_progress.optimizer.step.total
+        steps.ready = steps.completed = self.step
+        print(f"resumed at step {self.step}", flush=True)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Between two steps, the first one's validation done: save. At first, take up weights and random numbers.
+
+        Not earlier: NeMo makes the optimizer late, and an iterator over records draws a number when it is made.
+        """
+        step = trainer.global_step
+        if self._state:
+            with torch.no_grad():
+                for name, weight in _trained(module).items():
+                    weight.copy_(self._state["weights"][name])  # in place: packs see that it changed
+            trainer.optimizers[0].load_state_dict(self._state["optimizer"])
+            random = self._state["random"][self._peers.rank]
+            torch.set_rng_state(random["cpu"])
+            if torch.cuda.is_available():
+                torch.cuda.set_rng_state(random["gpu"])
+            self._state = None
+        elif self._folder and self._interval and step > self._saved and not step % self._interval:
+            self._save(step, trainer, module)
+            self._saved = step
+
+    def _save(self, step: int, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        random = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["gpu"] = torch.cuda.get_rng_state()
+        every, recorder = self._peers.gather(random), self._recorder.state()
+        if self._peers.rank:
+            return
+        state = {
+            "step": step,
+            "weights": _trained(module),
+            "optimizer": trainer.optimizers[0].state_dict(),
+            "random": every,
+            "recorder": recorder,
+            "stopping": self._stopping.state_dict() if self._stopping else None,
+        }
+        content = io.BytesIO()
+        torch.save(state, content)
+        try:
+            write_state(self._folder, content.getbuffer())
+        except OSError as error:  # what it would save is time: the run goes on
+            if not self._failed:
+                kept = "what was saved before stays, and tuning goes on"
+                print(f"step {step}: not saved for resuming: {error.strerror}: free some space; {kept}", flush=True)
+            self._failed = True
+        else:
+            self._failed = False
+
+
+def _trained(module: pl.LightningModule) -> dict[str, torch.Tensor]:
+    return {name: weight.detach() for name, weight in module.named_parameters() if weight.requires_grad}

@@ -1,0 +1,71 @@
+"""What a build does before its first step."""
+
+import contextlib
+import getpass
+import os
+import sys
+from typing import Any
+
+from adapter_build.core.faults import BadInput, error_line, say
+from adapter_build.hermetic.checkout import disobeyed, own_commit
+from adapter_build.hermetic.docker_engine import engine
+from adapter_build.hermetic.keys import make_key
+from adapter_build.hermetic.runtime import Runtime
+from adapter_build.hermetic.settings import set_for_steps
+from adapter_build.models.base_model import BaseModel
+from adapter_build.nim.settings import NimSettings
+from adapter_build.workflow.build_lock import hold
+from adapter_build.workflow.leftover_jobs import end_leftover_jobs
+from adapter_build.workflow.restricted_pods import restrict_pods
+from adapter_build.workflow.tuning_backend import MEGATRON
+from adapter_build.workflow.writable import check_writable
+
+__all__ = ["begin", "check_writable", "tell_steps"]
+
+
+def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, base: BaseModel) -> None:
+    """Take the checkout, end what a killed build left running, see to a key, and say how steps will run.
+
+    Files in base.path that are no part of the base are named, and why lineage has no commit where it has none.
+
+    Ends this process with one line if another build runs here, or if an image that it will need could not be started.
+    """
+    try:
+        hold()
+        end_leftover_jobs()
+        restrict_pods()
+        make_key(config["signing"]["key"])
+        if config["tune"]["backend"] == MEGATRON and runtime.name != "apptainer":
+            with engine(without="tune.backend: embedded"):
+                pass
+        if nim:
+            from adapter_build.nim.engine import preflight  # no other build needs it
+
+            preflight(nim)
+        say(f"  runtime {runtime}", error=True)
+    except (BadInput, OSError) as fault:
+        sys.exit(error_line(fault))
+    if base.left_out:
+        say(f"  base.path: {', '.join(base.left_out)}: no file of the base, left out", error=True)
+    if told := disobeyed():
+        say(f"  {told}", error=True)
+    commit = own_commit()
+    if not commit.id:
+        say(f"  lineage has no commit: {commit.reason}: {commit.mend}", error=True)
+
+
+def name_user() -> None:
+    """Give a user without a name, as a number that a container runs as, one for Snakemake, which asks for it."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"uid-{os.geteuid()}"
+
+
+def tell_steps(config: dict[str, Any], runtime: Runtime, sent: bool) -> None:
+    """Set what step runners are told; in a job that a build `sent`, say how its steps are held on this node."""
+    name_user()
+    set_for_steps(config, runtime.name)
+    if sent:
+        with contextlib.suppress(BadInput):  # no engine on this node: a step that needs one says so
+            say(f"  runtime {runtime}", error=True)

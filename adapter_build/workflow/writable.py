@@ -1,0 +1,39 @@
+"""Check that this user can build here: Snakemake, which writes before it reads anything of ours, says nothing of it."""
+
+import os
+from pathlib import Path
+from shlex import quote
+
+from adapter_build.core.faults import BadInput, run
+from adapter_build.core.machine_faults import SPARE, closed, full, room
+
+WRITTEN = (".snakemake", "results", "logs", "benchmarks")  # by every build, in its checkout
+
+
+def check_writable() -> None:
+    """Raise `BadInput` for a checkout that this user cannot build in: another user's, a read-only or a full one."""
+    made = [path for path in map(Path, WRITTEN) if path.is_dir()]
+    for path in made if len(made) == len(WRITTEN) else [Path(), *made]:
+        _check_writable(path)
+        if path != Path() and os.access(path, os.R_OK):
+            for below in path.iterdir():
+                if below.is_dir() and not below.is_symlink():
+                    _check_writable(below)
+    if any(room(path) < SPARE for path in [Path(), *made]):
+        raise BadInput(full([Path(), *made]))
+
+
+def _check_writable(path: Path) -> None:
+    if os.access(path, os.W_OK | os.X_OK):
+        return
+    owner, own = path.stat().st_uid, os.geteuid()
+    if owner == own or os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise BadInput(f"{path.absolute()}: not writable: {closed(str(path.absolute()))}")
+    raise BadInput(
+        f"{path.absolute()}: not writable for uid {own}, uid {owner} owns it: sudo chown -R {own} "
+        f"{quote(str(Path.cwd()))}, or build in a clone of your own"
+    )
+
+
+if __name__ == "__main__":
+    run(check_writable)
