@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests/unit", "tests/attacks")]
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests/support", "tests/attacks")]
 CHECKS = ROOT / ".venvs/checks/lib/python3.11/site-packages"  # behind this environment's own
 AT_ONCE = 10_000
 GUIDED = ("attestation", "record", "safetensors", "peft")

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests/unit", "bench")]
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests/support", "bench")]
 
 from adapter_samples import adapter_tensors  # noqa: E402
 from damaged_http import Damaged  # noqa: E402

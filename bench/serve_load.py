@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests/unit")]
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests/support")]
 
 import layer_cost  # noqa: E402
 import start_phases  # noqa: E402

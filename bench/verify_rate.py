@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests/unit")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/support")]
 
 from attestation_samples import LOCK, SCRIPT, statement  # noqa: E402
 from by_turns import RUNS, by_turns, rates  # noqa: E402

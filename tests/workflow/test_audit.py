@@ -148,7 +148,7 @@ def miscounted(results):
 
 def test_the_ledger_counts_what_the_files_hold(built):
     assert miscounted(built.folder / "results") == []
-    cases = json.loads((ROOT / "tests/unit/sample_cases.json").read_text())
+    cases = json.loads((ROOT / "tests/support/sample_cases.json").read_text())
     train = {row["id"] for row in read_jsonl(built.folder / "results/split/train.jsonl")}
     expected = {
         (name, field): sorted(str(record) for case in named for record in cases[case] if str(record) in train)

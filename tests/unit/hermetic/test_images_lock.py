@@ -14,7 +14,7 @@ from adapter_build.hermetic.images import LOCAL, PUBLISHED, Image, image_of, rea
 from adapter_build.hermetic.runtime import Runtime
 from adapter_build.images.image_lock import record_base, record_image
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "schemas/images-lock.schema.json").read_text())
 DIGEST = f"sha256:{'a' * 64}"
 

@@ -17,7 +17,7 @@ from adapter_build.models.base_checks import check_base, named
 from adapter_build.models.tokenizer_files import end_token
 from adapter_build.serving.deployment_checks import special_tokens
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 END, OTHER = SPECIALS[2], SPECIALS[0]
 QUICK = {"derandomize": True, "deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 READ = """

@@ -25,7 +25,7 @@ from adapter_build.workflow.configuration import (
 from adapter_build.workflow.rule_options import given
 from adapter_build.workflow.step_runner import parse
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from adapter_build.hermetic.envelope import seal
 from adapter_build.hermetic.reuse import Reuse
 from adapter_build.hermetic.store import Hit, Store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ANNA, BEN, EVE, TEAM = 20001, 20002, 20003, 20010
 KEY = "ab" * 32
 ENVELOPE = seal(statement("o", "results/o"), None)

@@ -128,7 +128,7 @@ def readings(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     for name in ("bases", "scratch"):
         (folder / name).mkdir()
     metaspace = folder / "metaspace.json"
-    command = [ROOT / ".venvs/tune/bin/python", ROOT / "tests/unit/metaspace_tokenizer.py", metaspace]
+    command = [ROOT / ".venvs/tune/bin/python", ROOT / "tests/support/metaspace_tokenizer.py", metaspace]
     subprocess.run(command, check=True)
     sources = {"byte": tiny_base / "tokenizer.json", "metaspace": metaspace}
 

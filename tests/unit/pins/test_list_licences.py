@@ -13,7 +13,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.pins.audit_packages import read_locks
 from adapter_build.pins.list_licences import BUNDLED, licences
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapter_build.models.control_tokens import BaseFacts, as_text, found_in, once_begun
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOKENS = ("<s>", "</s>", "<|eot_id|>", "<|endoftext|>", "[INST]", "<unk>")
 pieces = st.sampled_from([*TOKENS, "<", "/s>", "|", "s>", " ", "\n", "a", "eot_id", "é", "👩‍⚖️"])
 texts = st.lists(pieces, max_size=12).map("".join)

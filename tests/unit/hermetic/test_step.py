@@ -21,7 +21,7 @@ from adapter_build.hermetic import landlock
 from adapter_build.hermetic.envelope import read_statement
 from adapter_build.hermetic.kept import outlived
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BUBBLEWRAP = bool(shutil.which("bwrap"))
 COPY = """
 import argparse, pathlib

@@ -16,7 +16,7 @@ from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
 from adapter_build.pins import audit_packages
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOCK = """\
 torch==2.13.0+cpu \\
     --hash=sha256:00

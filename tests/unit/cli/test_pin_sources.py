@@ -154,7 +154,7 @@ def test_every_value_reads_back_as_it_was_written(text, value):
 def test_the_projects_own_lock_can_be_read():
     from adapter_build.records.data_lock import read_datasets
 
-    dataset = read_datasets(Path(__file__).parents[2] / "data.lock.yaml")["law-stackexchange"]
+    dataset = read_datasets(Path(__file__).parents[3] / "data.lock.yaml")["law-stackexchange"]
     assert dataset.repo == "ymoslem/Law-StackExchange"
     assert len(dataset.revision or "") == 40
     assert dataset.checked == (dataset.sha256 is not None)

@@ -13,7 +13,7 @@ from adapter_build.hermetic.images import Image
 from adapter_build.hermetic.limits import Limits
 from adapter_build.hermetic.nodes import on_nodes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 IMAGE = Image("tune", "registry.example/adapter/tune", digest=f"sha256:{'a' * 64}")
 
 

@@ -13,7 +13,7 @@ from adapter_build.hermetic import closure as closure_module
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.closure import closure, code_digest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_file_digest_is_sha256(tmp_path):

@@ -26,7 +26,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.records.file_formats import name_bytes, name_text
 from adapter_build.records.raw_records import read_raw_records
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 quick = settings(derandomize=True, deadline=None, max_examples=200)
 
 

@@ -12,7 +12,7 @@ from adapter_build.hermetic.storage import name_of
 from adapter_build.workflow.growing import growing
 from adapter_build.workflow.leftover_jobs import end_leftover_jobs
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_what_is_tried_again_asks_for_more():

@@ -79,7 +79,11 @@ def metaspace(tiny_base: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "metaspace"
     folder.mkdir()
     shutil.copy(tiny_base / "config.json", folder)
-    command = [ROOT / ".venvs/tune/bin/python", ROOT / "tests/unit/metaspace_tokenizer.py", folder / "tokenizer.json"]
+    command = [
+        ROOT / ".venvs/tune/bin/python",
+        ROOT / "tests/support/metaspace_tokenizer.py",
+        folder / "tokenizer.json",
+    ]
     subprocess.run(command, check=True)
     (folder / "tokenizer_config.json").write_text(
         '{"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}'

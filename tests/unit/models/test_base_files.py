@@ -25,7 +25,7 @@ from adapter_build.models.llama_shape import positions
 from adapter_build.models.nemo_archive import CONFIG, write_archive
 from adapter_build.workflow.configuration import check, overlay
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 INDEX = "model.safetensors.index.json"
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 269060552\n"
 QUICK = {"derandomize": True, "deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
 POSTS = json.loads((ROOT / "data/sample/law-questions.json").read_text())
-CASES = json.loads((Path(__file__).parent / "sample_cases.json").read_text())
+CASES = json.loads((ROOT / "tests/support/sample_cases.json").read_text())
 FIELDS = {  # case → what its filter measures
     "question_too_short": "question",
     "question_too_long": "question",

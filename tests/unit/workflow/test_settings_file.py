@@ -15,7 +15,7 @@ from adapter_build.workflow.configuration import SCHEMA, fill, overlaid
 from adapter_build.workflow.finished_values import leaves
 from adapter_build.workflow.settings_file import kind, read_settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def keys():

@@ -27,7 +27,7 @@ for folder in sys.argv[1:]:
 def dequantize(base: Path, tmp_path: Path, into: str, *settings: str) -> Any:
     """Write a GGUF file of the tiny base and dequantize it into tmp_path/into."""
     gguf, folder = tmp_path / f"{into}.gguf", tmp_path / into
-    made = run([ROOT / ".venvs/tune/bin/python", ROOT / "tests/unit/tiny_gguf.py", base, gguf, *settings], tmp_path)
+    made = run([ROOT / ".venvs/tune/bin/python", ROOT / "tests/support/tiny_gguf.py", base, gguf, *settings], tmp_path)
     assert made.returncode == 0, made.stderr
     folder.mkdir()
     return script("tune", "dequantize_base", tmp_path / "s", gguf=gguf, files=[folder / name for name in NAMES])
@@ -70,7 +70,7 @@ def test_unknown_kind_is_refused(tiny_base: Path, tmp_path: Path, setting: str, 
 @pytest.mark.parametrize("content", [b"not a GGUF file", None])
 def test_broken_file_is_refused(tiny_base: Path, tmp_path: Path, content: bytes | None) -> None:
     gguf = tmp_path / "x.gguf"
-    run([ROOT / ".venvs/tune/bin/python", ROOT / "tests/unit/tiny_gguf.py", tiny_base, gguf], tmp_path)
+    run([ROOT / ".venvs/tune/bin/python", ROOT / "tests/support/tiny_gguf.py", tiny_base, gguf], tmp_path)
     gguf.write_bytes(gguf.read_bytes()[:-4000] if content is None else content)
     result = script("tune", "dequantize_base", tmp_path / "s", gguf=gguf, files=[tmp_path / name for name in NAMES])
     refused(result, "x.gguf", "not a whole GGUF file")

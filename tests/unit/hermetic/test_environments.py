@@ -12,7 +12,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.doctor.machine import CUDA_DRIVER
 from adapter_build.hermetic.environments import CUDA, ENVIRONMENTS, lock_file, lock_path, needed, tuning
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PYTORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")  # PyTorch, and what its build for CUDA brings along
 OLDEST_DRIVER = {"12": 525, "13": 580}  # of a CUDA release, by NVIDIA's table
 
