@@ -1,7 +1,7 @@
 """What tuning takes of a GPU's memory, counted from what the code keeps; no GPU is asked.
 
 Weights are in bfloat16, LoRA's own and Adam's in float32. The greatest part is what layers keep for their gradients
-(layer_memory), of the largest pack, or of the largest micro-batch with its padding. tests/unit/tuning/test_gpu_memory.py holds
+(layer_memory), of the largest pack, or of the largest micro-batch with its padding. test_gpu_memory.py holds
 it to what an H100 measured.
 """
 
