@@ -25,7 +25,9 @@ READS = START + "text += pathlib.Path(arguments.more or 'undeclared.txt').read_t
 WRITES = START + "pathlib.Path(arguments.other or 'in.txt').write_text('changed')\n" + END
 OPENS = START + "import socket; socket.create_connection(('HOST', PORT), 5).close()\n" + END
 ASKS = (
-    START + "from adapter_build.core.secret import secret; text += str(len(secret('HF_TOKEN', required=True)))\n" + END
+    START
+    + "import find_package; from adapter_build.core.secret import secret; text += str(len(secret('HF_TOKEN', required=True)))\n"
+    + END
 )
 LOOKS = START + "text += os.environ['HF_TOKEN']\n" + END
 

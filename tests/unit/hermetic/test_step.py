@@ -160,7 +160,7 @@ def test_environment_is_an_allow_list(step, project, monkeypatch):
     monkeypatch.setenv("SECRET_OF_THE_SHELL", "x")
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     shows = COPY + (
-        "import os; from adapter_build.core.secret import secret\n"
+        "import os; import find_package; from adapter_build.core.secret import secret\n"
         "pathlib.Path(arguments.copy).write_text(repr(dict(os.environ)) + str(secret('HF_TOKEN')))"
     )
     assert step(shows).returncode == 0
