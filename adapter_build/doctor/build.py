@@ -8,11 +8,11 @@ from pathlib import Path
 from adapter_build.core.faults import BadInput
 from adapter_build.doctor.job import Finding, Job
 from adapter_build.hermetic.environments import needed
-from adapter_build.hermetic.images import PUBLISHED, image_of, read_images
+from adapter_build.hermetic.images import PUBLISHED, confirmed_image, image_of, read_images
 from adapter_build.images.registry import ask
 from adapter_build.models.adapter_checks import check_config
 from adapter_build.models.base_sources import check_pinned
-from adapter_build.nim.settings import nim_settings, pinned
+from adapter_build.nim.settings import nim_settings
 from adapter_build.records.data_lock import LOCK, dataset_of
 from adapter_build.workflow.configuration import engine_of
 from adapter_build.workflow.tuning_backend import MEGATRON
@@ -58,7 +58,7 @@ def images(job: Job) -> Iterator[Finding]:
     if job.nim:
         settings = nim_settings(job.config, job.base.model)
         yield "ok", f"{settings.image} is pinned and serves the adapters' own base, {job.base.model}"
-        wanted.append(pinned(job.nim["image"]))
+        wanted.append(confirmed_image(job.nim["image"]))
     for image in wanted:
         if image.repository.startswith("localhost/"):
             yield "ok", f"{image.name} was built here"

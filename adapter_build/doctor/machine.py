@@ -14,10 +14,10 @@ from adapter_build.hermetic.checkout import disobeyed, own_commit
 from adapter_build.hermetic.docker_engine import engine, found
 from adapter_build.hermetic.engine_kind import engine_kind
 from adapter_build.hermetic.environments import needed
+from adapter_build.hermetic.images import confirmed_image
 from adapter_build.hermetic.isolation import LESS, UNHELD
 from adapter_build.hermetic.runtime import Runtime
 from adapter_build.nim.container import NIM, prepare_cache, reader_of
-from adapter_build.nim.settings import pinned
 from adapter_build.tuning.gpu_preflight import estimate_of
 
 GB = 10**9
@@ -40,7 +40,7 @@ def disk(job: Job) -> Iterator[Finding]:
         with contextlib.suppress(BadInput), engine("deploy.engine: embedded") as client:
             reader = reader_of(engine_kind(client))
             root = Path(client.info()["DockerRootDir"])
-            if root.exists() and not found(client, pinned(job.nim["image"])):
+            if root.exists() and not found(client, confirmed_image(job.nim["image"])):
                 needed[root] = IMAGE_BYTES
         needed[prepare_cache(Path(job.nim["cache"]), reader)] = size
     by_device: dict[int, list[Path]] = {}

@@ -68,7 +68,7 @@ def read_images(path: Path) -> dict[str, Image]:
 def image_of(environment: str) -> Image:
     """Return the image of an environment. Raises `BadInput` with the command that mends a missing or an old one."""
     if environment in FOREIGN:
-        return _of_others(environment)
+        return confirmed_image(environment)
     image = read_images(LOCAL).get(environment) or read_images(PUBLISHED).get(environment)
     wanted = "" if environment in ENVIRONMENTS else f" ENVIRONMENT={environment}"
     if image is None or image.digest is None:
@@ -84,9 +84,16 @@ def image_of(environment: str) -> Image:
     return image
 
 
-def _of_others(name: str) -> Image:
-    image = read_images(PUBLISHED).get(name)
-    if image is None or image.digest is None or image.verified == "not verified":
-        said = "is not verified" if image and image.digest else "is unknown"
-        raise BadInput(f"{PUBLISHED}: the digest of {name} {said}: make pin asks its registry")
+def confirmed_image(name: str, lock: Path = PUBLISHED) -> Image:
+    """Return a published image of the lock. Raises `BadInput` unless its registry has confirmed the digest."""
+    images = read_images(lock)
+    if name not in images:
+        raise BadInput(f"{lock} has no {name!r} (it has: {', '.join(sorted(images))})")
+    image = images[name]
+    if not image.digest or image.verified == "not verified":
+        state = "not verified" if image.digest else "unknown"
+        raise BadInput(
+            f"{lock}: the digest of {name} ({image.repository}:{image.tag}) is {state}: make pin asks its registry "
+            "(first: docker login, see containers/images.yaml)"
+        )
     return image

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.hermetic.images import PUBLISHED, Image, read_images
+from adapter_build.hermetic.images import PUBLISHED, confirmed_image
 from adapter_build.serving.engine_command import RANKS
 
 
@@ -51,7 +51,10 @@ def nim_settings(config: dict[str, Any], model: str, lock: Path = PUBLISHED) -> 
     """
     deploy = config["deploy"]
     nim = deploy["nim"]
-    image = pinned(nim["image"], lock)
+    try:
+        image = confirmed_image(nim["image"], lock)
+    except BadInput as fault:
+        raise BadInput(f"config: deploy.nim.image: {fault}") from None
     if not same_base(image.repository, model):
         raise BadInput(
             f"config: deploy.nim.image: {image.repository} serves another base than {model} (base.name), which the "
@@ -65,20 +68,6 @@ def nim_settings(config: dict[str, Any], model: str, lock: Path = PUBLISHED) -> 
         key: nim[key] for key in ("version", "gpus", "cache", "refresh_interval", "profile", "network", "read_only")
     }
     return NimSettings(image=image.reference, tag=image.tag or "", max_rank=deploy["max_rank"], **kept)
-
-
-def pinned(name: str, lock: Path = PUBLISHED) -> Image:
-    """Return an image of the lock. Raises `BadInput` unless its digest was asked of its registry."""
-    images = read_images(lock)
-    if name not in images:
-        raise BadInput(f"config: deploy.nim.image: {lock} has no {name!r} (it has: {', '.join(sorted(images))})")
-    image = images[name]
-    if not image.digest or image.verified == "not verified":
-        said = (
-            f"the digest of {name} ({image.repository}:{image.tag}) is {'not verified' if image.digest else 'unknown'}"
-        )
-        raise BadInput(f"{lock}: {said}: make pin asks its registry (first: docker login, see containers/images.yaml)")
-    return image
 
 
 def same_base(repository: str, model: str) -> bool:

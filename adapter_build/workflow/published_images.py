@@ -3,8 +3,8 @@
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.hermetic.images import Image
-from adapter_build.nim.settings import NimSettings, nim_settings, pinned
+from adapter_build.hermetic.images import Image, confirmed_image
+from adapter_build.nim.settings import NimSettings, nim_settings
 from adapter_build.workflow.tuning_backend import MEGATRON
 
 
@@ -15,6 +15,6 @@ def published(config: dict[str, Any], model: str) -> tuple[NimSettings | None, I
     """
     nim = nim_settings(config, model) if config["deploy"]["engine"] == "nim" else None
     try:
-        return nim, pinned(MEGATRON) if config["tune"]["backend"] == MEGATRON else None
+        return nim, confirmed_image(MEGATRON) if config["tune"]["backend"] == MEGATRON else None
     except BadInput as fault:
         raise BadInput(f"tune.backend {MEGATRON}: {fault}") from None

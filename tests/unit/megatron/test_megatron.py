@@ -219,7 +219,6 @@ def test_an_image_that_is_not_pinned_is_not_run(config, tmp_path, monkeypatch, p
     record_image(lock, Image("nemo-24.07", "nvcr.io/nvidia/nemo", tag="24.07", **pins))
     nim = {"digest": f"sha256:{'b' * 64}", "verified": "asked of its registry", "tag": "1.1.0"}
     record_image(lock, Image("nim-1", "nvcr.io/nim/meta/llama-3.1-8b-instruct", **nim))
-    monkeypatch.setattr("adapter_build.nim.settings.pinned.__defaults__", (lock,))
     if message:
         with pytest.raises(BadInput, match=re.escape(message)):
             published(config, MODEL)
@@ -229,6 +228,14 @@ def test_an_image_that_is_not_pinned_is_not_run(config, tmp_path, monkeypatch, p
         nim, nemo = published(config, MODEL)
         assert (nim.version, nemo.reference) == (1, f"nvcr.io/nvidia/nemo@sha256:{'a' * 64}")
         assert image_of("nemo-24.07") == nemo
+
+
+def test_an_image_that_no_lock_has_is_blamed_on_the_backend_alone(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config["deploy"]["engine"] = "embedded"
+    with pytest.raises(BadInput, match=r"^tune\.backend nemo-24\.07: containers/images\.lock\.yaml has no ") as fault:
+        published(config, MODEL)
+    assert "deploy.nim" not in str(fault.value)
 
 
 def nemo(path, config, *weights):
