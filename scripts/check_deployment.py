@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import find_package  # noqa: F401
+from adapter_build.core.atomic_file import replacing
 from adapter_build.core.digests import set_digest
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.json_object import read_object
@@ -126,9 +127,8 @@ def _digest(files: Sequence[Path]) -> str:
 
 
 def _write(path: Path, sentinel: dict[str, Any]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(sentinel, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(sentinel, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Take a base's Megatron .nemo that somebody has, as NGC gives it: its sha256 compared, what is in it looked at."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 import find_package  # noqa: F401
+from adapter_build.core.atomic_file import copy_whole
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.regular_file import open_regular
 from adapter_build.megatron.nemo import check_base
 
 
@@ -23,13 +22,7 @@ def main() -> None:
         raise BadInput(
             f"{options.source}: its sha256 is {found}, not base.nemo_sha256: fetch it again, or correct that"
         )
-    part = Path(f"{options.nemo}.part")
-    try:
-        with open_regular(options.source, links=True) as source, open(part, "wb") as target:
-            shutil.copyfileobj(source, target)
-        part.replace(options.nemo)
-    finally:
-        part.unlink(missing_ok=True)
+    copy_whole({options.source: options.nemo})
 
 
 if __name__ == "__main__":

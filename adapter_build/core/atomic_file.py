@@ -1,11 +1,27 @@
 """Files that appear whole or not at all, whoever else writes them, on whichever machine."""
 
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.regular_file import open_regular
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to, and rename it into place at the end; after an error neither is left.
+
+    A file that `path` was before stays until then. For one writer at a time, which a step is.
+    """
+    part = Path(f"{path}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core import strict_json
+from adapter_build.core.atomic_file import replacing
 from adapter_build.core.faults import BadInput
 from adapter_build.core.regular_file import open_regular
 
@@ -36,14 +37,9 @@ def _parse(path: str | Path, number: int, line: str) -> dict[str, Any]:
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
     """Write rows as UTF-8 lines with sorted keys, whole or not at all. Returns the number of rows."""
-    part = Path(f"{path}.part")
     count = 0
-    try:
-        with open(part, "w", encoding="utf-8", newline="\n") as out:
-            for row in rows:
-                out.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
-                count += 1
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="\n") as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+            count += 1
     return count

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from adapter_build.core.atomic_file import replacing
 from adapter_build.core.faults import BadInput
 from adapter_build.core.regular_file import open_regular
 from adapter_build.models.nemo_archive import CONFIG, read_member
@@ -84,9 +85,9 @@ def repack(source: Path, target: Path) -> None:
 
     Names stay as NeMo wrote them. Whole or not at all. Raises `BadInput` for a link, or a file outside of the archive.
     """
-    part = Path(f"{target}.part")
     try:
         with (
+            replacing(target) as part,
             open_regular(source, links=True) as opened,
             tarfile.open(fileobj=opened, mode="r:") as old,
             tarfile.open(part, "w:", format=tarfile.PAX_FORMAT) as new,
@@ -100,8 +101,5 @@ def repack(source: Path, target: Path) -> None:
                 fresh = tarfile.TarInfo(entry.name)  # its time, owner and group are 0
                 fresh.size, fresh.mode = entry.size, 0o644
                 new.addfile(fresh, old.extractfile(entry))
-        part.replace(target)
     except (tarfile.TarError, OSError) as error:
         raise BadInput(f"{source}: not a whole .nemo ({error}): make it again") from None
-    finally:
-        part.unlink(missing_ok=True)

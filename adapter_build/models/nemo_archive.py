@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from adapter_build.core.atomic_file import replacing
 from adapter_build.core.faults import BadInput
 from adapter_build.core.regular_file import JSON, open_regular
 
@@ -16,15 +17,10 @@ CONFIG = "model_config.yaml"  # the name that NeMo's SaveRestoreConnector looks 
 
 def write_archive(path: str | Path, members: Mapping[str, Path | bytes]) -> None:
     """Write members (a file to stream, or bytes) by name to the .nemo file `path`, whole or not at all."""
-    part = Path(f"{path}.part")
-    try:
-        # PAX: the older formats cannot hold a member of 8 GiB.
-        with tarfile.open(part, "w:", format=tarfile.PAX_FORMAT) as archive:
-            for name in sorted(members):
-                _add(archive, name, members[name])
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    # PAX: the older formats cannot hold a member of 8 GiB.
+    with replacing(path) as part, tarfile.open(part, "w:", format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted(members):
+            _add(archive, name, members[name])
 
 
 def _add(archive: tarfile.TarFile, name: str, content: Path | bytes) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from adapter_build.core.atomic_file import replacing
 from adapter_build.core.faults import BadInput
 
 SCHEMA = pa.schema(
@@ -32,12 +33,8 @@ def write_ledger(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     The same rows give the same bytes: every setting of the format is fixed here, and none of them is a time.
     """
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
-    part = Path(f"{path}.part")
-    try:
+    with replacing(path) as part:
         pq.write_table(table, part, version="2.6", compression="zstd", compression_level=3, row_group_size=1 << 20)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return table.num_rows
 
 
