@@ -6,8 +6,8 @@ from pathlib import Path
 
 from adapter_build.hermetic.environments import interpreter
 from adapter_build.serving import embedded_engine
-from adapter_build.serving.engine_server import Server
-from adapter_build.serving.servable import base_files, checked_base, staged_adapters
+from adapter_build.serving.embedded_engine import Server
+from adapter_build.serving.served_build import base_files, checked_base, staged_adapters
 
 THREADS = 2
 SECONDS_TO_START = 600.0

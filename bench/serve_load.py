@@ -30,7 +30,7 @@ from serve_build import serving  # noqa: E402
 from adapter_build.core.faults import BadInput, run  # noqa: E402
 from adapter_build.core.jsonl import read_jsonl  # noqa: E402
 from adapter_build.serving.inference_client import MAX_TOKENS  # noqa: E402
-from adapter_build.serving.servable import staged_adapters  # noqa: E402
+from adapter_build.serving.served_build import staged_adapters  # noqa: E402
 
 RESULTS = ROOT / "results"
 ADAPTERS = (16, 4, 1)

@@ -13,7 +13,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.core.ports import HOST, free_port
 from adapter_build.hermetic.environments import interpreter
 from adapter_build.serving.inference_client import get
-from adapter_build.serving.servable import base_files, checked_base, staged_adapters
+from adapter_build.serving.served_build import base_files, checked_base, staged_adapters
 
 ROOT = Path(__file__).parents[1]
 RUNS = 3

@@ -18,11 +18,11 @@ from adapter_build.core.json_object import read_object
 from adapter_build.nim import engine as nim_engine
 from adapter_build.nim.settings import from_text
 from adapter_build.serving import embedded_engine
-from adapter_build.serving.asked_prompts import PREDICTIONS, Row, asked_prompts
 from adapter_build.serving.deployment_checks import CHECKS, Asking, check, served_length, special_tokens
+from adapter_build.serving.deployment_prompts import PREDICTIONS, Row, deployment_prompts
 from adapter_build.serving.engine_command import MAX_MODEL_LEN, SEQUENCES, context_length
 from adapter_build.serving.inference_client import MAX_TOKENS
-from adapter_build.serving.request_fields import FILE as DESCRIPTION
+from adapter_build.serving.request_schema import FILE as DESCRIPTION
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
 
     def asked(length: int, longest: int = 0) -> dict[str, list[Row]]:
         return {
-            name: asked_prompts(_predictions(arguments.predictions, name), name, length, most, longest)
+            name: deployment_prompts(_predictions(arguments.predictions, name), name, length, most, longest)
             for name in sorted(adapters)
         }
 

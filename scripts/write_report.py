@@ -21,7 +21,7 @@ from adapter_build.report.data import data_flow, examples, loss, verdict
 from adapter_build.report.figures import interval_chart, loss_curve
 from adapter_build.report.page import render, write
 from adapter_build.report.tuned_settings import tuned_settings
-from adapter_build.serving.ready_file import read_ready
+from adapter_build.serving.sentinel import read_sentinel
 
 MEND = "run `make`"
 # Option → what follows an adapter's name in its file's.
@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     settings = parse_settings(arguments.settings)
-    ready = read_ready(arguments.ready, ("adapters", "base"), ("name", "digest"), MEND)
+    ready = read_sentinel(arguments.ready, ("adapters", "base"), ("name", "digest"), MEND)
     staged: dict[str, dict[str, Path]] = {}
     for path in arguments.staged:
         staged.setdefault(path.parent.name, {})[path.name] = path

@@ -15,8 +15,8 @@ from openai import APIConnectionError, APIError, OpenAI
 from adapter_build.core.faults import BadInput, run
 from adapter_build.models.control_tokens import BaseFacts, found_in
 from adapter_build.models.prompt_program import NO_FACTS, compiled, with_control
+from adapter_build.serving.api_key import api_key
 from adapter_build.serving.inference_client import MAX_TOKENS
-from adapter_build.serving.serve_key import api_key
 from adapter_build.workflow.configuration import read_config
 
 SECONDS_TO_ANSWER = 300

@@ -16,11 +16,11 @@ from adapter_build.hermetic.environments import interpreter
 from adapter_build.models.base_model import base_model
 from adapter_build.nim import engine as nim_engine
 from adapter_build.nim.settings import nim_settings
-from adapter_build.serving import refreshed_engine
+from adapter_build.serving import engine_supervisor
+from adapter_build.serving.api_key import KEY, api_key
 from adapter_build.serving.engine_command import DEFAULT_BOUNDS
 from adapter_build.serving.inference_client import MAX_TOKENS
-from adapter_build.serving.servable import base_files, checked_base, staged_adapters, true_name
-from adapter_build.serving.serve_key import KEY, api_key
+from adapter_build.serving.served_build import base_files, checked_base, staged_adapters, true_name
 from adapter_build.workflow.configuration import check, overlaid
 
 
@@ -58,7 +58,7 @@ def main() -> None:
         )
     else:
         engine = "the embedded engine (vLLM on this CPU)"
-        starting = refreshed_engine.serving(
+        starting = engine_supervisor.serving(
             base,
             true_name(base, config, lock),
             files,

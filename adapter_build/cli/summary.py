@@ -10,7 +10,7 @@ from typing import Any
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.json_object import read_object
 from adapter_build.records.ledger import read_ledger
-from adapter_build.serving.ready_file import read_ready
+from adapter_build.serving.sentinel import read_sentinel
 
 MEND = "run: make"
 WIDTH = 100  # columns of a line, at the most
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the build made (default: results)")
     results = parser.parse_args().results
     needs = ("adapters", "base", "checks", "engine", "engine_version", "image_digest")
-    ready = read_ready(
+    ready = read_sentinel(
         results / "deploy/ready.json", needs, ("name", "digest", "compared_answers", "differing_answers")
     )
     scores = {a["name"]: read_object(results / f"evaluation/{a['name']}.json", MEND) for a in ready["adapters"]}

@@ -16,11 +16,11 @@ from adapter_build.core.atomic_file import write_whole
 from adapter_build.core.faults import BadInput, run, say
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.core.processes import ended_by_signals
-from adapter_build.serving.asked_prompts import PREDICTIONS, Row
 from adapter_build.serving.deployment_checks import Asking, check, special_tokens
+from adapter_build.serving.deployment_prompts import PREDICTIONS, Row
 from adapter_build.serving.inference_client import MAX_TOKENS
-from adapter_build.serving.ready_file import read_ready
-from adapter_build.serving.servable import base_files
+from adapter_build.serving.sentinel import read_sentinel
+from adapter_build.serving.served_build import base_files
 from adapter_build.workflow.configuration import read_config
 
 MISSED = 2  # intervals without a new status after which the last one is not good any more
@@ -62,7 +62,7 @@ def main() -> None:
 def _sentinel(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BadInput(f"{path}: no sentinel there: run `make` first")
-    return read_ready(path, ["base", "adapters"], ["name", "prompt_id", "answer"])
+    return read_sentinel(path, ["base", "adapters"], ["name", "prompt_id", "answer"])
 
 
 def _golden(sentinel: dict[str, Any], folder: Path) -> dict[str, list[Row]]:

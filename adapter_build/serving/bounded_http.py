@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from adapter_build.serving.http_answers import error_body
 from adapter_build.serving.request_bounds import BOUNDS, MAX_BODY
 
 MAX_HEAD = 16384  # bytes of a request's target and headers
@@ -208,8 +209,7 @@ class BoundedHttp(HttpToolsProtocol):
         if running and running.response_started:
             self.transport.abort()
             return
-        error = {"message": sentence, "type": "invalid_request_error", "param": None, "code": status}
-        content = json.dumps({"error": error}).encode()
+        content = json.dumps(error_body(sentence, status)).encode()
         self.pipeline.clear()
         self.transport.write(
             STATUS_LINE[status]

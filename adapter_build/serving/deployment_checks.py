@@ -9,7 +9,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.core.progress import Progress
 from adapter_build.models.answer_text import first_line
 from adapter_build.models.tokenizer_files import TokenizerFiles
-from adapter_build.serving.asked_prompts import Row, prompt_of
+from adapter_build.serving.deployment_prompts import Row, prompt_of
 from adapter_build.serving.inference_client import MAX_TOKENS, Answer, complete_all, get
 
 # In the order in which they are made.

@@ -15,8 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.json_object import read_object
@@ -33,15 +34,64 @@ from adapter_build.serving.engine_command import (
     context_length,
     environment,
 )
-from adapter_build.serving.engine_health import STARTING
-from adapter_build.serving.engine_server import SECONDS_TO_LOAD, Server
+from adapter_build.serving.engine_health import REASON, STARTING
 from adapter_build.serving.inference_client import get
 from adapter_build.serving.request_bounds import BOUNDS
-from adapter_build.serving.stand_in import StandIn
+from adapter_build.serving.unready_server import UnreadyServer
 
 LOG_LINES = 20
+SECONDS_TO_LOAD = 300  # an adapter, while it answers others
 # An exception in vLLM's log, after the name of the process and, where it was logged, level, time and place.
 CAUSE = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?([\w.]+(?:Error|Exception): .+)$", re.MULTILINE)
+
+
+class EngineEnded(BadInput):
+    """The engine ended by itself; the message says how."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is ready, at `url`; `version` is the engine's, `channel` leads to its EngineAdapters."""
+
+    url: str
+    version: str
+    process: subprocess.Popen[bytes]
+    channel: BinaryIO
+    folder: Path  # its working directory
+
+    def serve(self, name: str, folder: Path | None) -> str | None:
+        """Serve the adapter in `folder` under `name` from now on, or, for None, none; return why it is not taken.
+
+        The folder is the engine's from here on: it is deleted when the adapter is served no more. Raises `EngineEnded`
+        where the engine does not answer.
+        """
+        return self._tell(name, str(folder) if folder else None)
+
+    def open(self) -> None:
+        """Answer clients from now on: the adapters that there are have been told. Raises `EngineEnded`."""
+        self._tell(None, None)
+
+    def _tell(self, name: str | None, folder: str | None) -> str | None:
+        try:
+            self.channel.write(json.dumps({"name": name, "folder": folder}).encode() + b"\n")
+            self.channel.flush()
+            return json.loads(self.channel.readline())["error"]
+        except (OSError, ValueError):
+            raise EngineEnded(self._reason() or "the embedded engine takes no adapters any more: see its log") from None
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait, for ever without `seconds`. A server that ends by itself raises `EngineEnded`, a signal ends it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(seconds)
+            how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
+            raise EngineEnded(self._reason() or f"the embedded engine {how}")
+
+    def _reason(self) -> str:
+        """Return why the engine ended itself, if it did."""
+        try:
+            return f"the embedded engine: {(self.folder / REASON).read_text(encoding='utf-8')}"
+        except OSError:
+            return ""
 
 
 @contextlib.contextmanager
@@ -106,7 +156,7 @@ def serving(
         theirs.close()
         channel = cleanup.enter_context(channel_end.makefile("rwb"))
         try:
-            with StandIn(ours, reason) if listener else contextlib.nullcontext():
+            with UnreadyServer(ours, reason) if listener else contextlib.nullcontext():
                 _wait_until_it_listens(process, channel_end, timeout, Path(lines.name), begin)
             channel.readline()
             if not listener:

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
-from adapter_build.serving.nim_paths import App, Message, Receive, Send
+from adapter_build.serving.http_answers import App, Message, Receive, Send
 
 CHANNEL = "SERVE_CHANNEL"  # the variable that holds the socket's number
 LISTENING = b"listening\n"  # the first line that comes out of it

@@ -10,8 +10,8 @@ from adapter_build import ROOT
 from adapter_build.core.faults import BadInput
 from adapter_build.core.json_object import given_object
 from adapter_build.core.ports import HOST
+from adapter_build.serving.api_key import KEY, api_key
 from adapter_build.serving.request_bounds import MAX_TOKENS
-from adapter_build.serving.serve_key import KEY, api_key
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those vLLM can be told to make room for
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer unless deploy.embedded.context_length says otherwise

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.serving import canary
-from adapter_build.serving.nim_paths import App, Message, Receive, Send, answer
+from adapter_build.serving.http_answers import UNAVAILABLE, App, Message, Receive, Send, answer, error_body
 from adapter_build.serving.request_bounds import ASKED, BOUNDS
 
 READY = "/v1/health/ready"
@@ -199,10 +199,8 @@ class _Told:
         if not self._started:
             await self._fail()
         elif self._stream:
-            told = {"message": self._health.reason or FAILED, "type": "service_unavailable", "param": None, "code": 503}
-            await self._send(
-                {"type": "http.response.body", "body": f"data: {json.dumps({'error': told})}\n\n".encode()}
-            )
+            told = json.dumps(error_body(self._health.reason or FAILED, 503, UNAVAILABLE))
+            await self._send({"type": "http.response.body", "body": f"data: {told}\n\n".encode()})
         # Else the length of the answer was told: the connection breaks.
 
     async def _fail(self) -> None:
@@ -212,14 +210,12 @@ class _Told:
         if reason:
             await unavailable(self._send, reason)
         else:
-            error = {"message": FAILED, "type": "invalid_request_error", "param": None, "code": 400}
-            await answer(self._send, 400, {"error": error})
+            await answer(self._send, 400, error_body(FAILED, 400))
 
 
 async def unavailable(send: Send, reason: str) -> None:
     """Answer 503: ask again."""
-    error = {"message": f"{reason}: ask again", "type": "service_unavailable", "param": None, "code": 503}
-    await answer(send, 503, {"error": error}, RETRY)
+    await answer(send, 503, error_body(f"{reason}: ask again", 503, UNAVAILABLE), RETRY)
 
 
 def _corrupted(engine: Any) -> bool:

@@ -1,6 +1,6 @@
 """What is asked of a server behind NIM's contract: health, models, completions. Plain HTTP, embedded engine or NIM.
 
-Each request shows the key (serve_key.py) where there is one.
+Each request shows the key (api_key.py) where there is one.
 """
 
 import json
@@ -13,7 +13,7 @@ from http.client import HTTPException
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.serving.serve_key import authorization
+from adapter_build.serving.api_key import authorization
 
 SECONDS_TO_ANSWER = 300  # 25 tokens take seconds on an idle CPU; a build may share it with others
 MAX_TOKENS = 25  # the tutorial's length of a title, and what evaluation measures

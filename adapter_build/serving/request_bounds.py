@@ -14,13 +14,14 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from adapter_build.serving import chat_route, request_fields
-from adapter_build.serving.nim_paths import App, Message, Receive, Send, answer
-from adapter_build.serving.serve_key import KEY, api_key
+from adapter_build.serving import request_schema
+from adapter_build.serving.api_key import KEY, api_key
+from adapter_build.serving.http_answers import App, Message, Receive, Send, answer, error_body, inner_get
 
-ASKED = ("/v1/completions", chat_route.PATH)
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+ASKED = (COMPLETIONS, CHAT)
 DESCRIPTION = "/openapi.json"
-PATHS = request_fields.paths()
+PATHS = request_schema.paths()
 OPEN = ("/v1/health/live", "/v1/health/ready")  # a probe has no key
 MAX_BODY = 65536  # bytes: many times what the engine's context of 2048 tokens holds
 MAX_TOKENS = 1024  # of one answer
@@ -30,7 +31,7 @@ CONTEXTS = 4  # of the engine's length: what one request may cost
 BYTES_OF_TOKEN = 3  # a text has fewer tokens than that, English many fewer
 DEFAULT_CONTEXT = 2048
 BOUNDS = "SERVE_BOUNDS"  # the variable that holds what config.yaml says, as JSON
-DEFAULT_TOKENS = {ASKED[0]: 16, ASKED[1]: MAX_TOKENS}  # of an answer whose request gives none
+DEFAULT_TOKENS = {COMPLETIONS: 16, CHAT: MAX_TOKENS}  # of an answer whose request gives none
 
 
 class RequestBounds:
@@ -73,7 +74,7 @@ class RequestBounds:
                 send, 401, f"send the server's {KEY}, as: Authorization: Bearer KEY", (b"www-authenticate", b"Bearer")
             )
         elif scope["path"] == DESCRIPTION and scope["method"] == "GET":
-            await answer(send, 200, request_fields.description())
+            await answer(send, 200, request_schema.description())
         elif scope["path"] == DESCRIPTION:
             await _refuse(send, 405, "GET it", (b"allow", b"GET"))
         elif scope["path"] not in ASKED or scope["method"] != "POST":
@@ -84,7 +85,7 @@ class RequestBounds:
             await _refuse(send, 400, asked)
         elif fault := _fault(asked, scope["path"], self._context):
             await _refuse(send, 400, fault)
-        elif scope["path"] == chat_route.PATH and (refused := await chat_route.refused(self.app, scope, body)):
+        elif scope["path"] == CHAT and (refused := await _chat_refusal(self.app, scope, asked["model"])):
             await _refuse(send, *refused)
         elif self._pending + (count := answers(asked)) > MAX_PENDING:
             await _refuse(send, 503, f"{self._pending} answers wait already: ask again", (b"retry-after", b"5"))
@@ -135,7 +136,7 @@ def _fault(asked: dict[str, Any], path: str, context: int) -> str | None:
     """Return what is wrong with a request for answers; None if nothing is, as far as this middleware looks."""
     if not isinstance(asked.get("model"), str) or not asked["model"]:  # vLLM would let the base answer
         return "it names no model: give it `model`, one that /v1/models lists"
-    if fault := request_fields.fault(asked, request_fields.schemas()[path]):
+    if fault := request_schema.fault(asked, request_schema.schemas()[path]):
         return fault
     if asked.get("best_of") not in (None, asked.get("n") or 1):
         return "best_of: of answers none is chosen here: ask for `n`, and choose"
@@ -148,6 +149,26 @@ def _fault(asked: dict[str, Any], path: str, context: int) -> str | None:
         return (
             f"it asks for about {tokens} tokens, prompts and answers together: at most {CONTEXTS * context} are read "
             "and written for one request: ask for fewer at once"
+        )
+    return None
+
+
+async def _chat_refusal(app: App, scope: Message, model: str) -> tuple[int, str] | None:
+    """Return status and reason of refusing chat with a model; None for a base that `app`, the server itself, lists.
+
+    Adapters are tuned on the prompts that their jq programs make, as they stand. The chat route puts the base's
+    template around a prompt, which an adapter never saw: its answers would look like the base's.
+    """
+    status, models = await inner_get(app, scope, "/v1/models")
+    if status != 200:
+        return 503, "the server does not list its models yet: ask again when /v1/health/ready is 200"
+    parents = {listed["id"]: listed.get("parent") for listed in json.loads(models)["data"]}
+    if model not in parents:
+        return 404, f"no model {json.dumps(model)[:80]} here: /v1/models lists them"
+    if parents[model]:
+        return 400, (
+            f"adapter {model} is tuned on plain prompts, and chat puts a template around them: ask {COMPLETIONS} with "
+            "the prompt that the adapter's jq program makes (make ask does so)"
         )
     return None
 
@@ -184,5 +205,4 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 async def _refuse(send: Send, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": status}
-    await answer(send, status, {"error": error}, *headers)
+    await answer(send, status, error_body(message, status), *headers)

@@ -1,4 +1,4 @@
-"""Entry point of the embedded engine: vLLM's OpenAI server, as its CPU build can be started.
+"""Entry point of the embedded engine: vLLM's OpenAI server, corrected where its CPU build fails.
 
 Takes vLLM's own `serve` options. vLLM starts its engine in a second process that imports this file again, so what
 stands at the top level holds there too.
@@ -9,9 +9,9 @@ import importlib.metadata
 import os
 import signal
 import socket
+from typing import Any
 
 from adapter_build.serving.engine_command import LISTENER
-from adapter_build.serving.lora_rows import correct_kernels
 from adapter_build.serving.request_bounds import BOUNDS
 
 PR_SET_PDEATHSIG = 1
@@ -29,10 +29,41 @@ def _version(distribution: str) -> str:
     return _installed_version(distribution)
 
 
+def _correct_lora() -> None:
+    """Correct vLLM's LoRA kernels on CPU, in this process, in which its engine is made later.
+
+    The rows of a batch that are the base's alone stay as the base made them. vLLM marks such a row with adapter -1,
+    which its CPU kernels take for the adapter in the last place: a request to the base that is served beside one to an
+    adapter is answered with an adapter's weights. Pull requests 48421 and 49656 of vllm-project/vllm correct the
+    kernels; neither is in a release.
+
+    Nothing is added to logits. No adapter that is served has a part there (adapter_settings.py), yet vLLM multiplies
+    zeros, a vocabulary of them per row, and takes the rows for those that are sampled: a request for the logits of its
+    prompt has others, and ended the engine.
+    """
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+    add = PunicaWrapperCPU.add_lora_linear
+
+    def add_lora_linear(self: Any, y: Any, *arguments: Any, **options: Any) -> None:
+        """Add the adapters' parts to `y`, of shape (tokens, width) once its first axes are one."""
+        rows = y.view(-1, y.shape[-1])
+        without_adapter = self.token_lora_indices < 0
+        base_rows = rows[without_adapter]
+        add(self, y, *arguments, **options)
+        rows[without_adapter] = base_rows  # not by adding nothing: a part of NaN times nothing is NaN
+
+    def add_lora_logits(self: Any, y: Any, *arguments: Any, **options: Any) -> None:
+        """Leave logits as the base's head made them."""
+
+    PunicaWrapperCPU.add_lora_linear = add_lora_linear
+    PunicaWrapperCPU.add_lora_logits = add_lora_logits
+
+
 # Whoever started the server may be killed before it can stop it: the kernel then ends the server, and its engine.
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 importlib.metadata.version = _version
-correct_kernels()
+_correct_lora()
 
 if __name__ == "__main__":
     import uvicorn.config

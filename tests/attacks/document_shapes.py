@@ -24,7 +24,7 @@ from adapter_build.models import base_checks, tokenizer_files
 from adapter_build.models.adapter_checks import check_config
 from adapter_build.models.base_checks import check_tokens, read_shape
 from adapter_build.models.safetensors_file import read_header
-from adapter_build.serving.ready_file import read_ready
+from adapter_build.serving.sentinel import read_sentinel
 
 DIGEST = "ab" * 32
 DEEP: Any = 0
@@ -154,7 +154,7 @@ def readers(folder: Path) -> dict[str, Reader]:
             adapter_config(), bytes,
             _of_file(folder / "adapter_config.json", lambda path: check_config(path, MODEL, MODULES, 8, "law")),
         ),
-        "ready": Reader(ready, bytes, _of_file(folder / "ready.json", lambda path: read_ready(path, ["base"]))),
+        "ready": Reader(ready, bytes, _of_file(folder / "ready.json", lambda path: read_sentinel(path, ["base"]))),
     }  # fmt: skip
     for name in OF_A_BASE:
         file = f"{name}.json"

@@ -25,7 +25,7 @@ import take_megatron
 from adapter_build.core.faults import run
 from adapter_build.lineage.artifacts import BUNDLE
 from adapter_build.serving.adapter_store import AdapterStore
-from adapter_build.serving.refreshed_engine import refusal
+from adapter_build.serving.engine_supervisor import refusal
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
 SECONDS = 20  # far more than any row takes on a busy machine, and far less than for ever

@@ -19,7 +19,7 @@ from adapter_build.core.ports import listening
 from adapter_build.hermetic.environments import interpreter
 from adapter_build.serving import embedded_engine, engine_command
 from adapter_build.serving.canary import CHANGED, MARGIN, NO_NUMBER, Answer, difference
-from adapter_build.serving.engine_server import EngineEnded, Server
+from adapter_build.serving.embedded_engine import EngineEnded, Server
 from adapter_build.serving.inference_client import complete, get
 
 TOKENS = st.lists(st.integers(0, 9), min_size=1, max_size=3)

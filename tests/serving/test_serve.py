@@ -16,8 +16,8 @@ from running_server import PROMPT, ROOT, Serving, golden, running, served
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.ports import free_port
+from adapter_build.serving.api_key import KEY
 from adapter_build.serving.inference_client import complete, get
-from adapter_build.serving.serve_key import KEY
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from adapter_build.core.faults import BadInput
 from adapter_build.serving import request_bounds
-from adapter_build.serving.nim_paths import Message, Receive, Send, answer
+from adapter_build.serving.api_key import KEY
+from adapter_build.serving.http_answers import Message, Receive, Send, answer
 from adapter_build.serving.request_bounds import (
     ASKED,
     DESCRIPTION,
@@ -23,7 +24,6 @@ from adapter_build.serving.request_bounds import (
     PATHS,
     RequestBounds,
 )
-from adapter_build.serving.serve_key import KEY
 
 SECRET = "k3y-of-these-tests-alone"
 COMPLETE = "/v1/completions"

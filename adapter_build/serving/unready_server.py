@@ -1,7 +1,7 @@
-"""A stand-in at the server's address while its engine is started: not ready, ask again.
+"""A server that is never ready, at the engine's address while no engine runs: 503, ask again.
 
-The listening socket belongs to whoever starts engines; an engine inherits it. While there is none, clients are answered
-here, in a thread.
+The listening socket belongs to the process that starts engines; an engine inherits it. Until one takes it, clients are
+answered here, in a thread.
 """
 
 import asyncio
@@ -10,14 +10,16 @@ import json
 import socket
 import threading
 
+from adapter_build.serving.http_answers import UNAVAILABLE, error_body
+
 SECONDS_TO_ASK = 2.0
 MAX_HEAD = 16384
 RETRY_AFTER = 10  # seconds
 LIVE = b"/v1/health/live"
 
 
-class StandIn:
-    """Answers every request at a listening socket with 503 while it is entered."""
+class UnreadyServer:
+    """Context manager: while entered, every request at a listening socket is answered 503, /v1/health/live 200."""
 
     def __init__(self, listener: socket.socket, reason: str) -> None:
         self._listener, self._reason = listener, reason
@@ -25,7 +27,7 @@ class StandIn:
         self._over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "StandIn":
+    def __enter__(self) -> "UnreadyServer":
         self._thread.start()
         return self
 
@@ -42,7 +44,7 @@ class StandIn:
         server = await asyncio.start_server(self._answer, sock=self._listener.dup(), limit=MAX_HEAD)
         await self._over.wait()
         server.close()
-        # Whoever was taken is answered: none of them takes longer than SECONDS_TO_ASK.
+        # Clients whose connections were accepted are answered: none of them takes longer than SECONDS_TO_ASK.
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,8 +62,8 @@ class StandIn:
         writer.close()
 
     def _unavailable(self) -> bytes:
-        error = {"message": f"{self._reason}: ask again", "type": "service_unavailable", "param": None, "code": 503}
-        return _response(b"503 Service Unavailable", {"error": error}, b"retry-after: %d\r\n" % RETRY_AFTER)
+        error = error_body(f"{self._reason}: ask again", 503, UNAVAILABLE)
+        return _response(b"503 Service Unavailable", error, b"retry-after: %d\r\n" % RETRY_AFTER)
 
     def _live(self) -> bytes:
         return _response(b"200 OK", {"object": "health.response", "message": "Service is live."})

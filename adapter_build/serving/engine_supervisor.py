@@ -22,18 +22,42 @@ from adapter_build.core.printable import printable
 from adapter_build.core.processes import ended_by_signals
 from adapter_build.serving import embedded_engine
 from adapter_build.serving.adapter_store import AdapterStore, Change
+from adapter_build.serving.api_key import KEY, api_key
+from adapter_build.serving.embedded_engine import EngineEnded, Server
 from adapter_build.serving.engine_health import STARTING
-from adapter_build.serving.engine_server import EngineEnded, Server
-from adapter_build.serving.restarts import LIMIT, Restarts
-from adapter_build.serving.serve_key import KEY, api_key
-from adapter_build.serving.stand_in import StandIn
+from adapter_build.serving.unready_server import UnreadyServer
 
 LOOKS = 2  # in an interval: what is the same in two of them is served
 ENDINGS = 2  # of engines that took an adapter, before it is refused
 AGAIN = "the engine ended and is started again"
+STEADY = 120.0  # seconds: whoever served that long has not ended for its start
+LIMIT = 5  # ends in a row of engines that did not
+FIRST_PAUSE = 1.0
+LAST_PAUSE = 30.0
 
 
-class Refreshed:
+class Backoff:
+    """Counts the ends in a row; `now` is a clock in seconds."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._count = 0
+        self._began: float | None = None
+
+    def serving(self) -> None:
+        """Note that an engine serves from now on."""
+        self._began = self._now()
+
+    def pause(self) -> float | None:
+        """Note that it ended; return the seconds before the next one is started, or None: it is given up."""
+        if self._began is not None and self._now() - self._began >= STEADY:
+            self._count = 0
+        self._began = None
+        self._count += 1
+        return None if self._count > LIMIT else min(LAST_PAUSE, FIRST_PAUSE * 2 ** (self._count - 1))
+
+
+class Supervisor:
     """A server at `url` that serves `adapters` of a store, by name; each change of them is a line to `say`.
 
     `begin` starts an engine at `listener`, and is called with the reason that clients are told meanwhile: one that ends
@@ -53,7 +77,7 @@ class Refreshed:
         self._copies: dict[str, Path] = {}  # of what is served, or is about to be
         self._ended: Counter[str] = Counter()  # engines, while they took an adapter
         self._begin, self._listener, self._store, self._interval, self._say = begin, listener, store, interval, say
-        self._engine, self._restarts = contextlib.ExitStack(), Restarts()
+        self._engine, self._restarts = contextlib.ExitStack(), Backoff()
         self._server: Server | None = None
 
     def start(self, changes: Iterable[Change]) -> None:
@@ -132,7 +156,7 @@ class Refreshed:
     def _again(self, fault: BadInput) -> None:
         """Start another engine, and another one if that ends, too, until one serves. Raises `BadInput` at a limit."""
         while True:
-            with StandIn(self._listener, AGAIN):
+            with UnreadyServer(self._listener, AGAIN):
                 self._engine.close()
                 pause = self._restarts.pause()
                 if pause is None:
@@ -161,7 +185,7 @@ def serving(
     interval: float,
     say: Callable[[str], Any],
     **how: Any,
-) -> Iterator[Refreshed]:
+) -> Iterator[Supervisor]:
     """Serve base `base`, whose true name is `model`, and every sound adapter of the store `loras`.
 
     `interval` is how many seconds a change may take to be seen; `how` is as for `embedded_engine.serving`. Raises
@@ -189,7 +213,7 @@ def serving(
                 **how,
             )  # fmt: skip
             with contextlib.closing(
-                Refreshed(lambda reason: begin(reason=reason), listener, store, interval, say)
+                Supervisor(lambda reason: begin(reason=reason), listener, store, interval, say)
             ) as refreshed:
                 refreshed.start(sound)
                 if not refreshed.adapters:

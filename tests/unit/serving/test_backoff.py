@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapter_build.serving.restarts import FIRST_PAUSE, LAST_PAUSE, LIMIT, STEADY, Restarts
+from adapter_build.serving.engine_supervisor import FIRST_PAUSE, LAST_PAUSE, LIMIT, STEADY, Backoff
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
 @pytest.mark.parametrize("lived", [None, 0.0, STEADY - 1])
 def test_one_that_ends_at_once_again_and_again_is_given_up(lived: float | None) -> None:
     clock = Clock()
-    restarts, pauses = Restarts(clock), []
+    restarts, pauses = Backoff(clock), []
     while (pause := restarts.pause()) is not None:
         pauses.append(pause)
         if lived is not None:
@@ -29,7 +29,7 @@ def test_one_that_ends_at_once_again_and_again_is_given_up(lived: float | None) 
 
 def test_one_that_served_for_long_is_started_for_ever() -> None:
     clock = Clock()
-    restarts = Restarts(clock)
+    restarts = Backoff(clock)
     for _ in range(10 * LIMIT):
         restarts.serving()
         clock.now += STEADY

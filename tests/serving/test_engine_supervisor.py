@@ -19,9 +19,9 @@ from openai import BadRequestError, NotFoundError, OpenAI
 from running_server import PROMPT, ROOT, Serving, served
 
 from adapter_build.lineage.artifacts import BUNDLE
+from adapter_build.serving.api_key import KEY
 from adapter_build.serving.inference_client import complete, get
 from adapter_build.serving.request_bounds import MAX_BODY
-from adapter_build.serving.serve_key import KEY
 
 SECRET = "k3y-of-these-tests-alone"
 INTERVAL = 0.2  # seconds

@@ -43,7 +43,7 @@ _READY = record(
 )
 
 
-def read_ready(
+def read_sentinel(
     path: Path, needs: Collection[str], of_adapters: Collection[str] = (), mend: str = MEND
 ) -> dict[str, Any]:
     """Return the sentinel. Raises `BadInput` for another form, or where it tells nothing of what the caller `needs`."""

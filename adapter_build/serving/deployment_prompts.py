@@ -25,7 +25,7 @@ def read_predictions(path: Path) -> list[Row]:
     return rows
 
 
-def asked_prompts(path: Path, adapter: str, length: int, answer: int, longest: int = 0) -> list[Row]:
+def deployment_prompts(path: Path, adapter: str, length: int, answer: int, longest: int = 0) -> list[Row]:
     """Return the rows of predictions that adapter and base are asked, in their order but for the first, the golden one.
 
     That is the first in which base and adapter both answer, and differently. Rows whose prompt evaluation has cut come

@@ -13,7 +13,7 @@ from openai.resources.chat import Completions as Chat
 from openai.resources.completions import Completions
 
 from adapter_build.serving.request_bounds import ASKED, MAX_ANSWERS, MAX_BODY, MAX_TOKENS
-from adapter_build.serving.request_fields import description, fault, schemas
+from adapter_build.serving.request_schema import description, fault, schemas
 
 FIELDS = {
     path: description()["components"]["schemas"][name] for path, name in zip(ASKED, ("Completion", "Chat"), strict=True)

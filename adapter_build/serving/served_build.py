@@ -6,14 +6,14 @@ from typing import Any
 from adapter_build.core.faults import BadInput
 from adapter_build.models.base_model import HUGGING_FACE_FILES, base_model
 from adapter_build.models.weight_files import INDEX, SINGLE, weight_files
-from adapter_build.serving.ready_file import read_ready
+from adapter_build.serving.sentinel import read_sentinel
 
 
 def checked_base(sentinel: Path) -> str:
     """Return the base that the sentinel names: the one its adapters were checked on."""
     if not sentinel.is_file():
         raise BadInput(f"{sentinel}: no checked build there: run `make` first, or name the base with --base")
-    return read_ready(sentinel, ["base"], mend="run `make`, or name the base with --base")["base"]["name"]
+    return read_sentinel(sentinel, ["base"], mend="run `make`, or name the base with --base")["base"]["name"]
 
 
 def true_name(base: str, config: dict[str, Any], lock: dict[str, Any]) -> str:

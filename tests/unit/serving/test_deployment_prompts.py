@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import write_jsonl
-from adapter_build.serving.asked_prompts import PROMPTS, asked_prompts, prompt_of
+from adapter_build.serving.deployment_prompts import PROMPTS, deployment_prompts, prompt_of
 from adapter_build.serving.request_bounds import MAX_BODY
 
 LENGTH, ANSWER = 100, 25
@@ -45,30 +45,32 @@ def test_what_is_asked_fits_and_differs(tmp_path: Path, found: list[dict[str, An
     golden = next((n for n in fits if n in differ), None)
     if golden is None:
         with pytest.raises(BadInput) as told:
-            asked_prompts(path, "law", LENGTH, ANSWER)
+            deployment_prompts(path, "law", LENGTH, ANSWER)
         key = "curate.filtered_splits" if differ else "adapters.law.max_steps"
         assert key in str(told.value) and str(path) in str(told.value) and "\n" not in str(told.value)
         return
-    asked = [int(row["id"]) for row in asked_prompts(path, "law", LENGTH, ANSWER)]
+    asked = [int(row["id"]) for row in deployment_prompts(path, "law", LENGTH, ANSWER)]
     assert asked == [golden, *(n for n in fits if n != golden)][:PROMPTS]
     assert len(asked) == min(PROMPTS, len(fits))
 
 
 def test_long_prompts_are_passed_over(tmp_path: Path) -> None:
     path = predictions(tmp_path, [row(76), row(40, cut=3), row(75), row(10, adapter="a")])
-    assert [found["id"] for found in asked_prompts(path, "law", LENGTH, ANSWER)] == ["2", "3"]
+    assert [found["id"] for found in deployment_prompts(path, "law", LENGTH, ANSWER)] == ["2", "3"]
 
 
 def test_cut_prompts_are_asked_by_their_tokens_after_whole_ones(tmp_path: Path) -> None:
     long = row(75, cut=3000, cut_prompt=[1] * 75)
-    found = asked_prompts(predictions(tmp_path, [long, row(10, adapter="a"), row(60), long]), "law", LENGTH, ANSWER)
+    found = deployment_prompts(
+        predictions(tmp_path, [long, row(10, adapter="a"), row(60), long]), "law", LENGTH, ANSWER
+    )
     assert [(found["id"], prompt_of(found)) for found in found] == [
         ("2", "QUESTION: 2?"), ("1", "QUESTION: 1?"), ("0", [1] * 75), ("3", [1] * 75),
     ]  # fmt: skip
-    only = asked_prompts(predictions(tmp_path, [long, row(10, adapter="a")]), "law", LENGTH, ANSWER)
+    only = deployment_prompts(predictions(tmp_path, [long, row(10, adapter="a")]), "law", LENGTH, ANSWER)
     assert [found["id"] for found in only] == ["0", "1"]
     with pytest.raises(BadInput, match="no prompt on which adapter and base differ fits"):
-        asked_prompts(predictions(tmp_path, [row(76, cut=3000, cut_prompt=[1] * 76)]), "law", LENGTH, ANSWER)
+        deployment_prompts(predictions(tmp_path, [row(76, cut=3000, cut_prompt=[1] * 76)]), "law", LENGTH, ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_cut_prompts_are_asked_by_their_tokens_after_whole_ones(tmp_path: Path) 
 )  # fmt: skip
 def test_where_none_fits_the_line_names_the_key(tmp_path: Path, found: Any, longest: int, parts: list[str]) -> None:
     with pytest.raises(BadInput) as told:
-        asked_prompts(predictions(tmp_path, found), "law", LENGTH, ANSWER, longest)
+        deployment_prompts(predictions(tmp_path, found), "law", LENGTH, ANSWER, longest)
     for part in [*parts, "no prompt on which adapter and base differ fits", "curate.filtered_splits, curate.max_words"]:
         assert part in str(told.value)
 
@@ -95,4 +97,4 @@ def test_predictions_of_an_earlier_version_fail(tmp_path: Path, key: str) -> Non
     del lines[1][key]
     write_jsonl(path, lines)
     with pytest.raises(BadInput, match=rf"law.predictions.jsonl: record 1 has no {key}: evaluate again: run `make`"):
-        asked_prompts(path, "law", LENGTH, ANSWER)
+        deployment_prompts(path, "law", LENGTH, ANSWER)

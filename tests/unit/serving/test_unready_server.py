@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from adapter_build.core.ports import listening
-from adapter_build.serving.stand_in import MAX_HEAD, StandIn
+from adapter_build.serving.unready_server import MAX_HEAD, UnreadyServer
 
 
 def told(port: int, path: str, body: bytes | None = None) -> tuple[int, dict[str, object], str | None]:
@@ -27,7 +27,7 @@ def test_it_says_when_to_ask_again_and_leaves_the_socket() -> None:
     with closing(listening(0)) as listener:
         port = listener.getsockname()[1]
         for reason in ("the engine is starting", "the engine ended"):
-            with StandIn(listener, reason):
+            with UnreadyServer(listener, reason):
                 for path, body in (("/v1/health/ready", None), ("/v1/completions", b"{}" * 30_000), ("/", None)):
                     status, said, retry = told(port, path, body)
                     assert status == 503 and int(retry or 0) > 0 and reason in json.dumps(said)
@@ -44,7 +44,7 @@ def test_who_sends_no_request_keeps_nobody_waiting(sent: bytes) -> None:
     with closing(listening(0)) as listener:
         port = listener.getsockname()[1]
         began = time.monotonic()
-        with StandIn(listener, "the engine is starting"), socket.create_connection(("127.0.0.1", port)) as silent:
+        with UnreadyServer(listener, "the engine is starting"), socket.create_connection(("127.0.0.1", port)) as silent:
             silent.sendall(sent)
             assert told(port, "/v1/models")[0] == 503
             assert time.monotonic() - began < 1

@@ -6,8 +6,8 @@ import pytest
 from loopback_server import Quiet, serving
 
 from adapter_build.core.faults import BadInput
+from adapter_build.serving.api_key import KEY
 from adapter_build.serving.inference_client import get
-from adapter_build.serving.serve_key import KEY
 
 SECRET = "k3y-of-these-tests-alone"
 seen: dict[str, str | None] = {}
