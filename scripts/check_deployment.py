@@ -14,7 +14,7 @@ import find_package  # noqa: F401
 from adapter_build.core.atomic_file import replacing
 from adapter_build.core.digests import set_digest
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.json_object import read_object
+from adapter_build.core.strict_json import read_object
 from adapter_build.nim import engine as nim_engine
 from adapter_build.nim.settings import from_text
 from adapter_build.serving import embedded_engine

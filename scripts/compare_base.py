@@ -12,7 +12,7 @@ from typing import Any
 
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.json_object import read_object
+from adapter_build.core.strict_json import read_object
 
 TURNS = 1e-3  # by which cosines of rotary embeddings may differ: rounding, at place 1000
 MEND = "run make"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import find_package  # noqa: F401
 from adapter_build.core.faults import run
-from adapter_build.core.large_import import large_import
 from adapter_build.core.linked_files import linked
+from adapter_build.core.processes import gc_paused
 from adapter_build.models.base_checks import check_base
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--nemo", type=Path, required=True, help="the .nemo file to write")
     options = parser.parse_args()
     check_base(options.files)
-    with large_import():
+    with gc_paused():
         from adapter_build.models.hf_causal_lm import HFCausalLM  # 6 s
 
     # A base that lay in their folder before may have left files there.

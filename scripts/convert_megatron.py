@@ -11,8 +11,8 @@ from pathlib import Path
 
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.json_object import given_object
-from adapter_build.core.shown import shown
+from adapter_build.core.printable import shown
+from adapter_build.core.strict_json import given_object
 from adapter_build.megatron.arguments import conversion
 from adapter_build.megatron.nemo import check_base, repack
 from adapter_build.megatron.program import run_program

@@ -11,8 +11,8 @@ from typing import Any
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import write_jsonl
-from adapter_build.core.large_import import large_import
 from adapter_build.core.linked_files import linked
+from adapter_build.core.processes import gc_paused
 from adapter_build.core.progress import Progress
 from adapter_build.models.answer_text import decoded, first_line
 from adapter_build.models.answer_tokens import fit_prompt, read_prompts
@@ -107,7 +107,7 @@ def load(base: Path, adapter: Path) -> tuple[Any, Any]:
     """
     import torch
 
-    with large_import():
+    with gc_paused():
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
 

@@ -8,7 +8,7 @@ from typing import Any
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import read_jsonl
-from adapter_build.core.large_import import large_import
+from adapter_build.core.processes import gc_paused
 from adapter_build.megatron.arguments import FUSED, fused
 from adapter_build.megatron.nemo import WEIGHTS, check_adapter
 from adapter_build.models.nemo_archive import read_member
@@ -37,7 +37,7 @@ def main() -> None:
     )
     if best is None:
         raise BadInput(f"{options.metrics}: no validation loss in it: tune the adapter again")
-    with large_import():
+    with gc_paused():
         import torch
         from safetensors.torch import save_file
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.json_object import read_object
-from adapter_build.core.large_import import large_import
+from adapter_build.core.processes import gc_paused
+from adapter_build.core.strict_json import read_object
 from adapter_build.models.base_mends import ROLES, changed, mends
 from adapter_build.models.control_tokens import as_text
 from adapter_build.models.hostile_texts import PROMPT, texts_with
@@ -45,7 +45,7 @@ def main() -> None:
 
 def this_reader() -> ModuleType:
     """Return how this environment reads a base."""
-    with large_import():
+    with gc_paused():
         if importlib.util.find_spec("vllm"):
             from adapter_build.models import serving_reader as reader
         else:

@@ -17,7 +17,7 @@ import find_package  # noqa: F401
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import write_jsonl
-from adapter_build.core.large_import import large_import
+from adapter_build.core.processes import gc_paused
 from adapter_build.kernels.packing import unfit
 from adapter_build.models.answer_tokens import encode, read_prompts
 from adapter_build.models.llama_shape import check_lengths
@@ -56,7 +56,7 @@ def main() -> None:
         raise BadInput(
             f"{options.validation}: {len(rows['validation'])} records for {options.nodes} nodes: lower nodes"
         )
-    with large_import():
+    with gc_paused():
         import torch
 
         from adapter_build.tuning import nemo_tuning  # 10 s

@@ -14,8 +14,8 @@ import find_package  # noqa: F401
 from adapter_build import ROOT
 from adapter_build.core.digests import combine, file_digest
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.json_object import read_object
 from adapter_build.core.jsonl import read_jsonl
+from adapter_build.core.strict_json import read_object
 from adapter_build.records.ledger import read_ledger
 from adapter_build.report.data import data_flow, examples, loss, verdict
 from adapter_build.report.figures import interval_chart, loss_curve

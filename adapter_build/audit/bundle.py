@@ -6,9 +6,8 @@ from pathlib import Path
 
 from adapter_build.audit import checks
 from adapter_build.audit.checks import KEY, UNPROVEN, Finding, altered
-from adapter_build.core.hash_files import hash_files
-from adapter_build.core.removal import removal
-from adapter_build.core.shown import name_shown
+from adapter_build.core.digests import hash_files
+from adapter_build.core.printable import name_shown, removal
 from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic.keys import public_key
 from adapter_build.lineage.adapter_bundle import last_steps, model_signed, read_bundle, staged_name

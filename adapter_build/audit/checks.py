@@ -13,7 +13,7 @@ from in_toto_attestation.v1 import statement_pb2
 
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
-from adapter_build.core.removal import removal
+from adapter_build.core.printable import removal
 from adapter_build.hermetic.action import key_of
 from adapter_build.hermetic.checkout import git
 from adapter_build.hermetic.closure import does_the_same

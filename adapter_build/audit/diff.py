@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.audit.diff_records import compare_records, files_read
-from adapter_build.core.json_object import read_object
+from adapter_build.core.strict_json import read_object
 from adapter_build.hermetic.devices import cpu_named
 from adapter_build.lineage.built_adapter import Build, built_adapter
 from adapter_build.lineage.lineage import Step, made, outside

@@ -18,8 +18,8 @@ from adapter_build.audit.diff_records import raw_files
 from adapter_build.audit.export_packages import packages
 from adapter_build.audit.model_card import model_card
 from adapter_build.core.atomic_file import write_whole
-from adapter_build.core.json_object import read_object
 from adapter_build.core.jsonl import read_jsonl
+from adapter_build.core.strict_json import read_object
 from adapter_build.lineage.built_adapter import Build
 from adapter_build.lineage.lineage import Step, producers
 

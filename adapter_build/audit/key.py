@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.removal import removal
+from adapter_build.core.printable import removal
 from adapter_build.hermetic.keys import OWN, make_key, private_key, public_half, public_key
 from adapter_build.workflow.configuration import section
 

@@ -11,9 +11,9 @@ from adapter_build.audit import checks
 from adapter_build.audit.bundle import adapter, attestations, bare, companions
 from adapter_build.audit.checks import NOTE, UNPROVEN, Finding, altered
 from adapter_build.audit.key import trusted
+from adapter_build.core.digests import hash_files
 from adapter_build.core.faults import BadInput, say
-from adapter_build.core.hash_files import hash_files
-from adapter_build.core.removal import removal
+from adapter_build.core.printable import removal
 from adapter_build.core.strict_json import Malformed
 from adapter_build.lineage.artifacts import BUNDLE, NOT_ARTIFACTS, SIGNATURE
 from adapter_build.lineage.lineage import Step, made, producers, read_attestation

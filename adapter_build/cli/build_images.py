@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.pip_settings import TORCH_INDEX, index_urls, pip_settings, wheel_folders
+from adapter_build.core.pip import TORCH_INDEX, index_urls, pip_settings, wheel_folders
 from adapter_build.hermetic.docker_engine import ping
 from adapter_build.hermetic.environments import CONTAINERS, CUDA, ENVIRONMENTS, VENVS, lock_digest, lock_file
 from adapter_build.hermetic.images import LOCAL, PUBLISHED, Image, read_images

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput, run, say
+from adapter_build.core.printable import removal
 from adapter_build.core.regular_file import read_regular
-from adapter_build.core.removal import removal
 from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic import attestation
 from adapter_build.hermetic.kept import outlived

@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.pip_settings import TORCH_INDEX, index_urls, pip_settings
+from adapter_build.core.pip import TORCH_INDEX, index_urls, pip_settings
 from adapter_build.hermetic.environments import CUDA, VENVS, installed_lock, lock_digest, lock_file, venv_marker
 from adapter_build.hermetic.terminal import StatusLine
 

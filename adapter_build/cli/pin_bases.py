@@ -14,7 +14,7 @@ import yaml
 
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.pip_download import pip_download
+from adapter_build.core.pip import pip_download
 from adapter_build.core.yaml_edit import replace, show_changes, with_values
 from adapter_build.models.base_sources import check_pinned, wheel_files
 from adapter_build.records.hub import fetch, repository

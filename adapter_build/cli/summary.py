@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.json_object import read_object
+from adapter_build.core.strict_json import read_object
 from adapter_build.records.ledger import read_ledger
 from adapter_build.serving.sentinel import read_sentinel
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adapter_build.audit.key import trusted
 from adapter_build.core.faults import run, say
-from adapter_build.core.removal import removal
+from adapter_build.core.printable import removal
 from adapter_build.hermetic.digest_cache import cached_digest
 from adapter_build.hermetic.envelope import signer
 from adapter_build.hermetic.keys import public_key

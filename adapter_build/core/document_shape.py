@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from adapter_build.core.shown import name_shown, shown
+from adapter_build.core.printable import name_shown, shown
 from adapter_build.core.strict_json import Malformed
 
 Shape = Callable[[Any], None]

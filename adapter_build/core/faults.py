@@ -1,12 +1,30 @@
-"""The end of a script on bad input or a machine that refuses: one line on stderr, exit code 2, no traceback."""
+"""Errors that a user can mend: one `error:` line on stderr, exit code 2, no traceback.
+
+They are bad input (`BadInput`) and refusals of the machine, such as a full disk (`OSError`). Anything else is a bug,
+and keeps its traceback and exit code 1.
+"""
 
 import contextlib
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 
-from adapter_build.core.machine_faults import told
+from adapter_build.core.file_systems import why_closed, why_full, written_folders
 from adapter_build.core.printable import printable, safe
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+LIMITS = {
+    errno.EFBIG: "a file may be no larger here: raise ulimit -f",
+    errno.EMFILE: "too many files are open: raise ulimit -n",
+    errno.ENFILE: "the machine has too many files open: raise fs.file-max",
+    errno.EIO: "the disk cannot be read or written: look at dmesg",
+    errno.ESTALE: "the network file system has lost it: mount it again",
+    errno.ENAMETOOLONG: "its name is too long for this file system: shorten it",
+    errno.ELOOP: "its links go round in a circle: rm the link",
+}
 
 
 class BadInput(Exception):
@@ -14,15 +32,15 @@ class BadInput(Exception):
 
 
 def run(main: Callable[[], object]) -> None:
-    """Call `main`; turn `BadInput`, and what the machine refuses, into one `error:` line on stderr and exit code 2.
+    """Call `main`; turn `BadInput` and the machine's refusals into one `error:` line on stderr and exit code 2.
 
-    Whatever it prints is made fit for a terminal: a foreign name or text steers none.
+    Everything that `main` prints is made fit for a terminal: no foreign name or text steers it.
     """
     with safe_streams():
         try:
             main()
         except (BadInput, OSError) as fault:
-            if not isinstance(fault, BadInput) and not told(fault):
+            if not isinstance(fault, BadInput) and not refusal(fault):
                 traceback.print_exc()
                 sys.exit(1)
             print(error_line(fault), file=sys.stderr)
@@ -33,14 +51,29 @@ def run(main: Callable[[], object]) -> None:
 
 
 def error_line(fault: object) -> str:
-    """Return the one line that a refusal is, of what the machine refused, too."""
-    text = (isinstance(fault, OSError) and not isinstance(fault, BadInput) and told(fault)) or str(fault)
+    """Return the `error:` line for `BadInput`, an `OSError` or any other object, printable and on one line."""
+    text = (isinstance(fault, OSError) and not isinstance(fault, BadInput) and refusal(fault)) or str(fault)
     return f"error: {printable(' '.join(text.split()))}"
+
+
+def refusal(error: OSError) -> str | None:
+    """Return a line that says what the machine refused, and what mends it; None for any other error."""
+    named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    # Of a renaming, the second is the more likely one: the first was written just before.
+    name = named[-1] if named else ""
+    reason = f"{os.strerror(error.errno)}{f': {name!r}' if name else ''}" if error.errno else ""
+    if error.errno in FULL:
+        return f"{reason}: {why_full([name] if name else written_folders())}"
+    if error.errno in LIMITS:
+        return f"{reason}: {LIMITS[error.errno]}"
+    if error.errno in CLOSED and name:
+        return f"{reason}: {why_closed(name, error.errno)}"
+    return None
 
 
 @contextlib.contextmanager
 def safe_streams() -> Iterator[None]:
-    """Show what is printed, but for ends of lines and tabs, as `printable` writes it."""
+    """Escape, in all that is printed, every character that would steer a terminal, but for line ends and tabs."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(safe, before)
     try:
@@ -53,5 +86,5 @@ def safe_streams() -> Iterator[None]:
 
 
 def say(*parts: object, error: bool = False) -> None:
-    """Print one line, of which a foreign name cannot make two."""
+    """Print one line, of which a foreign name cannot make two; on stderr with `error`."""
     print(printable(" ".join(map(str, parts))), file=sys.stderr if error else sys.stdout, flush=True)

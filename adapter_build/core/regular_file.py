@@ -24,10 +24,13 @@ KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFLNK: "a link",
 }
+# Git LFS pointers: the three lines that a clone without git-lfs has in place of a large file.
+POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
+LONGEST_POINTER = max(map(len, POINTERS))
 
 
 class NotRegular(BadInput, OSError):
-    """Raised for a file of another kind or size: bad input by itself, and an unreadable file to who expects some."""
+    """A file of another kind or size: bad input to a user, an `OSError` to a reader that copes with those."""
 
     def __init__(self, path: Path, reason: str, mend: str) -> None:
         super().__init__(f"{path}: {reason}: {mend}")
@@ -72,7 +75,7 @@ def open_regular(
 
 
 def read_regular(path: str | Path, most: int = JSON, **how: object) -> bytes:
-    """Return the bytes of such a file. Raises as `open_regular` does, whose options `how` are."""
+    """Return the bytes of a regular file. Raises as `open_regular` does, whose options `how` are."""
     with open_regular(path, most=most, **how) as file:  # type: ignore[arg-type]
         content = file.read(most + 1)
     if len(content) > most:  # it grew
@@ -81,8 +84,24 @@ def read_regular(path: str | Path, most: int = JSON, **how: object) -> bytes:
 
 
 def read_regular_text(path: str | Path, most: int = JSON, **how: object) -> str:
-    """Return the text of such a file, which is UTF-8. Raises as `read_regular` does, and `UnicodeDecodeError`."""
+    """Return the text of a regular file, which is UTF-8. Raises as `read_regular` does, and `UnicodeDecodeError`."""
     return read_regular(path, most, **how).decode("utf-8")
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise `BadInput` if a file is a Git LFS pointer. A file that cannot be read is left to its own reader."""
+    try:
+        with open_regular(path, links=True) as file:
+            head = file.read(LONGEST_POINTER)
+    except OSError:
+        return
+    refuse_pointer_in(head, path)
+
+
+def refuse_pointer_in(content: bytes, path: Path) -> None:
+    """Raise `BadInput` if these bytes of a file are a Git LFS pointer's."""
+    if content.startswith(POINTERS):
+        raise BadInput(f"{path}: is a Git LFS pointer: git lfs pull, in the clone that it came from")
 
 
 def _opened(path: Path, flags: int, below: Path | None) -> int:

@@ -7,10 +7,12 @@ pair), and no deeper and no longer than a document has reason to be.
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.shown import name_shown, shown
+from adapter_build.core.printable import name_shown, shown
+from adapter_build.core.regular_file import read_regular, refuse_pointer_in
 
 DEEPEST = 64  # objects and lists within one another
 LONGEST = 2**27  # bytes: a tokenizer.json of 256,000 words has 34 million
@@ -42,6 +44,37 @@ def loads(content: bytes | str, longest: int = LONGEST, finite: bool = True) -> 
     except ValueError as error:  # json's own, or a number of more digits than Python reads
         raise Malformed(f"not JSON ({' '.join(str(error).split())[:120]})") from None
     _check(value, _SURROGATE.search(content) is not None, finite)
+    return value
+
+
+def read_object(path: Path, mend: str) -> dict[str, Any]:
+    """Return the JSON object in a file that a step made.
+
+    Raises `BadInput` that names the file and ends with `mend`, a command that makes the file.
+    """
+    if not path.exists():
+        raise BadInput(f"{path}: no such file: {mend}")
+    return given_object(path, f"delete it and {mend}")
+
+
+def given_object(path: Path, mend: str, most: int = LONGEST) -> dict[str, Any]:
+    """Return the JSON object, of at most `most` bytes, in a file that somebody gave.
+
+    Raises `BadInput` that names the file and ends with `mend`.
+    """
+    try:
+        content = read_regular(path, most, links=True, mend=mend)
+        refuse_pointer_in(content, path)
+        value = loads(content, most)
+    except Malformed as error:
+        raise BadInput(f"{path}: {error}: {mend}") from None
+    except BadInput:
+        raise
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise BadInput(f"{path}: {reason}: {mend}") from None
+    if not isinstance(value, dict):
+        raise BadInput(f"{path}: expected a JSON object, found {type(value).__name__}: {mend}")
     return value
 
 

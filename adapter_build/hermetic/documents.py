@@ -18,7 +18,7 @@ from adapter_build.core.document_shape import (
     text,
     whole,
 )
-from adapter_build.core.shown import shown
+from adapter_build.core.printable import shown
 from adapter_build.core.strict_json import Malformed
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"

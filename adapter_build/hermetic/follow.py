@@ -10,7 +10,7 @@ from tqdm import tqdm
 from adapter_build.core import strict_json
 from adapter_build.core.document_shape import mapping, null_or, number, of, record, text, whole
 from adapter_build.core.faults import BadInput
-from adapter_build.core.machine_faults import SPARE, full, room
+from adapter_build.core.file_systems import SPARE, free_bytes, why_full
 from adapter_build.core.printable import printable
 from adapter_build.core.progress import EVENT
 from adapter_build.core.strict_json import Malformed
@@ -83,8 +83,10 @@ def out_of_room(place: Attempt, lines: Iterable[str], told: bool) -> str | None:
     `told` its reason is believed.
     """
     written = [path for path in (place.root, place.kept) if path and path.exists()]
-    lacking = any(NO_ROOM.search(line) for line in lines) or (not told and any(room(path) < SPARE for path in written))
-    return f"No space left on device: {full(written)}" if lacking else None
+    lacking = any(NO_ROOM.search(line) for line in lines) or (
+        not told and any(free_bytes(path) < SPARE for path in written)
+    )
+    return f"No space left on device: {why_full(written)}" if lacking else None
 
 
 def _bar(step: str, event: str) -> str:

@@ -9,7 +9,7 @@ from shlex import quote
 
 from adapter_build import ROOT
 from adapter_build.core.faults import BadInput
-from adapter_build.core.pip_settings import pip_settings, wheel_folders
+from adapter_build.core.pip import pip_settings, wheel_folders
 from adapter_build.hermetic.access import READ, Reader, mode_of
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput, say
-from adapter_build.core.patience import Silent, patiently, size_of
+from adapter_build.core.stall_timeout import Stalled, bytes_at, unless_stalled
 
 TIMEOUT = 20.0  # seconds, the default of store.timeout
 SLOWEST_SENT = 100_000  # bytes a second, of a file whose sending nobody counts
@@ -36,10 +36,10 @@ class SharedStore:
         if self._silent:
             return False
         try:
-            patiently(
+            unless_stalled(
                 lambda: self._files.get_file(f"{self._root}/{name}", str(target)),
                 self._timeout,
-                lambda: size_of(target),
+                lambda: bytes_at(target),
             )
         except FileNotFoundError:
             return False
@@ -55,14 +55,16 @@ class SharedStore:
         target = f"{self._root}/{name}"
         part = f"{target}.part-{uuid.uuid4().hex}"
         try:
-            if patiently(lambda: self._files.exists(target), self._timeout):
+            if unless_stalled(lambda: self._files.exists(target), self._timeout):
                 return
-            patiently(lambda: self._send(source, part, target), max(self._timeout, size_of(source) / SLOWEST_SENT))
+            unless_stalled(
+                lambda: self._send(source, part, target), max(self._timeout, bytes_at(source) / SLOWEST_SENT)
+            )
         except Exception as error:  # each file system has errors of its own
             self._writable = False
-            if not isinstance(error, Silent):
+            if not isinstance(error, Stalled):
                 with contextlib.suppress(Exception):
-                    patiently(lambda: self._files.rm(part), self._timeout)
+                    unless_stalled(lambda: self._files.rm(part), self._timeout)
             self._complain("written", error)
 
     def _send(self, source: Path, part: str, target: str) -> None:
@@ -79,7 +81,7 @@ class SharedStore:
 
     def _complain(self, what: str, error: Exception) -> None:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        if isinstance(error, Silent):
+        if isinstance(error, Stalled):
             self._silent = True
             reason += ", so this step goes on without it: check store.url, or raise store.timeout"
         say(f"  store {self.url} cannot be {what}: {reason}", error=True)

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from adapter_build.core.pip_settings import pip_settings
+from adapter_build.core.pip import pip_settings
 from adapter_build.hermetic.action import Action
 
 # OpenBLAS's own settings belong to the machine; everything else a step may see is set below.

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.printable import name_shown
 from adapter_build.core.regular_file import open_regular, read_regular
-from adapter_build.core.shown import name_shown
 from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic.envelope import parse_envelope
 from adapter_build.hermetic.settings import paths_of

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
+from adapter_build.core.printable import name_shown
 from adapter_build.core.regular_file import read_regular
-from adapter_build.core.shown import name_shown
 from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic.documents import LONGEST_ENVELOPE
 from adapter_build.hermetic.envelope import parse_envelope, unseal

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import given_object
-from adapter_build.core.shown import shown
+from adapter_build.core.printable import shown
+from adapter_build.core.strict_json import given_object
 from adapter_build.models.adapter_settings import odd_scale, unserved
 from adapter_build.models.adapter_size import BaseNorms, Changes
 from adapter_build.models.safetensors_file import read_header, read_tensor

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapter_build.core.shown import shown
+from adapter_build.core.printable import shown
 
 CHECKED_APART = ("peft_type", "base_model_name_or_path", "bias", "r", "lora_alpha", "target_modules")
 # What PEFT does before the first step with each of these leaves the base's own weights as they are.

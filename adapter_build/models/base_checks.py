@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import given_object
-from adapter_build.core.shown import shown
+from adapter_build.core.printable import shown
+from adapter_build.core.strict_json import given_object
 from adapter_build.models.base_settings import check_settings
 from adapter_build.models.base_weights import check_base_weights, check_quantisation
 from adapter_build.models.llama_shape import LlamaShape, positions, shape_of

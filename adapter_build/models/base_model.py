@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.git_lfs import refuse_pointer
-from adapter_build.core.regular_file import open_regular
+from adapter_build.core.regular_file import open_regular, refuse_pointer
 from adapter_build.models.weight_files import INDEX, weight_files
 
 HUGGING_FACE_FILES = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.shown import shown
+from adapter_build.core.printable import shown
 
 DEFAULT_THETA = 10000.0
 # Rotary embeddings that both compute alike; compare_base compares their numbers.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.pip_download import pip_download
+from adapter_build.core.pip import pip_download
 from adapter_build.core.progress import Progress
 from adapter_build.records.hub import fetch
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import given_object
+from adapter_build.core.strict_json import given_object
 
 
 @dataclass(frozen=True)

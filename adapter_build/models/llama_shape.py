@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import given_object
-from adapter_build.core.shown import shown
+from adapter_build.core.printable import shown
+from adapter_build.core.strict_json import given_object
 
 MEND = "check base.name or base.path"
 # With these, max_position_embeddings is the length before the rotary embedding is stretched (as vLLM reads it, too).

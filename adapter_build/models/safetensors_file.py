@@ -10,9 +10,8 @@ import numpy as np
 
 from adapter_build.core import strict_json
 from adapter_build.core.faults import BadInput
-from adapter_build.core.git_lfs import refuse_pointer
-from adapter_build.core.regular_file import NotRegular, open_regular
-from adapter_build.core.shown import name_shown, shown
+from adapter_build.core.printable import name_shown, shown
+from adapter_build.core.regular_file import NotRegular, open_regular, refuse_pointer
 from adapter_build.core.strict_json import Malformed
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}

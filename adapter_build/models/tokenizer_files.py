@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import given_object
-from adapter_build.core.shown import shown
+from adapter_build.core.printable import shown
+from adapter_build.core.strict_json import given_object
 
 MEND = "check base.name, base.path and its entry in data.lock.yaml"
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import read_object
+from adapter_build.core.strict_json import read_object
 from adapter_build.models.base_settings import MEND, dtype_for_tuning, rope_for_tuning, tokens_for_tuning
 
 FETCH = "check base.name and base.path"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import given_object
+from adapter_build.core.strict_json import given_object
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

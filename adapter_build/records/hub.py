@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.patience import Silent, patiently, size_of
 from adapter_build.core.secret import secret
+from adapter_build.core.stall_timeout import Stalled, bytes_at, unless_stalled
 
 MEND = "check the network and HF_ENDPOINT, or raise HF_HUB_DOWNLOAD_TIMEOUT"
 
@@ -23,9 +23,11 @@ def fetch(what: str, **wanted: Any) -> Path:
 
     token, folder = secret("HF_TOKEN"), Path(wanted["local_dir"])
     try:
-        return Path(patiently(lambda: hf_hub_download(**wanted, token=token), _patience(), lambda: size_of(folder)))
-    except Silent as silent:
-        raise BadInput(f"{what} cannot be fetched: {silent}: {MEND}") from None
+        return Path(
+            unless_stalled(lambda: hf_hub_download(**wanted, token=token), _patience(), lambda: bytes_at(folder))
+        )
+    except Stalled as stalled:
+        raise BadInput(f"{what} cannot be fetched: {stalled}: {MEND}") from None
     except (OSError, HTTPError, EntryNotFoundError, HFValidationError) as error:
         raise BadInput(f"{what} cannot be fetched: {first_line(error)}") from None
 
@@ -42,9 +44,9 @@ def repository(what: str, repo: str, revision: str | None, kind: str) -> Any:
 
     asked = HfApi(token=secret("HF_TOKEN"))
     try:
-        return patiently(lambda: asked.repo_info(repo, revision=revision, repo_type=kind), _patience())
-    except Silent as silent:
-        raise BadInput(f"{what} cannot be fetched: {silent}: {MEND}") from None
+        return unless_stalled(lambda: asked.repo_info(repo, revision=revision, repo_type=kind), _patience())
+    except Stalled as stalled:
+        raise BadInput(f"{what} cannot be fetched: {stalled}: {MEND}") from None
     except (OSError, HTTPError, HFValidationError) as error:
         raise BadInput(f"{what} cannot be fetched: {first_line(error)}") from None
 

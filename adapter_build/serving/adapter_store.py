@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
-from adapter_build.core.patience import SLOWEST, Silent, patiently, size_of
 from adapter_build.core.regular_file import JSON, open_regular
+from adapter_build.core.stall_timeout import SLOWEST, Stalled, bytes_at, unless_stalled
 from adapter_build.core.strict_json import Malformed
 from adapter_build.lineage.adapter_bundle import last_steps, read_bundle, staged_name
 from adapter_build.lineage.artifacts import BUNDLE
@@ -75,7 +75,7 @@ class AdapterStore:
         """
         try:
             before, (self._seen, silent) = self._seen, self._stamps()
-        except (OSError, Silent) as error:
+        except (OSError, Stalled) as error:
             reason = f"{self._folder}: the model store cannot be read: {getattr(error, 'strerror', error)}"
             if reason != self._trouble:
                 yield Change(self._folder.name, refused=f"{reason}; what was served still is")
@@ -110,10 +110,10 @@ class AdapterStore:
         """Return what can be seen of every adapter without reading it, and which do not answer, now for the first time.
 
         Folders that hold none are left out. One on a file system that is silent holds up neither the others nor the
-        next look: it is as it was until it answers. Raises `OSError` and `Silent` for the store as a whole.
+        next look: it is as it was until it answers. Raises `OSError` and `Stalled` for the store as a whole.
         """
         try:
-            names = patiently(lambda: [path.name for path in self._folder.iterdir()], PATIENCE)
+            names = unless_stalled(lambda: [path.name for path in self._folder.iterdir()], PATIENCE)
         except FileNotFoundError:
             names = []
         self._stuck = {name: left for name, left in self._stuck.items() if left.is_alive()}
@@ -129,9 +129,9 @@ class AdapterStore:
                     seen[name] = self._stamp(name)
 
             try:
-                patiently(see, patience, lambda seen=seen: len(seen) * SLOWEST * PATIENCE)
+                unless_stalled(see, patience, lambda seen=seen: len(seen) * SLOWEST * PATIENCE)
                 waiting = []
-            except Silent as error:
+            except Stalled as error:
                 here = dict(seen)
                 name, waiting = waiting[len(here)], waiting[len(here) + 1 :]
                 self._stuck[name] = error.left
@@ -164,8 +164,8 @@ class AdapterStore:
         copy = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._copies))
         bundle = copy.with_name(f"{copy.name}.bundle")
         try:
-            config = patiently(
-                lambda: self._fetched(folder, copy, bundle, stamp), PATIENCE, lambda: size_of(copy) + size_of(bundle)
+            config = unless_stalled(
+                lambda: self._fetched(folder, copy, bundle, stamp), PATIENCE, lambda: bytes_at(copy) + bytes_at(bundle)
             )
             digests = {file: file_digest(copy / file) for file in SERVED}
             if not config or digests == self._served.get(name):
@@ -173,7 +173,7 @@ class AdapterStore:
                 return None
             _check_bundle(bundle, folder, digests)
             check_weights(copy / SERVED[1], config, self._modules, self._layers, name, self._norms)
-        except Silent as error:
+        except Stalled as error:
             self._stuck[name] = error.left
             del self._judged[name]  # looked at again when it answers
             shutil.rmtree(copy, ignore_errors=True)

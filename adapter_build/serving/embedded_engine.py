@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import read_object
 from adapter_build.core.linked_files import link_files
 from adapter_build.core.ports import EVERYWHERE, HOST, listening
 from adapter_build.core.processes import end_group, ended_by_signals
 from adapter_build.core.progress import Progress
+from adapter_build.core.strict_json import read_object
 from adapter_build.serving.engine_adapters import CHANNEL
 from adapter_build.serving.engine_command import (
     DEFAULT_BOUNDS,

@@ -8,8 +8,8 @@ from typing import Any
 
 from adapter_build import ROOT
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import given_object
 from adapter_build.core.ports import HOST
+from adapter_build.core.strict_json import given_object
 from adapter_build.serving.api_key import KEY, api_key
 from adapter_build.serving.request_bounds import MAX_TOKENS
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from adapter_build.core.document_shape import each, flag, null_or, of, only, record, text, whole
 from adapter_build.core.faults import BadInput
-from adapter_build.core.json_object import read_object
-from adapter_build.core.strict_json import Malformed
+from adapter_build.core.strict_json import Malformed, read_object
 
 MEND = "run: make"
 _NAME = text(r"[^\x00-\x1f\x7f/]{1,255}", "a name")

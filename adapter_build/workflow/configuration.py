@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from adapter_build import ROOT
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.json_object import given_object
+from adapter_build.core.strict_json import given_object
 from adapter_build.hermetic.keys import OWN
 from adapter_build.models.adapter_settings import odd_scale
 from adapter_build.models.llama_shape import check_lengths

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapter_build.core.digests import file_digest
-from adapter_build.core.faults import BadInput
-from adapter_build.core.machine_faults import told
+from adapter_build.core.faults import BadInput, refusal
 from adapter_build.hermetic import attestation
 from adapter_build.hermetic.access import let_others_read
 from adapter_build.hermetic.action import Action
@@ -86,7 +85,7 @@ def run_step(arguments: argparse.Namespace) -> None:
             raise BadInput(f"{step}: {fault} (log: {arguments.log})") from None
         except OSError as error:
             status.finish()
-            raise BadInput(f"{step}: {told(error) or f'{error.filename}: {error.strerror}'}") from None
+            raise BadInput(f"{step}: {refusal(error) or f'{error.filename}: {error.strerror}'}") from None
     status.finish(f"  {step:<32} {time.monotonic() - began:6.1f} s{'  from the store' if reuse.hit else ''}")
 
 

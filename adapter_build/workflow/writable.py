@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 
 from adapter_build.core.faults import BadInput, run
-from adapter_build.core.machine_faults import SPARE, closed, full, room
+from adapter_build.core.file_systems import SPARE, free_bytes, why_closed, why_full
 
 WRITTEN = (".snakemake", "results", "logs", "benchmarks")  # by every build, in its checkout
 
@@ -19,8 +19,8 @@ def check_writable() -> None:
             for below in path.iterdir():
                 if below.is_dir() and not below.is_symlink():
                     _check_writable(below)
-    if any(room(path) < SPARE for path in [Path(), *made]):
-        raise BadInput(full([Path(), *made]))
+    if any(free_bytes(path) < SPARE for path in [Path(), *made]):
+        raise BadInput(why_full([Path(), *made]))
 
 
 def _check_writable(path: Path) -> None:
@@ -28,7 +28,7 @@ def _check_writable(path: Path) -> None:
         return
     owner, own = path.stat().st_uid, os.geteuid()
     if owner == own or os.statvfs(path).f_flag & os.ST_RDONLY:
-        raise BadInput(f"{path.absolute()}: not writable: {closed(str(path.absolute()))}")
+        raise BadInput(f"{path.absolute()}: not writable: {why_closed(str(path.absolute()))}")
     raise BadInput(
         f"{path.absolute()}: not writable for uid {own}, uid {owner} owns it: sudo chown -R {own} "
         f"{quote(str(Path.cwd()))}, or build in a clone of your own"

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter_build.core.printable import printable
-from adapter_build.core.removal import removal
+from adapter_build.core.printable import printable, removal
 
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=60)
 COMMON = settings(derandomize=True, deadline=None, max_examples=400)

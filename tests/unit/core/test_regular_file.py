@@ -16,12 +16,11 @@ from attestation_samples import statement
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter_build.core.digests import file_digest
+from adapter_build.core.digests import file_digest, hash_files
 from adapter_build.core.faults import BadInput
-from adapter_build.core.hash_files import hash_files
-from adapter_build.core.json_object import given_object
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.core.regular_file import open_regular, read_regular
+from adapter_build.core.strict_json import given_object
 from adapter_build.hermetic.copying import copy_file
 from adapter_build.hermetic.digest_cache import cached_digest
 from adapter_build.hermetic.envelope import read_statement, seal

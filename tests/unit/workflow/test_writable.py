@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from adapter_build.core import machine_faults
+from adapter_build.core import file_systems
 from adapter_build.core.faults import BadInput
 from adapter_build.workflow import begin_build
 from adapter_build.workflow.writable import WRITTEN, check_writable
@@ -65,13 +65,13 @@ def test_a_folder_of_ones_own_that_is_closed(tmp_path, monkeypatch, below):
 
 def test_a_full_disk_is_named_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("adapter_build.workflow.writable.room", lambda _: 1000)
-    monkeypatch.setattr(machine_faults, "room", lambda _: 1000)
+    monkeypatch.setattr("adapter_build.workflow.writable.free_bytes", lambda _: 1000)
+    monkeypatch.setattr(file_systems, "free_bytes", lambda _: 1000)
     with pytest.raises(BadInput, match=r"^the file system /\S* \(0.0 MB left\) is full: free some space there"):
         check_writable()
 
 
 def test_where_a_path_lies(tmp_path):
-    assert machine_faults.mount(Path("/proc/self/status")) == Path("/proc")
-    assert machine_faults.mount(Path("/proc/none/at/all")) == Path("/proc")
-    assert tmp_path.is_relative_to(machine_faults.mount(tmp_path / "not there yet"))
+    assert file_systems.mount_point(Path("/proc/self/status")) == Path("/proc")
+    assert file_systems.mount_point(Path("/proc/none/at/all")) == Path("/proc")
+    assert tmp_path.is_relative_to(file_systems.mount_point(tmp_path / "not there yet"))

@@ -18,7 +18,7 @@ from loopback_hub import COMMIT, FILE, REPO, ROOT
 from loopback_server import Quiet, serving
 
 from adapter_build.core.digests import file_digest
-from adapter_build.core.patience import Silent, patiently
+from adapter_build.core.stall_timeout import Stalled, unless_stalled
 from adapter_build.hermetic.shared_store import SharedStore
 from adapter_build.hermetic.store import Store
 
@@ -137,10 +137,10 @@ def test_what_the_work_raises_is_raised() -> None:
         raise FileNotFoundError("x")
 
     with pytest.raises(FileNotFoundError):
-        patiently(fail, 5)
-    assert patiently(lambda: 7, 5) == 7
-    with pytest.raises(Silent, match=r"no answer in 0\.05 s"):
-        patiently(lambda: time.sleep(1), 0.05)
+        unless_stalled(fail, 5)
+    assert unless_stalled(lambda: 7, 5) == 7
+    with pytest.raises(Stalled, match=r"no answer in 0\.05 s"):
+        unless_stalled(lambda: time.sleep(1), 0.05)
 
 
 def test_a_silent_hub_is_left(tmp_path: Path) -> None:
