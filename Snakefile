@@ -15,6 +15,7 @@ from adapter_build.core.faults import BadInput, error_line
 from adapter_build.workflow.growing import growing
 from adapter_build.hermetic.environments import CHECKS, needed, venv_marker
 from adapter_build.hermetic.runtime import Runtime
+from adapter_build.records.splits import SPLITS
 from adapter_build.workflow.published_images import published
 from adapter_build.workflow.rule_options import given, of_adapter
 
@@ -50,7 +51,7 @@ wildcard_constraints:
     base=config["base"]["name"],
     environment="|".join([*needed(config["devices"]), CHECKS]),
     shard=r"\d+",
-    split="train|val|test",
+    split="|".join(SPLITS),
 
 
 include: "rules/environments.smk"

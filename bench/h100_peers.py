@@ -23,7 +23,8 @@ import torch
 from h100_base import SHAPE, random_model
 from h100_tune import MODULES
 
-from adapter_build.models.answer_tokens import encode, read_prompts
+from adapter_build.models.answer_tokens import encode
+from adapter_build.records.prompts import read_prompts
 
 LENGTH = 4096
 MICRO_BATCHES = 4

@@ -101,8 +101,9 @@ class InFull:
         import torch
         from peft import LoraConfig, get_peft_model
 
-        from adapter_build.models.answer_tokens import encode, read_prompts
+        from adapter_build.models.answer_tokens import encode
         from adapter_build.models.hf_causal_lm import HFCausalLM
+        from adapter_build.records.prompts import read_prompts
 
         restored = HFCausalLM.restore(base)
         length = SETTINGS["sequence-length"]

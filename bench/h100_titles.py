@@ -42,7 +42,8 @@ def main() -> None:
     from h100_tune import MODULES
     from peft import LoraConfig, get_peft_model
 
-    from adapter_build.models.answer_tokens import fit_prompt, read_prompts
+    from adapter_build.models.answer_tokens import fit_prompt
+    from adapter_build.records.prompts import read_prompts
     from evaluate_adapter import repeatable
 
     repeatable()

@@ -15,9 +15,9 @@ from pathlib import Path
 import yaml
 
 from adapter_build.lineage.lineage import read_lineage
+from adapter_build.records.splits import SPLITS
 
 ADAPTER = "law-titlegen"
-SPLITS = ("train", "val", "test")
 TUNED = {f"{step}/{ADAPTER}" for step in ("tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter")}
 CURATED = {f"curate_split/{split}" for split in SPLITS}
 

@@ -41,8 +41,9 @@ class Loss:
     """The mean loss of the answers' tokens of some records."""
 
     def __init__(self, nemo: Path, prompts: Path, records: int) -> None:
-        from adapter_build.models.answer_tokens import encode, read_prompts
+        from adapter_build.models.answer_tokens import encode
         from adapter_build.models.hf_causal_lm import HFCausalLM
+        from adapter_build.records.prompts import read_prompts
         from adapter_build.tuning.prompt_batches import Packs
 
         self._nemo = nemo

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits would spin, and its seconds would count
 
 from adapter_build.core.progress import Progress  # noqa: E402
-from adapter_build.models.answer_tokens import read_prompts  # noqa: E402
+from adapter_build.records.prompts import read_prompts  # noqa: E402
 from evaluate_adapter import answer, first_line, load, repeatable  # noqa: E402
 
 MOST, THREADS = 25, 1

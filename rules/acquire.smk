@@ -3,7 +3,7 @@
 import json
 
 from adapter_build.core.config_paths import plain, states
-from adapter_build.records.curated_files import curated_files
+from adapter_build.records.splits import finished_files
 
 FROM_THE_HUB = ["--network", "--secret", "HF_TOKEN"]
 
@@ -73,7 +73,7 @@ elif config["data"]["source"] == "huggingface":
             " -- scripts/acquire_raw.py"
 
 else:
-    SOURCES = curated_files(config["data"]["path"])
+    SOURCES = finished_files(config["data"]["path"])
 
     rule acquire_curated:
         """Check splits that somebody has curated already, and take them as they are."""
@@ -81,7 +81,7 @@ else:
             venv=local(venv("workflow")),
             source=local(plain(SOURCES)),
         output:
-            curated=expand("results/curated/law-qa-{split}.jsonl", split=["train", "val", "test"]),
+            curated=expand("results/curated/law-qa-{split}.jsonl", split=SPLITS),
             ledger="results/curated/ledger.parquet",
         log:
             "logs/acquire_curated.log",

@@ -114,7 +114,7 @@ rule collect_ledger:
         venv=local(venv("curate")),
         records="results/raw/records.jsonl",
         unusable="results/split/unusable.jsonl",
-        splits=expand("results/curated/ledger-{split}.parquet", split=["train", "val", "test"]),
+        splits=expand("results/curated/ledger-{split}.parquet", split=SPLITS),
     output:
         ledger="results/curated/ledger.parquet",
     log:

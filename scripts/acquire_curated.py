@@ -15,14 +15,13 @@ import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import read_jsonl, write_jsonl
 from adapter_build.records.bad_records import Fault, Faults, odd_value
-from adapter_build.records.curated_files import split_of
-from adapter_build.records.file_formats import name_records
+from adapter_build.records.duplicates import shared_between
 from adapter_build.records.json_stream import Broken, read_values
 from adapter_build.records.ledger import write_ledger
-from adapter_build.records.same_text import shared_between
+from adapter_build.records.record_shapes import name_records
+from adapter_build.records.splits import SCORES, TEXTS, split_of
 
-TEXTS = ("title", "question", "answer")
-UNKNOWN = ("question_score", "answer_score", "answer_id", "tags", "license", "link")
+UNKNOWN = (*SCORES, "answer_id", "tags", "license", "link")
 
 
 def main() -> None:

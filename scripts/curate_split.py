@@ -17,11 +17,10 @@ import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import read_jsonl, write_jsonl
 from adapter_build.core.progress import Progress
-from adapter_build.records.empty_split import refuse_empty
+from adapter_build.records.splits import SCORES, SPLITS, TEXTS, refuse_empty
 
 # Records per partition: bounds the memory. It changes no output.
 PARTITION = 1000
-TEXTS, SCORES = ("title", "question", "answer"), ("question_score", "answer_score")
 SCORE_LIMIT = 2**53
 MakeExecutor = Callable[[Callable[[Any], None]], Any]  # of what is called with each finished task, where that is told
 
@@ -42,7 +41,7 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--split", choices=["train", "val", "test"], required=True, help="which split it is")
+    parser.add_argument("--split", choices=SPLITS, required=True, help="which split it is")
     parser.add_argument("--records", type=Path, required=True, help="the split, JSON Lines")
     parser.add_argument("--shard", type=int, default=0, help="with --shards: which part, from 0")
     parser.add_argument(

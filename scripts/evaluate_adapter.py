@@ -15,8 +15,9 @@ from adapter_build.core.linked_files import linked
 from adapter_build.core.processes import gc_paused
 from adapter_build.core.progress import Progress
 from adapter_build.models.answer_text import decoded, first_line
-from adapter_build.models.answer_tokens import fit_prompt, read_prompts
+from adapter_build.models.answer_tokens import fit_prompt
 from adapter_build.models.base_checks import check_base
+from adapter_build.records.prompts import read_prompts
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import find_package  # noqa: F401
 from adapter_build.core.faults import run
-from adapter_build.records.empty_split import refuse_empty
 from adapter_build.records.ledger import read_ledger, write_ledger
+from adapter_build.records.splits import refuse_empty
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from typing import Any
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import read_jsonl, write_jsonl
-from adapter_build.records.same_text import first_with_the_text, shared_between
+from adapter_build.records.duplicates import first_of_duplicates, shared_between
+from adapter_build.records.splits import SPLITS
 
-SPLITS = ("train", "val", "test")
 TENTHS = {"train": 8, "val": 1, "test": 1}
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     if not usable:
         raise BadInput(f"{arguments.records}: no record has an answer: nothing to split")
     if arguments.method == "hash":
-        repeated = first_with_the_text(usable)
+        repeated = first_of_duplicates(usable)
         splits = by_hash(usable, arguments.seed, repeated)
         for record_id, first in itertools.islice(repeated.items(), 1):
             print(

@@ -19,10 +19,10 @@ from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import write_jsonl
 from adapter_build.core.processes import gc_paused
 from adapter_build.kernels.packing import unfit
-from adapter_build.models.answer_tokens import encode, read_prompts
+from adapter_build.models.answer_tokens import encode
 from adapter_build.models.llama_shape import check_lengths
 from adapter_build.models.nemo_archive import CONFIG, read_config, read_member, write_archive
-from adapter_build.records.record_order import record_order
+from adapter_build.records.prompts import read_prompts, training_order
 from adapter_build.tuning.gpu_preflight import preflight
 
 WEIGHTS = "adapter_model.safetensors"
@@ -78,7 +78,7 @@ def main() -> None:
     for name, found in examples.items():
         cut = sum(example.cut > 0 for example in found)
         print(f"{getattr(options, name)}: {len(found)} records, {cut} cut to {options.sequence_length} tokens")
-    order = record_order(len(examples["train"]), options.max_steps * options.global_batch_size, options.seed)
+    order = training_order(len(examples["train"]), options.max_steps * options.global_batch_size, options.seed)
     stream = [examples["train"][index] for index in order]
     result = nemo_tuning.tune(base, stream, examples["validation"], options, peers)
     if estimate:

@@ -18,9 +18,9 @@ from adapter_build.megatron.losses import read_losses
 from adapter_build.megatron.nemo import check_adapter, check_base, repack
 from adapter_build.megatron.program import run_program
 from adapter_build.megatron.tokenizer_cache import with_tokenizer
-from adapter_build.models.answer_tokens import read_prompts
 from adapter_build.models.control_tokens import BaseFacts
 from adapter_build.models.llama_shape import check_lengths
+from adapter_build.records.prompts import read_prompts
 
 PROGRAM = "megatron_gpt_finetuning.py"
 LEFT = "checkpoints/megatron_gpt_peft_lora_tuning.nemo"  # name: megatron_gpt_peft_${model.peft.peft_scheme}_tuning

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from adapter_build.audit.records import LEDGER, SPLITS, fate, records
+from adapter_build.audit.records import LEDGER, fate, records
 from adapter_build.core.jsonl import read_jsonl
-from adapter_build.records.ledger_query import query
+from adapter_build.records.ledger import query
+from adapter_build.records.splits import SPLITS
 
 ROLES = ("train", "validation", "test")
 SIDES = ("before", "after")

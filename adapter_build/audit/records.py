@@ -10,11 +10,11 @@ import yaml
 from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.models.nemo_archive import CONFIG, read_member
-from adapter_build.records.ledger_query import query
-from adapter_build.records.record_order import record_order
+from adapter_build.records.ledger import query
+from adapter_build.records.prompts import training_order
+from adapter_build.records.splits import SPLITS
 
 LEDGER = "curated/ledger.parquet"
-SPLITS = ("train", "val", "test")
 USED = pa.schema([("record_id", pa.string()), ("role", pa.string()), ("times", pa.int64())])
 
 
@@ -33,7 +33,9 @@ def records(results: Path, adapter: str) -> list[dict[str, Any]]:
         raise BadInput(f"{checkpoint}: tuned by NeMo 24.07, in an order of its own: see {results}/prompts/{adapter}/")
     prompts = {split: [str(row["id"]) for row in read_jsonl(_prompts(results, adapter, split))] for split in SPLITS}
     seen = settings["step"] * settings["global_batch_size"]
-    order = record_order(len(prompts["train"]), settings["max_steps"] * settings["global_batch_size"], settings["seed"])
+    order = training_order(
+        len(prompts["train"]), settings["max_steps"] * settings["global_batch_size"], settings["seed"]
+    )
     times = Counter(prompts["train"][index] for index in order[:seen])
     limit = settings["validation_limit"] or None
     used = {

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.jsonl import read_jsonl
 from adapter_build.models.control_tokens import as_text, found_in, once_begun
 
 IGNORED = -100  # the label that PyTorch's cross entropy leaves out
@@ -28,24 +27,6 @@ class Example:
     tokens: list[int]
     prompt: int
     cut: int
-
-
-def read_prompts(path: Path, limit: int = 0) -> list[dict[str, Any]]:
-    """Return the records {id, input, output} of a file, the first `limit` if that is not 0; raises `BadInput`."""
-    rows = []
-    for number, row in enumerate(read_jsonl(path), 1):
-        for key in ("input", "output"):
-            if not isinstance(row.get(key), str) or not row[key].strip():
-                raise BadInput(f"{path}: record {row.get('id', number)} has no {key}: check adapters.<name>.prompt")
-        control = row.get("control", [])
-        if not isinstance(control, list) or not all(isinstance(token, str) for token in control):
-            raise BadInput(
-                f"{path}: record {row.get('id', number)}: control is no list of control tokens: leave it out"
-            )
-        rows.append(row)
-        if len(rows) == limit:
-            break
-    return rows
 
 
 def fit_prompt(tokenizer: Any, text: str, room: int, control: Collection[str] = ()) -> tuple[list[int], int]:

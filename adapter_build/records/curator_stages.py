@@ -27,10 +27,9 @@ from nemo_curator.stages.text.modifiers.unicode import UnicodeReformatter
 from nemo_curator.tasks import DocumentBatch, EmptyTask, Task
 
 from adapter_build.records.html_text import body_text, title_text
+from adapter_build.records.splits import SCORES, TEXTS
 from adapter_build.records.word_count import count_words
 
-TEXTS = ["title", "question", "answer"]
-SCORES = ["question_score", "answer_score"]
 FAILED = "failed"  # the column that says which check failed first; -1: none
 # Curator reports each stage at INFO.
 logger.remove()
@@ -164,7 +163,7 @@ def cleaning() -> list[ProcessingStage]:
     # Entities are decoded by now: of what is left, `&lt;` in a text about HTML, none is to be decoded again.
     repairs = [UnicodeReformatter(unescape_html=False) for _ in TEXTS]
     blanks = [CollapseBlanks() for _ in TEXTS]
-    return [Modify(modifiers, input_fields=TEXTS) for modifiers in (to_text, repairs, blanks)]
+    return [Modify(modifiers, input_fields=list(TEXTS)) for modifiers in (to_text, repairs, blanks)]
 
 
 def pipeline(shards: list[str], folder: Path, declared: list[Check]) -> list[Any]:

@@ -9,8 +9,8 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from adapter_build.core.faults import BadInput
 from adapter_build.records.bad_records import Fault, Faults, odd_value
-from adapter_build.records.file_formats import name_records
 from adapter_build.records.json_stream import Broken, read_values
+from adapter_build.records.record_shapes import name_records
 
 SCHEMA = Path("schemas/raw-record.schema.json")
 BAD = "bad_record"  # the one field beside question_id of what stands for a dropped record

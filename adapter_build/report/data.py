@@ -9,8 +9,8 @@ from typing import Any
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import read_jsonl
+from adapter_build.records.splits import SPLITS
 
-SPLITS = ("train", "val", "test")
 EXAMPLE_IDS = 5  # of the records that one filter dropped
 EXAMPLES = 20  # predictions shown
 EXCERPT = 320  # characters of a prompt shown

@@ -9,7 +9,7 @@ from typing import Any
 from adapter_build.core.faults import BadInput
 from adapter_build.kernels.packing import graph_sizes, pack_count, packs, unfit
 from adapter_build.models.nemo_archive import read_member
-from adapter_build.records.record_order import record_order
+from adapter_build.records.prompts import training_order
 from adapter_build.tuning.gpu_memory import GRAPHS, MIB, STEP, needed, peak
 from adapter_build.tuning.layer_memory import Shape, Work
 
@@ -34,7 +34,7 @@ def preflight(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], fre
     except KeyError:
         return None
     sizes = _sizes(options["base"], rows, options["sequence_length"])
-    order = record_order(len(sizes), options["max_steps"] * options["global_batch_size"], options["seed"])
+    order = training_order(len(sizes), options["max_steps"] * options["global_batch_size"], options["seed"])
     return check(shape, options, [sizes[number] for number in order], free, card)
 
 

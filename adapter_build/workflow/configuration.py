@@ -21,7 +21,7 @@ from adapter_build.core.strict_json import given_object
 from adapter_build.hermetic.keys import OWN
 from adapter_build.models.adapter_settings import odd_scale
 from adapter_build.models.llama_shape import check_lengths
-from adapter_build.records.curated_files import curated_files
+from adapter_build.records.splits import finished_files
 from adapter_build.workflow.finished_values import finish
 from adapter_build.workflow.settings_file import given_setting, kind, number, read_settings
 from adapter_build.workflow.tuning_backend import check_backend
@@ -179,7 +179,7 @@ def _files(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if data["source"] == "file":
         yield "data.path", data["path"]
     if data["source"] == "curated":
-        yield from (("data.path", path) for path in curated_files(data["path"]))
+        yield from (("data.path", path) for path in finished_files(data["path"]))
     if config["base"]["path"]:
         yield "base.path", f"{config['base']['path']}/config.json"
     if config["base"]["nemo"]:

@@ -10,11 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from adapter_build.records.curated_files import curated_files
 from adapter_build.records.ledger import SCHEMA
+from adapter_build.records.splits import SPLITS, finished_files
 from adapter_build.report.data import data_flow
-
-SPLITS = ("train", "val", "test")
 
 
 def row(record_id: Any, **changes: Any) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def take(run_script, folder: Path, **options: Any):
     """Run the step on the splits of `in/`, found as a build finds them."""
     (folder / "out").mkdir(exist_ok=True)
     curated, ledger = [folder / "out" / f"law-qa-{s}.jsonl" for s in SPLITS], folder / "out/ledger.parquet"
-    files = {"source": curated_files(folder / "in"), "curated": curated, "ledger": ledger}
+    files = {"source": finished_files(folder / "in"), "curated": curated, "ledger": ledger}
     return run_script("workflow", "acquire_curated", **files, **options), folder / "out"
 
 

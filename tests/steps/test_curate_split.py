@@ -210,7 +210,8 @@ PLAIN = """
 import json, sys
 sys.path[:0] = [".", "scripts"]
 from pathlib import Path
-from adapter_build.records.curator_stages import TEXTS, HasText, InProcessExecutor, MinScore, cleaning
+from adapter_build.records.splits import TEXTS
+from adapter_build.records.curator_stages import HasText, InProcessExecutor, MinScore, cleaning
 from nemo_curator.pipeline import Pipeline
 from nemo_curator.stages.text.filters import ScoreFilter
 from nemo_curator.stages.text.filters.heuristic.string import WordCountFilter

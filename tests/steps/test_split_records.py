@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter_build.records.same_text import first_with_the_text, shared_between
+from adapter_build.records.duplicates import first_of_duplicates, shared_between
+from adapter_build.records.splits import SPLITS
 from split_records import by_hash, by_shuffle, question_and_answer
-
-SPLITS = ("train", "val", "test")
 
 
 def rows(numbers) -> list[dict]:
@@ -158,7 +157,7 @@ def test_the_same_question_is_seen_through_markup_case_and_blanks():
         asked(13, "What is <b>?", "x"),
         asked(14, "What is <i>?", "x"),
     ]
-    assert first_with_the_text([*same, *others]) == {"12": "7", "101": "7"}
+    assert first_of_duplicates([*same, *others]) == {"12": "7", "101": "7"}
     assert shared_between({"train": same[:1], "val": others, "test": same[1:]}) == (
         "2 records have title and question of a record in another split, as 7 (test) that of 12 (train)"
     )
@@ -171,14 +170,14 @@ def test_the_same_question_is_seen_through_markup_case_and_blanks():
 )
 def test_records_with_the_same_text_share_a_split_and_no_other_moves(pairs, seed):
     rows = [asked(number, f"Title {text}", "Question") for number, text in pairs]
-    repeated = first_with_the_text(rows)
+    repeated = first_of_duplicates(rows)
     before, after = by_hash(rows, seed), by_hash(rows, seed, repeated)
     assert not shared_between(after)
     old, new = membership(before), membership(after)
     assert {record_id for record_id in old if old[record_id] != new[record_id]} <= repeated.keys()
     # A later post with the text of an earlier one moves none that was there.
     later = [*rows, *(asked(10**7 + number, f"Title {text}", "question") for number, text in pairs)]
-    grown = membership(by_hash(later, seed, first_with_the_text(later)))
+    grown = membership(by_hash(later, seed, first_of_duplicates(later)))
     assert all(grown[record_id] == split for record_id, split in new.items())
 
 

@@ -11,7 +11,7 @@ from tiny_chain import SETTINGS, SORTED_MODULES, Chain, chain, prompts, python, 
 
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.models.nemo_archive import read_member, write_archive
-from adapter_build.records.record_order import record_order
+from adapter_build.records.prompts import training_order
 
 pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 
@@ -161,8 +161,8 @@ def test_foreign_base_is_refused(tiny: Chain, tmp_path: Path) -> None:
 
 
 def test_every_record_comes_once_per_pass() -> None:
-    order = record_order(10, 25, seed=3)
+    order = training_order(10, 25, seed=3)
     assert [sorted(order[:10]), sorted(order[10:20])] == [list(range(10))] * 2
     assert order[:10] != order[10:20]
-    assert order == record_order(10, 25, seed=3) != record_order(10, 25, seed=4)
+    assert order == training_order(10, 25, seed=3) != training_order(10, 25, seed=4)
     assert len(order) == 25

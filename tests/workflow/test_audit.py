@@ -14,8 +14,7 @@ from adapter_build.core.digests import file_digest
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.hermetic.envelope import read_statement, seal
 from adapter_build.models.nemo_archive import read_member
-from adapter_build.records.ledger import SCHEMA, read_ledger, write_ledger
-from adapter_build.records.ledger_query import query
+from adapter_build.records.ledger import SCHEMA, query, read_ledger, write_ledger
 from adapter_build.report.data import data_flow
 
 pytestmark = pytest.mark.slow

@@ -30,7 +30,8 @@ SIZES = """
 import sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from adapter_build.models.answer_tokens import encode, read_prompts
+from adapter_build.models.answer_tokens import encode
+from adapter_build.records.prompts import read_prompts
 from adapter_build.core.faults import BadInput
 from adapter_build.tuning.gpu_preflight import Size, _sizes, preflight
 

@@ -14,7 +14,7 @@ STATE = re.compile(
 )  # what Stack Exchange adds to a title
 
 
-def first_with_the_text(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
+def first_of_duplicates(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
     """Return the id of each record whose text another has too → the lowest id among them, its own left out."""
     groups: dict[bytes, list[str]] = {}
     for row in rows:
