@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,12 +30,11 @@ def main() -> None:
         raise BadInput(
             f"{options.test}: no records to evaluate on: give more raw records (data.path) or change split.seed"
         )
-    import torch
 
     from adapter_build.evaluation.rouge import resample, rouge, summary
+    from adapter_build.kernels.determinism import make_repeatable
 
-    torch.set_num_threads(options.threads)
-    repeatable()
+    make_repeatable(options.threads)
     with linked(options.files) as base_folder:  # another base may have left files beside these
         model, tokenizer = load(base_folder, options.adapter_files[0].parent)
     room = min(model.config.max_position_embeddings, options.context_length) - options.max_new_tokens
@@ -89,15 +87,6 @@ def arguments() -> argparse.ArgumentParser:
         "--context-length", type=int, default=sys.maxsize, help="tokens of prompt and answer that the server will take"
     )
     return parser
-
-
-def repeatable() -> None:
-    """Make PyTorch's results the same in every run."""
-    import torch
-
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products on a GPU need
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
 
 
 def load(base: Path, adapter: Path) -> tuple[Any, Any]:

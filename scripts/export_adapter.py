@@ -6,9 +6,9 @@ from typing import Any
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import read_jsonl
-from adapter_build.kernels.packing import UNPACKED
 from adapter_build.models.nemo_archive import read_config, read_member
 from adapter_build.models.peft_files import adapter_config, arguments, base_of, front_matter
+from adapter_build.tuning.pack_settings import UNPACKED
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = (

@@ -18,12 +18,12 @@ from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import write_jsonl
 from adapter_build.core.processes import gc_paused
-from adapter_build.kernels.packing import unfit
 from adapter_build.models.answer_tokens import encode
 from adapter_build.models.llama_shape import check_lengths
 from adapter_build.models.nemo_archive import CONFIG, read_config, read_member, write_archive
 from adapter_build.records.prompts import read_prompts, training_order
 from adapter_build.tuning.gpu_preflight import preflight
+from adapter_build.tuning.pack_settings import incompatible_setting
 
 WEIGHTS = "adapter_model.safetensors"
 FORMAT = "hf-lora"
@@ -37,7 +37,7 @@ def main() -> None:
             f"adapters.<name>.global_batch_size is {options.global_batch_size}: it must be a multiple of "
             f"micro_batch_size ({options.micro_batch_size}) times nodes ({options.nodes})"
         )
-    if fault := unfit(vars(options)):
+    if fault := incompatible_setting(vars(options)):
         raise BadInput(f"adapters.<name>.{fault}")
     read_config(options.base, "hf")
     shape = json.loads(read_member(options.base, "config.json"))
@@ -60,16 +60,16 @@ def main() -> None:
         import torch
 
         from adapter_build.tuning import nemo_tuning  # 10 s
-        from adapter_build.tuning.peers import join
+        from adapter_build.tuning.node_group import join
     if options.kernels == "graphed" and not torch.cuda.is_available():
-        raise BadInput("adapters.<name>.kernels graphed are for a GPU, and none is here: set it to fused")
+        raise BadInput("adapters.<name>.kernels: graphed needs a GPU, and none was found: set it to fused")
 
     estimate = None
     if torch.cuda.is_available():
         free, card = torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
         estimate = preflight(vars(options), rows["train"], free, card)
 
-    peers = join(options.nodes)
+    group = join(options.nodes)
     base = nemo_tuning.restore(options.base, options.threads, options.seed)
     examples = {
         name: [encode(base.tokenizer, row, options.sequence_length, getattr(options, name)) for row in rows[name]]
@@ -80,10 +80,10 @@ def main() -> None:
         print(f"{getattr(options, name)}: {len(found)} records, {cut} cut to {options.sequence_length} tokens")
     order = training_order(len(examples["train"]), options.max_steps * options.global_batch_size, options.seed)
     stream = [examples["train"][index] for index in order]
-    result = nemo_tuning.tune(base, stream, examples["validation"], options, peers)
+    result = nemo_tuning.tune(base, stream, examples["validation"], options, group)
     if estimate:
         print(f"{estimate} MiB were estimated")
-    if peers.rank:  # the first node writes
+    if group.rank:  # the first node writes
         return
     write_jsonl(options.metrics, result.metrics)
     config = describe(options, result.step, result.validation_loss)

@@ -12,7 +12,6 @@ from pathlib import Path
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import write_jsonl
-from adapter_build.kernels.packing import UNPACKED
 from adapter_build.megatron.arguments import fused, tuning, unfit_for_megatron
 from adapter_build.megatron.losses import read_losses
 from adapter_build.megatron.nemo import check_adapter, check_base, repack
@@ -21,6 +20,7 @@ from adapter_build.megatron.tokenizer_cache import with_tokenizer
 from adapter_build.models.control_tokens import BaseFacts
 from adapter_build.models.llama_shape import check_lengths
 from adapter_build.records.prompts import read_prompts
+from adapter_build.tuning.pack_settings import UNPACKED
 
 PROGRAM = "megatron_gpt_finetuning.py"
 LEFT = "checkpoints/megatron_gpt_peft_lora_tuning.nemo"  # name: megatron_gpt_peft_${model.peft.peft_scheme}_tuning

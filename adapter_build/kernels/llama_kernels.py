@@ -1,20 +1,23 @@
-"""The element-wise parts of a Llama layer, forward and backward: in Triton on a GPU, in plain PyTorch elsewhere.
+"""Element-wise parts of a Llama layer, forward and backward: in Triton on a GPU, in plain PyTorch elsewhere.
 
-Each works on tokens as rows. Sums run in float32 (in float64 if the tokens are), as transformers' Llama does. Where a
-part is followed by a product in FP8 it gives its result rounded too: that saves a pass over it.
+Tokens are rows. Sums run in float32 (in float64 for float64 tokens), as in transformers' LlamaRMSNorm and LlamaMLP.
+A part that precedes a product in FP8 returns its result in FP8 too, which saves one pass over memory.
 """
 
 import torch
 
 Tensor = torch.Tensor
-Rounded = tuple[Tensor, Tensor]  # rows in FP8, and what each was divided by (rows, 1), in float32
+Rounded = tuple[Tensor, Tensor]  # rows in FP8 (rows, size), and the scale that divided each (rows, 1), float32
 FP8 = torch.float8_e4m3fn
 GREATEST = torch.finfo(FP8).max
 
 
 def norm(x: Tensor, weight: Tensor, epsilon: float, room: int, fp8: bool) -> tuple[Tensor, Tensor, Rounded | None]:
-    """Return RMSNorm of x (tokens, size) in a buffer with `room` more columns of zeros, 1/rms of each token, and it
-    rounded."""
+    """Return RMSNorm of x (Zhang and Sennrich, 2019), 1/rms of each token, and the norm in FP8 if `fp8`.
+
+    x is (tokens, size), weight (size); the norm is (tokens, size + room), `room` columns of zeros at its end; 1/rms is
+    (tokens), float32.
+    """
     if x.is_cuda:
         from adapter_build.kernels import triton_norm
 
@@ -29,7 +32,10 @@ def norm(x: Tensor, weight: Tensor, epsilon: float, room: int, fp8: bool) -> tup
 def norm_backward(
     dy: Tensor, x: Tensor, weight: Tensor, scale: Tensor, residual: Tensor, fp8: bool
 ) -> tuple[Tensor, Rounded | None]:
-    """Return `residual` + the gradient of x, and that rounded; dy may have more columns than x."""
+    """Return `residual` + x's gradient (tokens, size), in x's dtype, and that in FP8 if `fp8`.
+
+    dy may have more columns than x, which are not read; `scale` is 1/rms of each token, as `norm` returns it.
+    """
     if x.is_cuda:
         from adapter_build.kernels import triton_norm
 
@@ -42,35 +48,39 @@ def norm_backward(
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:
-    """Turn the first `heads` heads of each token in x (tokens, all heads · size) by its place, in x itself.
+    """Rotate the first `heads` heads of each token in x (tokens, all heads · head size) by its position, in place.
 
-    cos and sin are (tokens, size), their halves alike.
+    cos and sin are (tokens, head size), their halves alike (Su et al., RoFormer, 2021; transformers' rotate_half).
     """
     if x.is_cuda:
         from adapter_build.kernels import triton_rotate
 
         triton_rotate.rotate(x, cos, sin, heads)
         return
-    _turn(x[:, : heads * cos.shape[1]], cos, sin)
+    _rotate_in_place(x[:, : heads * cos.shape[1]], cos, sin)
 
 
 def rotate_back(
     dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor, sin: Tensor, fp8: bool
 ) -> tuple[Tensor, Rounded | None]:
-    """Return the gradients (tokens, heads, size) of q, k and v side by side, q's and k's turned back, and rounded."""
+    """Return the gradients of q, k and v side by side (tokens, all heads · head size), and that in FP8 if `fp8`.
+
+    dq, dk and dv are (tokens, heads, head size); dq and dk are rotated back.
+    """
     if dq.is_cuda:
         from adapter_build.kernels import triton_rotate
 
         return triton_rotate.rotate_back(dq, dk, dv, cos, sin, fp8)
     whole = torch.cat([part.flatten(1) for part in (dq, dk, dv)], 1)
-    _turn(whole[:, : dq[0].numel() + dk[0].numel()], cos, -sin)
+    _rotate_in_place(whole[:, : dq[0].numel() + dk[0].numel()], cos, -sin)
     return whole, quantize(whole) if fp8 else None
 
 
 def swiglu(gate_up: Tensor, room: int, lora: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Return silu(gate) · up of (tokens, gate and up side by side), with `room` more columns of zeros.
+    """Return h = silu(gate) · up (tokens, inner + room), `room` columns of zeros at its end.
 
-    `lora` is z and B, whose product belongs to gate and up and is not in them yet.
+    `gate_up` is (tokens, 2 · inner), gate and up side by side; `lora` is z (tokens, ranks) and B (2 · inner, ranks),
+    whose product belongs to gate and up and is not in them yet.
     """
     if gate_up.is_cuda:
         from adapter_build.kernels import triton_swiglu
@@ -83,9 +93,10 @@ def swiglu(gate_up: Tensor, room: int, lora: tuple[Tensor, Tensor] | None) -> Te
 def swiglu_backward(
     dh: Tensor, gate_up: Tensor, lora: tuple[Tensor, Tensor] | None, down: tuple[Tensor, Tensor] | None
 ) -> Tensor:
-    """Put the gradient of gate and up into `gate_up` itself, and return silu(gate) · up once more.
+    """Overwrite `gate_up` with the gradient of gate and up, and return h = silu(gate) · up (tokens, inner) once more.
 
-    `down` is dz and A, whose product belongs to dh and is not in it yet; dh may have more columns.
+    silu'(g) = s · (1 + g · (1 - s)) with s = sigmoid(g). `lora` is as in `swiglu`; `down` is dz (tokens, ranks) and
+    A (ranks, inner), whose product belongs to dh and is not in it yet; dh may have more columns than inner.
     """
     if gate_up.is_cuda:
         from adapter_build.kernels import triton_swiglu
@@ -95,14 +106,14 @@ def swiglu_backward(
     if down:
         wide = wide + _wide(down[0] @ down[1])
     gate, up = (_wide(part) for part in _with(gate_up, lora).chunk(2, -1))
-    bent = torch.sigmoid(gate)
-    h = (gate * bent * up).to(dh.dtype)
-    gate_up.copy_(torch.cat((wide * up * bent * (1 + gate * (1 - bent)), wide * gate * bent), -1))
+    sigmoid = torch.sigmoid(gate)
+    h = (gate * sigmoid * up).to(dh.dtype)
+    gate_up.copy_(torch.cat((wide * up * sigmoid * (1 + gate * (1 - sigmoid)), wide * gate * sigmoid), -1))
     return h
 
 
 def finish(y: Tensor, residual: Tensor, z: Tensor, b: Tensor) -> Tensor:
-    """Return y + residual + z · B, transposed, in y itself."""
+    """Return y + residual + z · Bᵀ in y itself: y, residual (tokens, size), z (tokens, ranks), B (size, ranks)."""
     if y.is_cuda:
         from adapter_build.kernels import triton_swiglu
 
@@ -111,7 +122,7 @@ def finish(y: Tensor, residual: Tensor, z: Tensor, b: Tensor) -> Tensor:
 
 
 def quantize(x: Tensor) -> Rounded:
-    """Return x rounded: each row's greatest value becomes FP8's greatest."""
+    """Return x (rows, size) in FP8: each row's largest magnitude becomes FP8's largest value."""
     if x.is_cuda:
         from adapter_build.kernels import triton_norm
 
@@ -120,22 +131,22 @@ def quantize(x: Tensor) -> Rounded:
 
 
 def quantize_anywhere(x: Tensor) -> Rounded:
-    """Return `quantize`'s result in plain PyTorch, which also knows FP8 on GPUs that do not compute with it."""
+    """Return `quantize`'s result in plain PyTorch, which converts to FP8 on GPUs without FP8 arithmetic too."""
     scale = x.abs().amax(1, keepdim=True).float().clamp_min(torch.finfo(torch.float32).tiny) / GREATEST
     return (x.float() / scale).to(FP8), scale
 
 
 def product8(x: Rounded, weight: Rounded, dtype: torch.dtype) -> Tensor:
-    """Return x times a weight (outputs, inputs), transposed, both rounded."""
+    """Return x · Wᵀ (rows, outputs) in `dtype`, for x (rows, inputs) and W (outputs, inputs), both in FP8."""
     if x[0].is_cuda:
         return torch._scaled_mm(x[0], weight[0].T, x[1], weight[1].T, out_dtype=dtype, use_fast_accum=True)
     return ((x[0].float() * x[1]) @ (weight[0].float() * weight[1]).T).to(dtype)
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    turned = x.view(x.shape[0], -1, cos.shape[1])
-    left, right = turned.chunk(2, -1)
-    turned.copy_(turned * cos[:, None] + torch.cat((-right, left), -1) * sin[:, None])
+def _rotate_in_place(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    heads = x.view(x.shape[0], -1, cos.shape[1])
+    left, right = heads.chunk(2, -1)
+    heads.copy_(heads * cos[:, None] + torch.cat((-right, left), -1) * sin[:, None])
 
 
 def _with(gate_up: Tensor, lora: tuple[Tensor, Tensor] | None) -> Tensor:

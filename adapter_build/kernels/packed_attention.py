@@ -1,24 +1,22 @@
 """Causal attention within each document of a pack, never from one to another."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "packed"
-FASTEST = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 @dataclass(frozen=True)
 class Documents:
-    """Where each document of a pack begins, and where the last one ends: as a tensor (int32), and as numbers.
+    """Bounds of a pack's documents in tokens: where each begins, and where the last one ends.
 
-    `longest` is a bound of their tokens. A GPU looks at the tensor alone, where it tells more than one document.
+    `starts` holds them as a tensor (documents + 1), int32, `bounds` as numbers; `longest` is an upper bound of a
+    document's tokens. A GPU reads the tensor alone, where there is more than one document.
     """
 
     starts: torch.Tensor
@@ -27,12 +25,16 @@ class Documents:
 
     @classmethod
     def of(cls, starts: torch.Tensor, bounds: Sequence[int]) -> "Documents":
-        """Return those of a pack."""
+        """Return the bounds of a pack; `longest` is taken from them."""
         return cls(starts, bounds, max(end - begin for begin, end in pairwise(bounds)))
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, documents: Documents, scale: float) -> torch.Tensor:
-    """Return the output (tokens, heads, size) for q of that shape and k, v of fewer heads."""
+    """Return attention's output (tokens, heads, head size), in q's dtype.
+
+    q has that shape; k and v are (tokens, key heads, head size), where heads are a multiple of key heads. A token sees
+    itself and the tokens before it in its own document. `scale` multiplies q · k before the softmax.
+    """
     if q.is_cuda and q.dtype != torch.float32 and len(documents.starts) > 2:
         longest = documents.longest
         # What torch.nn.attention.varlen calls; that one takes grouped heads only from PyTorch 2.12 on.
@@ -49,20 +51,6 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, documents: Documen
     return torch.cat(parts, 2).squeeze(0).transpose(0, 1)
 
 
-@contextmanager
-def steady(asked: bool) -> Iterator[None]:
-    """Give attention's gradients the same bytes each time if that is asked, else by the fastest kernels there are."""
-    if asked or not torch.are_deterministic_algorithms_enabled():
-        yield
-        return
-    torch.use_deterministic_algorithms(False)
-    try:
-        with sdpa_kernel(FASTEST, set_priority=True):
-            yield
-    finally:
-        torch.use_deterministic_algorithms(True)
-
-
 def _attention(
     module: torch.nn.Module,
     q: torch.Tensor,
@@ -73,7 +61,7 @@ def _attention(
     documents: Documents,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attend as transformers asks for it: q, k and v are (1, heads, tokens, size)."""
+    """Attend as transformers calls it: q, k and v are (1, heads, tokens, head size)."""
     q, k, v = (part.squeeze(0).transpose(0, 1) for part in (q, k, v))
     return attend(q, k, v, documents, scaling).unsqueeze(0), None
 

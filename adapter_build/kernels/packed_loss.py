@@ -1,4 +1,4 @@
-"""The loss of a pack: documents one after another in one row, each for itself, logits for the answers' tokens alone."""
+"""The loss of a pack: documents in one row, attention within each, logits for the answers' tokens alone."""
 
 from typing import Any
 
@@ -8,17 +8,15 @@ from torch.utils.checkpoint import checkpoint
 
 from adapter_build.kernels.llama_layer import FusedLayer
 from adapter_build.kernels.packed_attention import Documents
-from adapter_build.kernels.packing import rounded_layers
-
-ROWS = 1024  # tokens whose logits are in memory at once
+from adapter_build.kernels.packing import LOGIT_ROWS, rounded_layers
 
 
 class PackedModel:
     """A transformers Llama whose linear layers have NeMo's LoRA.
 
-    `fused` computes each layer as one function, with FusedLayer's further arguments: `products` and `weights` are of
-    the layers that are rounded, others are in full. `recompute` keeps of each layer its input alone, and computes it
-    again for its gradients: less memory, a third more time.
+    `fused` computes each layer as one function, with FusedLayer's further arguments: `products` and `weights` apply to
+    the layers that are rounded (packing.rounded_layers), the others are in full precision. `recompute` saves each
+    layer's input alone, and computes the layer again for its gradients: less memory, a third more time.
     """
 
     def __init__(
@@ -42,27 +40,28 @@ class PackedModel:
         self._versions: list[int] = []
 
     def refresh(self) -> None:
-        """Take up the adapter's weights as they are now, where a layer keeps them in a form of its own."""
+        """Copy the adapter's weights as they are now into the forms that fused layers keep."""
         for layer in self._fused:
             layer.refresh()
 
     def changed(self) -> bool:
-        """Whether an optimizer has changed the adapter's weights since this was asked last."""
+        """Tell if an optimizer has changed the adapter's weights since the previous call."""
         before, self._versions = self._versions, [weight._version for weight in self.trained]
         return before != self._versions
 
     def loss(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Return the sum over a pack's answer tokens of their cross entropy times their weight.
+        """Return the sum over a pack's answer tokens of cross entropy times weight: a scalar, float32.
 
-        `input_ids` and `places` are (tokens), `starts` the documents' bounds, `keep` the answer tokens' places in the
-        pack, `labels` and `weights` one for each of these.
+        `batch` holds `input_ids` and `places`, the positions in each document, both (tokens), int64; `starts`, the
+        documents' bounds (documents + 1), int32, and the same as numbers in `bounds`; `keep`, the indices of the tokens
+        that predict an answer's token, and their `labels`, both (answers), int64, and `weights` (answers), float32.
         """
         if self.changed():
             self.refresh()
         return self.loss_of(batch, Documents.of(batch["starts"], batch["bounds"]))
 
     def loss_of(self, batch: dict[str, Any], documents: Documents) -> torch.Tensor:
-        """Return `loss`, of weights that were refreshed."""
+        """Return `loss` of a batch, for layers that are refreshed already."""
         inner = self._model.model
         x = inner.embed_tokens(batch["input_ids"])
         cos, sin = (part.squeeze(0) for part in inner.rotary_emb(x[None], batch["places"][None]))
@@ -72,8 +71,10 @@ class PackedModel:
             else:
                 x = layer(x, documents, cos, sin)
         x = inner.norm(x[batch["keep"]])
-        parts = zip(x.split(ROWS), batch["labels"].split(ROWS), batch["weights"].split(ROWS), strict=True)
-        if len(x) <= ROWS or not torch.is_grad_enabled():
+        parts = zip(
+            x.split(LOGIT_ROWS), batch["labels"].split(LOGIT_ROWS), batch["weights"].split(LOGIT_ROWS), strict=True
+        )
+        if len(x) <= LOGIT_ROWS or not torch.is_grad_enabled():
             return sum(self._part(*part) for part in parts)
         return sum(checkpoint(self._part, *part, use_reentrant=False, preserve_rng_state=False) for part in parts)
 

@@ -1,31 +1,50 @@
-"""Which records are computed together: packs of alike size, as few as hold every global batch of a run."""
+"""Packing: the records that are computed together, in as few packs of alike size as hold every global batch of a run.
+
+A micro-batch of records of unlike length computes its padding too, up to two thirds of it here; a pack is one row of
+tokens in which records follow one another, and attention stays within each (packed_attention).
+
+    a global batch                        at most 8 tokens a pack; the longest record is placed first,
+    of five records                       each into the pack that has the fewest tokens so far
+
+    a  a a a a a a  6                     1. a → pack 0 (6)     4. d → pack 0 (8)
+    b  b b b b      4                     2. b → pack 1 (4)     5. e → pack 1 (8)
+    c  c c c        3         →           3. c → pack 1 (7)
+    d  d d          2                     pack 0   a a a a a a d d        two packs hold it; if one record were
+    e  e            1                     pack 1   b b b b c c c e        longer by a token, three would
+
+Every step of a run has the same number of packs (`pack_count`), so that gradient accumulation is the same at each and a
+step takes about as long as any other: balance is worth more than the last free token. Packs keep the order of their
+records, and ties go to the pack with the lower number, so that the same records give the same packs.
+
+On a GPU a recorded graph has one size: packs are filled up to one of a few sizes (`graph_sizes`). PyTorch is not
+imported: the estimate of memory counts with the same numbers where there is none.
+"""
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
 
-# The settings of packs, where there are none.
-UNPACKED = {
-    "pack_length": 0, "kernels": "plain", "products": "full", "activations": "keep", "weights": "full",
-    "attention": "repeatable",
-}  # fmt: skip
+GRAPH_STEP = 128  # tokens, of which a graph's size is a multiple: the rows of a tile of a matrix product
+GRAPHS = 12  # at most: each takes a second of the start, and some MiB
+LOGIT_ROWS = 1024  # tokens whose logits are in memory at once
+LORA_COLUMNS = 64  # LoRA's columns beside a frozen weight are a multiple of this: the products' tiles stay whole
 
 
 def rounded_layers(layers: int) -> range:
     """Return the layers whose frozen weights are rounded to FP8 where that is asked: all but the first and the last.
 
-    What goes through the last one hardly bears rounding: it alone is three quarters of what all of them do to the loss
-    of SmolLM2, and both are a sixteenth of Llama-3.1-8B's layers (bench/h100.md).
+    The last one hardly bears rounding: alone it causes three quarters of the change that rounding all of them makes to
+    SmolLM2's loss, and both are a sixteenth of Llama-3.1-8B's layers (bench/h100.md).
     """
     return range(1, layers - 1)
 
 
 def pack_count(batches: Sequence[Sequence[int]], most: int, multiple: int = 1) -> int:
-    """Return how many packs of `most` tokens hold any one of `batches` (the lengths of a global batch's records).
+    """Return the number of packs of at most `most` tokens that holds every one of `batches`.
 
-    It is a multiple of `multiple`. No record may be longer than `most`.
+    `batches` are the lengths in tokens of each global batch's records, none above `most`. The number is the least
+    multiple of `multiple` (nodes that tune together) with which `packs` stays within `most`.
     """
     count = multiple
     for lengths in batches:
@@ -35,9 +54,10 @@ def pack_count(batches: Sequence[Sequence[int]], most: int, multiple: int = 1) -
 
 
 def packs(lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Return the records' numbers in `count` packs of about the same number of tokens; each keeps their order.
+    """Return the records' indices in `count` packs of about as many tokens each; a pack keeps the records' order.
 
-    The longest goes first, into the pack that has the fewest tokens (Graham, 1969: at most 4/3 of the best).
+    `lengths` are in tokens. The longest record goes first, into the pack with the fewest tokens: the largest pack is at
+    most 4/3 - 1/(3·count) of the best possible (R. L. Graham, Bounds on Multiprocessing Timing Anomalies, 1969).
     """
     heap = [(0, number) for number in range(count)]
     found: list[list[int]] = [[] for _ in range(count)]
@@ -49,10 +69,11 @@ def packs(lengths: Sequence[int], count: int) -> list[list[int]]:
 
 
 def graph_sizes(tokens: Sequence[int], step: int, most: int) -> list[int]:
-    """Return the sizes to which packs of `tokens` are filled up: multiples of `step`, `most` of them, no more.
+    """Return the sizes in tokens to which packs of `tokens` tokens each are filled up, ascending.
 
-    They add the fewest tokens to all packs together that so many sizes can: found by dynamic programming over the
-    sizes in order, since the packs between two chosen ones are all filled up to the greater.
+    They are multiples of `step`, at most `most` of them, and add the fewest tokens to all packs together that so many
+    sizes can. Packs between two chosen sizes are all filled up to the greater, so that the best choice for the first n
+    sizes ends in the n-th and begins with a best choice for fewer: dynamic programming, O(most · sizes²).
     """
     packs_of = Counter(-(-count // step) * step for count in tokens)
     sizes = sorted(packs_of)
@@ -68,32 +89,6 @@ def graph_sizes(tokens: Sequence[int], step: int, most: int) -> list[int]:
             for end in range(1, len(sizes) + 1)
         ]
     return best[-1][1]
-
-
-def unfit(adapter: Mapping[str, Any]) -> str | None:
-    """Return which of an adapter's settings does not go with the others, why, and the mend; None if all do."""
-    packed, kernels, dropout = adapter["pack_length"], adapter["kernels"], adapter["dropout"]
-    if not packed:
-        set_otherwise = [key for key, plain in UNPACKED.items() if adapter[key] != plain]
-        return (
-            f"{set_otherwise[0]}: {adapter[set_otherwise[0]]} is for packs: set pack_length" if set_otherwise else None
-        )
-    if adapter["micro_batch_size"] != 1:
-        return f"micro_batch_size: {adapter['micro_batch_size']}, but packs keep the loss of one: set it to 1"
-    if packed < adapter["sequence_length"]:
-        return (
-            f"pack_length: {packed} is less than sequence_length, one record's {adapter['sequence_length']}: raise it"
-        )
-    for key, value in (("products", "fp8"), ("weights", "fp8"), ("attention", "fastest")):
-        if adapter[key] == value and kernels == "plain":
-            return f"{key}: {value} is for fused layers: set kernels to fused or graphed"
-    if adapter["products"] == adapter["weights"] == "fp8":
-        return (
-            "weights: fp8 gives products in full, and products: fp8 holds weights of its own: set one of them to full"
-        )
-    if kernels != "plain" and dropout:
-        return f"dropout: {dropout:g}, which {kernels} layers do not have: set it to 0, or kernels to plain"
-    return None
 
 
 def _loads(lengths: Sequence[int], count: int) -> list[int]:

@@ -66,8 +66,9 @@ def _round(values, out, scale, row, at, size, inside) -> None:
 
 @triton.jit
 def _norm(
-    x, weight, out, scale, eight, by, size, stride, epsilon, WIDTH: tl.constexpr, ROOM: tl.constexpr, FP8: tl.constexpr
-) -> None:
+    x, weight, out, scale, fp8_out, fp8_scale, size, stride, epsilon,
+    WIDTH: tl.constexpr, ROOM: tl.constexpr, FP8: tl.constexpr,
+) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, WIDTH)
     inside = at < size
@@ -80,12 +81,12 @@ def _norm(
     tail = size + tl.arange(0, ROOM)
     tl.store(out + row * stride + tail, tl.zeros((ROOM,), out.dtype.element_ty), tail < stride)
     if FP8:
-        _round(normed.to(tl.float32), eight, by, row, at, size, inside)
+        _round(normed.to(tl.float32), fp8_out, fp8_scale, row, at, size, inside)
 
 
 @triton.jit
 def _norm_backward(
-    dy, x, weight, scale, residual, dx, eight, by, size, stride, WIDTH: tl.constexpr, FP8: tl.constexpr
+    dy, x, weight, scale, residual, dx, fp8_out, fp8_scale, size, stride, WIDTH: tl.constexpr, FP8: tl.constexpr
 ) -> None:
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, WIDTH)
@@ -98,7 +99,7 @@ def _norm_backward(
     whole = (kept + change).to(dx.dtype.element_ty)
     tl.store(dx + row * size + at, whole, inside)
     if FP8:
-        _round(whole.to(tl.float32), eight, by, row, at, size, inside)
+        _round(whole.to(tl.float32), fp8_out, fp8_scale, row, at, size, inside)
 
 
 @triton.jit

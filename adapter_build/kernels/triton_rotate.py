@@ -39,24 +39,24 @@ def _rotate(x, cos, sin, heads, stride, turn, HALF: tl.constexpr, HEADS: tl.cons
     inside = (head < heads) & (at < HALF)
     c = tl.load(cos + row * turn + at).to(tl.float32)
     s = tl.load(sin + row * turn + at).to(tl.float32)
-    place = x + row * stride + head * 2 * HALF + at
-    left = tl.load(place, inside, 0.0).to(tl.float32)
-    right = tl.load(place + HALF, inside, 0.0).to(tl.float32)
-    tl.store(place, (left * c - right * s).to(x.dtype.element_ty), inside)
-    tl.store(place + HALF, (right * c + left * s).to(x.dtype.element_ty), inside)
+    address = x + row * stride + head * 2 * HALF + at
+    left = tl.load(address, inside, 0.0).to(tl.float32)
+    right = tl.load(address + HALF, inside, 0.0).to(tl.float32)
+    tl.store(address, (left * c - right * s).to(x.dtype.element_ty), inside)
+    tl.store(address + HALF, (right * c + left * s).to(x.dtype.element_ty), inside)
 
 
 @triton.jit
 def _turned_back(part, row, heads, c, s, HALF: tl.constexpr, HEADS: tl.constexpr) -> tuple:
-    """The halves of a row's heads, turned back; what each head's place in a row is, and which there are."""
+    """The halves of a row's heads, turned back; what each head's offset in a row is, and which there are."""
     head = tl.arange(0, HEADS)[:, None]
-    place = head * 2 * HALF + tl.arange(0, HALF)[None, :]
-    inside = (head < heads) & (place >= 0)
+    offset = head * 2 * HALF + tl.arange(0, HALF)[None, :]
+    inside = (head < heads) & (offset >= 0)
     start = part + row * heads * 2 * HALF
-    left = tl.load(start + place, inside, 0.0).to(tl.float32)
-    right = tl.load(start + place + HALF, inside, 0.0).to(tl.float32)
+    left = tl.load(start + offset, inside, 0.0).to(tl.float32)
+    right = tl.load(start + offset + HALF, inside, 0.0).to(tl.float32)
     kind = part.dtype.element_ty
-    return (left * c + right * s).to(kind), (right * c - left * s).to(kind), place, inside
+    return (left * c + right * s).to(kind), (right * c - left * s).to(kind), offset, inside
 
 
 @triton.jit
@@ -65,33 +65,33 @@ def _greatest(left, right) -> tl.tensor:
 
 
 @triton.jit
-def _put(out, left, right, place, inside, HALF: tl.constexpr, found) -> None:
+def _put(out, left, right, offset, inside, HALF: tl.constexpr, found) -> None:
     kind = out.dtype.element_ty
-    tl.store(out + place, (left.to(tl.float32) / found).to(kind), inside)
-    tl.store(out + place + HALF, (right.to(tl.float32) / found).to(kind), inside)
+    tl.store(out + offset, (left.to(tl.float32) / found).to(kind), inside)
+    tl.store(out + offset + HALF, (right.to(tl.float32) / found).to(kind), inside)
 
 
 @triton.jit
 def _rotate_back(
-    dq, dk, dv, cos, sin, out, eight, by, queries, keys, turn,
+    dq, dk, dv, cos, sin, out, fp8_out, fp8_scale, queries, keys, turn,
     HALF: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, FP8: tl.constexpr,
 ) -> None:  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, HALF)[None, :]
     c = tl.load(cos + row * turn + at).to(tl.float32)
     s = tl.load(sin + row * turn + at).to(tl.float32)
-    q0, q1, place, inside = _turned_back(dq, row, queries, c, s, HALF, QUERIES)
+    q0, q1, offset, inside = _turned_back(dq, row, queries, c, s, HALF, QUERIES)
     k0, k1, key, there = _turned_back(dk, row, keys, c, s, HALF, KEYS)
     v0, v1, key, there = _turned_back(dv, row, keys, 1.0, 0.0, HALF, KEYS)
     begin = row * (queries + 2 * keys) * 2 * HALF
     second, third = begin + queries * 2 * HALF, begin + (queries + keys) * 2 * HALF
-    _put(out + begin, q0, q1, place, inside, HALF, 1.0)
+    _put(out + begin, q0, q1, offset, inside, HALF, 1.0)
     _put(out + second, k0, k1, key, there, HALF, 1.0)
     _put(out + third, v0, v1, key, there, HALF, 1.0)
     if FP8:
         most = tl.maximum(tl.maximum(_greatest(q0, q1), _greatest(k0, k1)), _greatest(v0, v1))
         found = tl.maximum(most, 1e-30) / 448.0
-        tl.store(by + row, found)
-        _put(eight + begin, q0, q1, place, inside, HALF, found)
-        _put(eight + second, k0, k1, key, there, HALF, found)
-        _put(eight + third, v0, v1, key, there, HALF, found)
+        tl.store(fp8_scale + row, found)
+        _put(fp8_out + begin, q0, q1, offset, inside, HALF, found)
+        _put(fp8_out + second, k0, k1, key, there, HALF, found)
+        _put(fp8_out + third, v0, v1, key, there, HALF, found)

@@ -80,8 +80,8 @@ def _lora(z, weight, row, rows, at, size, ranks, stride, of_column, of_rank, RAN
     """z's rows times a weight's columns: a tile."""
     rank = tl.arange(0, RANKS)
     left = tl.load(z + row * stride + rank[None, :], (row < rows) & (rank[None, :] < ranks), 0.0)
-    place = weight + at.to(tl.int64) * of_column + rank[:, None].to(tl.int64) * of_rank
-    right = tl.load(place, (at < size) & (rank[:, None] < ranks), 0.0)
+    address = weight + at.to(tl.int64) * of_column + rank[:, None].to(tl.int64) * of_rank
+    right = tl.load(address, (at < size) & (rank[:, None] < ranks), 0.0)
     return tl.dot(left, right, input_precision="ieee")
 
 
@@ -91,9 +91,9 @@ def _swiglu(
     LORA: tl.constexpr, RANKS: tl.constexpr, ROOM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ) -> None:  # fmt: skip
     row, at, inside = _tile(size, rows, ROWS, COLUMNS)
-    place = gate_up + row * 2 * size + at
-    gate = tl.load(place, inside, 0.0).to(tl.float32)
-    up = tl.load(place + size, inside, 0.0).to(tl.float32)
+    address = gate_up + row * 2 * size + at
+    gate = tl.load(address, inside, 0.0).to(tl.float32)
+    up = tl.load(address + size, inside, 0.0).to(tl.float32)
     if LORA:
         gate += _lora(z, b, row, rows, at, size, ranks, of_z, of_b, 1, RANKS)
         up += _lora(z, b + size.to(tl.int64) * of_b, row, rows, at, size, ranks, of_z, of_b, 1, RANKS)
@@ -111,20 +111,20 @@ def _swiglu_backward(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ) -> None:  # fmt: skip
     row, at, inside = _tile(size, rows, ROWS, COLUMNS)
-    place = gate_up + row * 2 * size + at
-    gate = tl.load(place, inside, 0.0).to(tl.float32)
-    up = tl.load(place + size, inside, 0.0).to(tl.float32)
+    address = gate_up + row * 2 * size + at
+    gate = tl.load(address, inside, 0.0).to(tl.float32)
+    up = tl.load(address + size, inside, 0.0).to(tl.float32)
     change = tl.load(dh + row * stride + at, inside, 0.0).to(tl.float32)
     if LORA:
         gate += _lora(z, b, row, rows, at, size, ranks, of_z, of_b, 1, RANKS)
         up += _lora(z, b + size.to(tl.int64) * of_b, row, rows, at, size, ranks, of_z, of_b, 1, RANKS)
     if DOWN:
         change += _lora(dz, a, row, rows, at, size, down_ranks, of_dz, 1, of_a, DOWN_RANKS)
-    bent = tl.sigmoid(gate)
+    sigmoid = tl.sigmoid(gate)
     kind = h.dtype.element_ty
-    tl.store(h + row * size + at, (gate * bent).to(kind) * up.to(kind), inside)
-    tl.store(place, (change * up * bent * (1 + gate * (1 - bent))).to(kind), inside)
-    tl.store(place + size, (change * gate * bent).to(kind), inside)
+    tl.store(h + row * size + at, (gate * sigmoid).to(kind) * up.to(kind), inside)
+    tl.store(address, (change * up * sigmoid * (1 + gate * (1 - sigmoid))).to(kind), inside)
+    tl.store(address + size, (change * gate * sigmoid).to(kind), inside)
 
 
 @triton.jit

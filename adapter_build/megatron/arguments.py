@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adapter_build.kernels.packing import UNPACKED
+from adapter_build.tuning.pack_settings import UNPACKED
 
 NEMO = Path("/opt/NeMo")  # where the container has it
 FINETUNING = "examples/nlp/language_modeling/tuning/megatron_gpt_finetuning.py"

@@ -1,4 +1,4 @@
-"""Whether tuning fits into a GPU's memory, before anything is loaded; where it does not, which settings would."""
+"""Preflight of GPU memory: refuse tuning that will not fit before anything is loaded, and name settings that fit."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.kernels.packing import graph_sizes, pack_count, packs, unfit
+from adapter_build.kernels.packing import GRAPH_STEP, GRAPHS, graph_sizes, pack_count, packs
 from adapter_build.models.nemo_archive import read_member
 from adapter_build.records.prompts import training_order
-from adapter_build.tuning.gpu_memory import GRAPHS, MIB, STEP, needed, peak
+from adapter_build.tuning.gpu_memory import MIB, needed, peak
 from adapter_build.tuning.layer_memory import Shape, Work
+from adapter_build.tuning.pack_settings import incompatible_setting
 
 LEAST = 1024  # tokens: the shortest pack that is proposed
 
@@ -88,14 +89,18 @@ def largest(adapter: Mapping[str, Any], stream: Sequence[Size]) -> Work:
     answers = max(sum(size.answer for size in pack) for pack in found)
     if adapter["kernels"] != "graphed":
         return Work(max(tokens), answers, any(alone))
-    filled = graph_sizes(tokens, STEP, GRAPHS)
+    filled = graph_sizes(tokens, GRAPH_STEP, GRAPHS)
     return Work(filled[-1], answers, all(alone), len(filled))
 
 
 def mends(shape: Shape, adapter: Mapping[str, Any], stream: Sequence[Size], free: int) -> list[str]:
     """Return the changes that make it fit: of one key each, if any; else the first of several that does."""
     ways = list(_ways(adapter, max(size.tokens for size in stream)))
-    ways = [way for way in ways if not unfit({**adapter, **way}) and _fits(shape, {**adapter, **way}, stream, free)]
+    ways = [
+        way
+        for way in ways
+        if not incompatible_setting({**adapter, **way}) and _fits(shape, {**adapter, **way}, stream, free)
+    ]
     single: dict[str, str] = {}
     for way in ways:
         if len(way) == 1:

@@ -1,7 +1,7 @@
 """A packed model's loss and gradients as CUDA graphs: the GPU never waits for Python to start its next kernel.
 
-A graph has one size: packs are filled up to the next one with documents that nothing is asked of. The sizes are chosen
-for all packs of a run, and their graphs recorded at its start.
+A graph has one size: packs are filled up to the next size with documents that have no answer. The sizes are chosen for
+all packs of a run (packing.graph_sizes), and their graphs recorded at its start.
 """
 
 from bisect import bisect_left
@@ -12,31 +12,29 @@ import torch
 
 from adapter_build.kernels.packed_attention import Documents
 from adapter_build.kernels.packed_loss import PackedModel
-from adapter_build.kernels.packing import graph_sizes
+from adapter_build.kernels.packing import GRAPH_STEP, GRAPHS, graph_sizes
 from adapter_build.tuning.prompt_batches import PackSizes
 
-STEP = 128  # tokens: the rows of a tile of a matrix product
-GRAPHS = 12  # at the most: each is a second of the start, and some MiB
 WARM = 2  # passes before the first recording: libraries choose their kernels and take their memory
 
 
 class GraphedLoss:
-    """Losses of packs of `sizes`."""
+    """Losses of packs, replayed from one graph for each of a few sizes; `sizes` are those of all packs of the run."""
 
     def __init__(self, packed: PackedModel, sizes: PackSizes) -> None:
         self.trained = packed.trained
         self._packed, self._longest = packed, sizes.longest
-        # Makes autograd run the backward. A trained weight would too, but bind itself to a stream no graph may use.
-        self._asks = torch.zeros((), requires_grad=True)
+        # Makes autograd run the backward. A trained weight would tie it to a stream that graphs cannot capture.
+        self._trigger = torch.zeros((), requires_grad=True)
         packed.refresh()
         self._refresh = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._refresh):
             packed.refresh()
-        pool = torch.cuda.graph_pool_handle()  # of all: one runs at a time, and its results are taken at once
+        pool = torch.cuda.graph_pool_handle()  # shared: one graph runs at a time, and its results are used at once
         self._graphs: dict[int, _Graph] = {}
-        self._sizes = graph_sizes(sizes.tokens, STEP, GRAPHS)
+        self._sizes = graph_sizes(sizes.tokens, GRAPH_STEP, GRAPHS)
         for size in reversed(self._sizes):
-            # One record alone is of no variable length: a faster kernel attends to it.
+            # One record alone needs no variable-length attention: a faster kernel takes it.
             documents = 1 if sizes.records == 1 else sizes.records + -(-size // sizes.longest)
             lengths = {"input_ids": size, "places": size, "starts": documents + 1}
             lengths |= dict.fromkeys(("keep", "labels", "weights"), sizes.answers)
@@ -46,11 +44,11 @@ class GraphedLoss:
             self._graphs[size] = _Graph(packed, batch, sizes.longest, pool, warm)
 
     def loss(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Return the loss of a pack; its backward adds the gradients, which are known already, to `trained`."""
-        return _Replay.apply(self, batch, self._asks)
+        """Return the loss of a pack, a scalar; its backward adds the gradients, computed already, to `trained`."""
+        return _Replay.apply(self, batch, self._trigger)
 
     def replay(self, batch: dict[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return a pack's loss and gradients; they hold until the next pack's."""
+        """Return a pack's loss and gradients, in buffers that the next pack overwrites."""
         if self._packed.changed():
             self._refresh.replay()
         graph = self._graphs[self._sizes[bisect_left(self._sizes, batch["tokens"])]]
@@ -62,7 +60,7 @@ class GraphedLoss:
         return graph.loss, graph.gradients
 
     def _starts(self, batch: dict[str, torch.Tensor], bounds: Sequence[int]) -> None:
-        """Set where documents begin; what is left of the pack becomes documents that are not too long either."""
+        """Write the documents' bounds; fill the rest of the graph's size with documents of at most `longest` tokens."""
         size, count = len(batch["input_ids"]), len(batch["starts"])
         whole = [0, size] if count == 2 else list(bounds)
         while whole[-1] < size:

@@ -1,4 +1,4 @@
-"""What a Llama's layer takes of a GPU's memory for each token, counted from what the code keeps.
+"""Bytes of GPU memory that a Llama layer takes for each token, counted from what the code keeps.
 
 A fused layer keeps what llama_layer's `_Layer` saves; a plain one what autograd saves of transformers' Llama layer with
 NeMo's LoRA. On a GPU weights and most activations are in bfloat16.
@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adapter_build.kernels.packing import LORA_COLUMNS
+
 BF16, FP32, FP8 = 2, 4, 1  # bytes
-COLUMNS = 64  # projection.COLUMNS: LoRA's beside a frozen weight are a multiple of it
 PROCESSORS = 132  # of an H100: flash attention's backward, where it repeats itself, has ⌈these / heads⌉ sums
 # FusedLayer's: linear layers that are one product, and whether the tokens that they read, with LoRA's columns beside
 # them, are a norm's output, which is kept.
@@ -22,7 +23,7 @@ PROJECTIONS = (
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama's sizes. `sizes` are (inputs, outputs) of a layer's linear layers by name."""
+    """Sizes of a Llama, by the keys of its config.json."""
 
     hidden: int
     inner: int
@@ -35,7 +36,7 @@ class Shape:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
-        """Return that of a base's config.json. Raises `KeyError` for a base that is no Llama."""
+        """Return the sizes in a base's config.json. Raises `KeyError` for a base that is no Llama."""
         hidden, heads = config["hidden_size"], config["num_attention_heads"]
         head = config.get("head_dim") or hidden // heads
         keys = head * (config.get("num_key_value_heads") or heads)
@@ -45,7 +46,7 @@ class Shape:
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Return (inputs, outputs) of a layer's linear layers."""
+        """Return (inputs, outputs) of each linear layer by name."""
         hidden, inner = self.hidden, self.inner
         return {
             "q_proj": (hidden, self.queries), "k_proj": (hidden, self.keys), "v_proj": (hidden, self.keys),
@@ -56,9 +57,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Work:
-    """The largest pack or micro-batch of a run: its tokens with padding, and those of them that have logits.
+    """The largest pack or micro-batch of a run: its tokens, padding included, and those of them that have logits.
 
-    `alone`: it is one record. `graphs`: how many sizes of packs are recorded.
+    `alone`: the pack is one record. `graphs`: the number of sizes that graphs are recorded for.
     """
 
     tokens: int
@@ -68,24 +69,24 @@ class Work:
 
 
 def rank_of(adapter: Mapping[str, Any], names: Iterable[str]) -> int:
-    """Return LoRA's columns in linear layers of these names together."""
+    """Return the ranks of LoRA in linear layers of these names together."""
     return adapter["rank"] * sum(name in adapter["target_modules"] for name in names)
 
 
 def room_of(adapter: Mapping[str, Any], names: Iterable[str]) -> int:
-    """Return the columns beside a frozen weight, and beside its tokens, that LoRA has in a fused layer."""
+    """Return LoRA's columns beside a frozen weight, and beside its input's tokens, in a fused layer."""
     if "fp8" in (adapter["products"], adapter.get("weights")) or "o_proj" in names:
         return 0
-    return math.ceil(rank_of(adapter, names) / COLUMNS) * COLUMNS
+    return math.ceil(rank_of(adapter, names) / LORA_COLUMNS) * LORA_COLUMNS
 
 
-def kept(shape: Shape) -> int:
-    """Return the bytes a token that a recomputed layer keeps: its input."""
+def recomputed_bytes(shape: Shape) -> int:
+    """Return the bytes per token that a recomputed layer keeps: its input."""
     return BF16 * shape.hidden
 
 
-def saved(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
-    """Return the bytes a token that a layer saves for its backward."""
+def saved_bytes(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
+    """Return the bytes per token that a layer saves for its backward."""
     hidden, inner, queries, keys = shape.hidden, shape.inner, shape.queries, shape.keys
     attention = FP32 * shape.heads  # the logarithm of each softmax's sum
     if adapter["kernels"] == "plain":
@@ -103,8 +104,8 @@ def saved(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
     return BF16 * values + 2 * FP32 + attention
 
 
-def beside(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
-    """Return the bytes a token that a layer's backward takes beside what was saved."""
+def backward_bytes(shape: Shape, adapter: Mapping[str, Any], work: Work) -> int:
+    """Return the bytes per token that a layer's backward takes beside what was saved."""
     hidden, inner, queries, keys = shape.hidden, shape.inner, shape.queries, shape.keys
     sums = math.ceil(PROCESSORS / shape.heads) if work.alone or not adapter["pack_length"] else 1
     flash = FP32 * queries * sums + BF16 * 2 * queries  # dq's sums, and dk and dv for every head of q

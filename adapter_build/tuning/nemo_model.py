@@ -10,7 +10,7 @@ from adapter_build.kernels.packed_attention import NAME as PACKED
 from adapter_build.kernels.packed_loss import PackedModel
 from adapter_build.models.answer_tokens import IGNORED
 from adapter_build.tuning.graphed_loss import GraphedLoss
-from adapter_build.tuning.peers import Peers
+from adapter_build.tuning.node_group import NodeGroup
 from adapter_build.tuning.recorder import VALIDATION_LOSS
 
 
@@ -20,21 +20,21 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
     Its constructor is NeMo's: NeMo copies the arguments, so the weights come by `adopt`.
     """
 
-    def adopt(self, restored: torch.nn.Module, peers: Peers, options: argparse.Namespace) -> None:
-        """Train this model, together with the peers, in the way that the options ask for."""
+    def adopt(self, restored: torch.nn.Module, group: NodeGroup, options: argparse.Namespace) -> None:
+        """Take the restored weights, and tune_adapter's options for training them on this node of the group."""
         self._restored = [restored]  # in a list, so that it is not a submodule twice
-        self._peers, self._options = peers, options
+        self._group, self._options = group, options
 
     @property
     def tokenizer(self) -> None:
-        """None: records arrive as tokens, and NeMo would look for the tokenizer under `model_name`."""
+        """Give NeMo no tokenizer: records arrive as tokens, and NeMo would look for one under `model_name`."""
         return
 
     def _configure_model(self, attn_implementation: str) -> torch.nn.Module:
         return self._restored.pop().to(self.default_dtype)
 
     def on_fit_start(self) -> None:
-        """Lay out the model for packs, once LoRA is in it and it is where it is computed."""
+        """Lay out the model for packs, once LoRA is in it and the weights are on their device."""
         if self._options.pack_length:
             self.model.config._attn_implementation = PACKED
             self._packed = PackedModel(
@@ -49,7 +49,7 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
             self._graphed = GraphedLoss(self._packed, self.trainer.datamodule.sizes)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int | None = None) -> torch.Tensor:
-        """Return a micro-batch's or a pack's loss; a pack's without waiting for the GPU, as NeMo's own step does."""
+        """Return a micro-batch's or a pack's loss, a scalar; a pack's without NeMo's wait for the GPU."""
         if not self._options.pack_length:
             return super().training_step(batch, batch_idx)
         loss = (self._graphed if self._options.kernels == "graphed" else self._packed).loss(batch)
@@ -57,7 +57,7 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take the mean of a step's losses; of packs without waiting for the GPU, as NeMo's own does three times."""
+        """Take the mean of a step's losses; of packs without NeMo's three waits for the GPU."""
         if not self._options.pack_length:
             super().on_before_optimizer_step(optimizer)
             self.step_loss = self.trainer.callback_metrics["reduced_train_loss"]
@@ -66,7 +66,7 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
         self.loss_buffer = []
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the sum over the validation records: NeMo's own validation step logs nothing."""
+        """Begin the sum over the validation records, since NeMo's own validation step logs nothing."""
         self._sums = [0.0, 0]
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
@@ -81,5 +81,5 @@ class HFAutoModelFromNemo(llm.HFAutoModelForCausalLM):
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over all answer tokens."""
-        loss, tokens = map(self._peers.total, self._sums)
+        loss, tokens = map(self._group.total, self._sums)
         self.log(VALIDATION_LOSS, loss / tokens)

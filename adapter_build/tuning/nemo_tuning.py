@@ -1,7 +1,6 @@
-"""The part of tuning that is NeMo's: HFAutoModelForCausalLM, LoRA and finetune, on CPU or GPU."""
+"""Tuning by NeMo: HFAutoModelForCausalLM, LoRA and finetune, on CPU or GPU."""
 
 import argparse
-import os
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -16,20 +15,21 @@ from lightning.pytorch.callbacks import EarlyStopping
 from nemo import lightning as nl
 from nemo.collections import llm
 
+from adapter_build.kernels.determinism import make_repeatable
 from adapter_build.models.answer_tokens import Example
 from adapter_build.models.hf_causal_lm import ATTENTION, HFCausalLM
 from adapter_build.tuning.nemo_model import HFAutoModelFromNemo
-from adapter_build.tuning.peers import AverageGradients, Peers
+from adapter_build.tuning.node_group import AverageGradients, NodeGroup
 from adapter_build.tuning.prompt_batches import Packs, Prompts
 from adapter_build.tuning.recorder import VALIDATION_LOSS, Recorder
 from adapter_build.tuning.resume import Resume
 
-CLIP = 1.0  # greatest norm of the gradient: the tutorial's gradient_clip_val
+CLIP = 1.0  # largest norm of the gradient: gradient_clip_val of megatron_gpt_finetuning_config.yaml in NeMo 24.07
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The adapter's safetensors file (PEFT's names), the step and loss they are of, and the rows of metrics.jsonl."""
+    """A tuned adapter: its safetensors file (PEFT's names), its step and validation loss, and the rows of metrics."""
 
     weights: bytes
     step: int
@@ -38,12 +38,9 @@ class Tuned:
 
 
 def restore(path: Path, threads: int, seed: int) -> HFCausalLM:
-    """Make PyTorch repeatable and return the base of a .nemo file."""
+    """Make PyTorch repeatable, seed it, and return the base of a .nemo file."""
     warnings.filterwarnings("ignore", message=".*(num_workers|LightningDataModule|pynvml).*")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products on a GPU need
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
+    make_repeatable(threads)
     pl.seed_everything(seed, workers=True)
     return HFCausalLM.restore(path)
 
@@ -53,9 +50,12 @@ def tune(
     stream: Sequence[Example],
     validation: Sequence[Example],
     options: argparse.Namespace,
-    peers: Peers,
+    group: NodeGroup,
 ) -> Tuned:
-    """Train on the stream, one pass, and return the weights of the best validation. `options` are tune_adapter's."""
+    """Train on the stream once, and return the weights of the lowest validation loss, the earliest on ties.
+
+    `options` are tune_adapter's. Raises `BadInput` for a loss that is not finite.
+    """
     gpu = torch.cuda.is_available()
     model = HFAutoModelFromNemo(
         model_name="restored",
@@ -65,21 +65,21 @@ def tune(
     )
     tokenizer = base.tokenizer
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    whole, place = options.global_batch_size, (peers.rank, peers.count)
+    whole, share = options.global_batch_size, (group.rank, group.count)
     if options.pack_length:
-        data = Packs(stream, validation, options.pack_length, whole, *place)
-        accumulate = data.count // peers.count
+        data = Packs(stream, validation, options.pack_length, whole, *share)
+        accumulate = data.count // group.count
         print(f"{data.count} packs for each step, of {options.pack_length} tokens at the most")
     else:
-        data = Prompts(stream, validation, options.micro_batch_size, whole, pad, *place)
-        accumulate = whole // options.micro_batch_size // peers.count
-    recorder = Recorder(options.max_steps, peers)
+        data = Prompts(stream, validation, options.micro_batch_size, whole, pad, *share)
+        accumulate = whole // options.micro_batch_size // group.count
+    recorder = Recorder(options.max_steps, group)
     stopping = None
     if options.patience:
         stopping = EarlyStopping(VALIDATION_LOSS, patience=options.patience, mode="min", min_delta=0.0)
-    resume = Resume(options.resume, options.checkpoint_interval, peers, recorder, stopping)
+    resume = Resume(options.resume, options.checkpoint_interval, group, recorder, stopping)
     data.begin_after(resume.step)
-    callbacks = [recorder, resume, *([AverageGradients(peers)] if peers.count > 1 else [])]
+    callbacks = [recorder, resume, *([AverageGradients(group)] if group.count > 1 else [])]
     callbacks += [stopping] if stopping else []
     with tempfile.TemporaryDirectory() as scratch:
         trainer = nl.Trainer(
@@ -102,7 +102,7 @@ def tune(
             logger=False,
         )
         trainer.callbacks += callbacks
-        model.adopt(base.model, peers, options)
+        model.adopt(base.model, group, options)
         llm.api.finetune(
             model=model,
             data=data,

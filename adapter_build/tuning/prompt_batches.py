@@ -1,4 +1,4 @@
-"""What tuning reads: examples in micro-batches or in packs, as Lightning asks for them."""
+"""Lightning data modules of tuning: examples in micro-batches, or in packs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from adapter_build.models.answer_tokens import Example, collate, real_tokens
 class Prompts(pl.LightningDataModule):
     """Examples in micro-batches, in the order given; within a global batch the short ones come first (less padding).
 
-    Of `ranks` nodes that tune together each has every `ranks`-th micro-batch, beginning with its own `rank`-th.
+    `micro` and `whole` are the records of a micro-batch and of a global batch, `pad` the padding token. Rank r of
+    `ranks` nodes takes micro-batches r, r + ranks, …
     """
 
     def __init__(
@@ -62,7 +63,7 @@ def _length(example: Example) -> int:
 
 @dataclass(frozen=True)
 class PackSizes:
-    """The packs of a run: the tokens of each, and the most records, answer tokens, and tokens of one record in any."""
+    """Sizes of a run's packs: the tokens of each; the most records, answer tokens and tokens of one record in any."""
 
     tokens: list[int]
     records: int
@@ -71,10 +72,11 @@ class PackSizes:
 
 
 class Packs(pl.LightningDataModule):
-    """Examples in packs of `most` tokens: every global batch in as many as the fullest one needs, of alike size.
+    """Examples in packs of at most `most` tokens: every global batch (`whole` records) has the same number of packs.
 
-    A token's weight is such that the mean over a step's packs is the mean over its records of the mean over their
-    answer tokens, which is the loss of micro-batches of one record. In validation each token weighs one.
+    An answer token of a record with n of them weighs packs / (whole · n): the mean over a step's packs is then the mean
+    over its records of the mean over their answer tokens, which is the loss of micro-batches of one record. In
+    validation each token weighs one. Rank r of `ranks` nodes takes packs r, r + ranks, … of each step.
     """
 
     def __init__(
@@ -123,7 +125,10 @@ class Packs(pl.LightningDataModule):
 
 
 def _pack(examples: Sequence[Example], weight: float | None) -> dict[str, Any]:
-    """Return a pack; each record's answer tokens weigh `weight` together, or one each. The last predicts nothing."""
+    """Return a pack as `PackedModel.loss` takes it; each record's answer tokens weigh `weight` together, or one each.
+
+    A record's last token is left out: it predicts nothing.
+    """
     bounds = [0, *accumulate(_length(example) - 1 for example in examples)]
     begins = list(zip(bounds, examples, strict=False))
     keep, labels, weights = [], [], []

@@ -1,6 +1,6 @@
-"""Tuning that was killed goes on from the last step at which its state was saved, to the bytes of an undisturbed run.
+"""Resuming of a killed tuning run from its last saved step, to the bytes of an undisturbed run.
 
-Lightning's own resuming is for whole epochs: it neither knows the place in a stream, nor the state of dropout.
+Lightning resumes at whole epochs only: it restores neither the position in a stream nor the state of dropout.
 """
 
 import io
@@ -11,29 +11,29 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
-from adapter_build.tuning.peers import Peers
+from adapter_build.tuning.node_group import NodeGroup
 from adapter_build.tuning.recorder import Recorder
 from adapter_build.tuning.resume_file import read_state, write_state
 
 
 class Resume(pl.Callback):
-    """Save the state in `folder` (None: nowhere) after every `interval` steps (0: never), and take up what is there.
+    """Callback that saves the state in `folder` (None: nowhere) every `interval` steps (0: never), and restores it.
 
-    `step` is the one after which it goes on, 0 for a beginning. The first node reads and writes for all.
+    `step` is the last step of the restored state, 0 where there is none. The first node reads and writes for all.
     """
 
     def __init__(
-        self, folder: Path | None, interval: int, peers: Peers, recorder: Recorder, stopping: EarlyStopping | None
+        self, folder: Path | None, interval: int, group: NodeGroup, recorder: Recorder, stopping: EarlyStopping | None
     ) -> None:
-        self._folder, self._interval, self._peers = folder, interval, peers
+        self._folder, self._interval, self._group = folder, interval, group
         self._recorder, self._stopping = recorder, stopping
-        content = peers.first(read_state(folder) if folder and not peers.rank else None)
+        content = group.first(read_state(folder) if folder and not group.rank else None)
         self._state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True) if content else None
         self.step = self._saved = self._state["step"] if self._state else 0
         self._failed = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Take up the counts and what was found so far."""
+        """Restore the loop's counts, the metrics and the best weights."""
         if not self._state:
             return
         self._recorder.resume(self.step, self._state["recorder"])
@@ -49,9 +49,9 @@ class Resume(pl.Callback):
         print(f"resumed at step {self.step}", flush=True)
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Between two steps, the first one's validation done: save. At first, take up weights and random numbers.
+        """Save between two steps, after the first one's validation; at the first batch restore weights and states.
 
-        Not earlier: NeMo makes the optimizer late, and an iterator over records draws a number when it is made.
+        Restoring cannot come earlier: NeMo makes the optimizer late, and a new iterator over records draws a number.
         """
         step = trainer.global_step
         if self._state:
@@ -59,7 +59,7 @@ class Resume(pl.Callback):
                 for name, weight in _trained(module).items():
                     weight.copy_(self._state["weights"][name])  # in place: packs see that it changed
             trainer.optimizers[0].load_state_dict(self._state["optimizer"])
-            random = self._state["random"][self._peers.rank]
+            random = self._state["random"][self._group.rank]
             torch.set_rng_state(random["cpu"])
             if torch.cuda.is_available():
                 torch.cuda.set_rng_state(random["gpu"])
@@ -72,8 +72,8 @@ class Resume(pl.Callback):
         random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             random["gpu"] = torch.cuda.get_rng_state()
-        every, recorder = self._peers.gather(random), self._recorder.state()
-        if self._peers.rank:
+        every, recorder = self._group.gather(random), self._recorder.state()
+        if self._group.rank:
             return
         state = {
             "step": step,
@@ -87,7 +87,7 @@ class Resume(pl.Callback):
         torch.save(state, content)
         try:
             write_state(self._folder, content.getbuffer())
-        except OSError as error:  # what it would save is time: the run goes on
+        except OSError as error:  # a saved state only saves time: the run goes on
             if not self._failed:
                 kept = "what was saved before stays, and tuning goes on"
                 print(f"step {step}: not saved for resuming: {error.strerror}: free some space; {kept}", flush=True)

@@ -1,4 +1,4 @@
-"""The one file that a run leaves to the next, should it be killed: whole, or as it was before, and damage is seen."""
+"""State file of a run, for the next run should this one be killed: replaced whole, with its digest against damage."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ PART = ".part-"
 
 
 def write_state(folder: Path, content: bytes | memoryview) -> None:
-    """Put the content in place of what is there, which stays as it is should this fail. Raises `OSError`."""
+    """Replace the state file with the content; on failure the old file stays as it is. Raises `OSError`."""
     handle, name = tempfile.mkstemp(prefix=PART, dir=folder)
     try:
         with open(handle, "wb") as part:
@@ -28,7 +28,7 @@ def write_state(folder: Path, content: bytes | memoryview) -> None:
 
 
 def read_state(folder: Path) -> bytes | None:
-    """Return what is there, or None: nothing, or what is not as it was written, and one line says so."""
+    """Return the saved content, or None: there is none, or it cannot be read or is damaged, as a line then says."""
     path = folder / NAME
     for part in folder.glob(f"{PART}*"):  # of a run that was killed while it wrote
         part.unlink(missing_ok=True)

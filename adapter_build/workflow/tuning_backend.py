@@ -8,8 +8,8 @@ nemo-24.07   the tutorial's: megatron_gpt_finetuning.py in NVIDIA's container; b
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.kernels.packing import unfit
 from adapter_build.megatron.arguments import unfit_for_megatron
+from adapter_build.tuning.pack_settings import incompatible_setting
 
 MEGATRON = "nemo-24.07"  # also the environment of its steps, and its image in containers/images.yaml
 FORMATS = {"embedded": "hf", MEGATRON: "megatron"}
@@ -27,7 +27,7 @@ def check_backend(config: dict[str, Any]) -> None:
     elif base["nemo"]:
         raise BadInput("config: base.nemo: a Megatron .nemo, which tune.backend embedded does not read: leave it out")
     for name, adapter in config["adapters"].items():
-        fault = unfit_for_megatron(adapter, config["devices"]) if backend == MEGATRON else unfit(adapter)
+        fault = unfit_for_megatron(adapter, config["devices"]) if backend == MEGATRON else incompatible_setting(adapter)
         if fault:
             raise BadInput(f"config: adapters.{name}.{fault}")
 

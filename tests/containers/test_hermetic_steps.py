@@ -26,7 +26,8 @@ WRITES = START + "pathlib.Path(arguments.other or 'in.txt').write_text('changed'
 OPENS = START + "import socket; socket.create_connection(('HOST', PORT), 5).close()\n" + END
 ASKS = (
     START
-    + "import find_package; from adapter_build.core.secret import secret; text += str(len(secret('HF_TOKEN', required=True)))\n"
+    + "import find_package; from adapter_build.core.secret import secret\n"
+    + "text += str(len(secret('HF_TOKEN', required=True)))\n"
     + END
 )
 LOOKS = START + "text += os.environ['HF_TOKEN']\n" + END

@@ -9,8 +9,9 @@ from tiny_chain import ROOT, Chain, chain, python, refused, sha256
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import read_jsonl
-from adapter_build.kernels.packing import graph_sizes, pack_count, packs, rounded_layers, unfit
+from adapter_build.kernels.packing import graph_sizes, pack_count, packs, rounded_layers
 from adapter_build.models.nemo_archive import read_member
+from adapter_build.tuning.pack_settings import incompatible_setting
 from adapter_build.workflow.configuration import check, overlaid
 
 GRADIENTS = """
@@ -217,31 +218,37 @@ PLAIN = {
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"kernels": "fused"}, "kernels: fused is for packs: set pack_length"),
-        ({"products": "fp8"}, "products: fp8 is for packs: set pack_length"),
-        ({"pack_length": 300, "micro_batch_size": 2}, "micro_batch_size: 2, but packs keep the loss of one"),
-        ({"pack_length": 95}, "pack_length: 95 is less than sequence_length, one record's 96"),
-        ({"attention": "fastest"}, "attention: fastest is for packs: set pack_length"),
-        ({"pack_length": 96, "products": "fp8"}, "products: fp8 is for fused layers"),
-        ({"pack_length": 96, "weights": "fp8"}, "weights: fp8 is for fused layers"),
+        ({"kernels": "fused"}, "kernels: fused requires packing: set pack_length"),
+        ({"products": "fp8"}, "products: fp8 requires packing: set pack_length"),
+        (
+            {"pack_length": 300, "micro_batch_size": 2},
+            "micro_batch_size: 2, but packs count as micro-batches of one",
+        ),
+        ({"pack_length": 95}, "pack_length: 95 is less than sequence_length, 96: raise it"),
+        ({"attention": "fastest"}, "attention: fastest requires packing: set pack_length"),
+        ({"pack_length": 96, "products": "fp8"}, "products: fp8 requires fused layers"),
+        ({"pack_length": 96, "weights": "fp8"}, "weights: fp8 requires fused layers"),
         (
             {"pack_length": 96, "kernels": "fused", "weights": "fp8", "products": "fp8"},
             "weights: fp8 gives products in full",
         ),
-        ({"pack_length": 96, "kernels": "graphed", "dropout": 0.1}, "dropout: 0.1, which graphed layers do not have"),
+        (
+            {"pack_length": 96, "kernels": "graphed", "dropout": 0.1},
+            "dropout: 0.1, which graphed layers do not support",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes: dict[str, object], said: str) -> None:
-    assert said in str(unfit({**PLAIN, **changes}))
+    assert said in str(incompatible_setting({**PLAIN, **changes}))
     repaired = {**PLAIN, "pack_length": 96, "kernels": "fused", "products": "fp8", "activations": "recompute"}
-    assert unfit(PLAIN) is None and unfit(repaired) is None
+    assert incompatible_setting(PLAIN) is None and incompatible_setting(repaired) is None
 
 
 @pytest.mark.slow
 def test_the_script_refuses_them_and_graphs_without_a_gpu(tiny: Chain, tmp_path: Path) -> None:
-    refused(tiny.tune(tmp_path / "out", kernels="fused"), "adapters.<name>.kernels: fused is for packs")
+    refused(tiny.tune(tmp_path / "out", kernels="fused"), "adapters.<name>.kernels: fused requires packing")
     changes = {"pack_length": 96, "micro_batch_size": 1, "dropout": 0.0, "kernels": "graphed"}
-    refused(tiny.tune(tmp_path / "out", **changes), "graphed are for a GPU, and none is here")
+    refused(tiny.tune(tmp_path / "out", **changes), "graphed needs a GPU, and none was found")
 
 
 def test_the_fast_overlay_goes_with_the_tutorials_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from h100_base import SHAPE
 from tiny_chain import chain, python
 
 from adapter_build.core.faults import BadInput
-from adapter_build.tuning.gpu_memory import GRAPHS, MIB, ROWS, STEP, loading, needed, peak, resident
+from adapter_build.tuning.gpu_memory import MIB, loading, needed, peak, resident
 from adapter_build.tuning.gpu_preflight import Size, check, estimate_of, largest, mends
-from adapter_build.tuning.layer_memory import COLUMNS, Shape, Work
+from adapter_build.tuning.layer_memory import Shape, Work
 from adapter_build.workflow.configuration import check as check_configuration
 from adapter_build.workflow.configuration import overlaid
 
@@ -99,14 +99,6 @@ def test_the_estimate_is_near_what_was_measured(changes: dict[str, object], work
         # The failing twin: a third of the activations left out.
         less = replace(work, tokens=work.tokens * 2 // 3)
         assert peak(LLAMA, adapter, less) / MIB != pytest.approx(measured, rel=0.1)
-
-
-def test_numbers_that_other_scripts_have_too() -> None:
-    there = {"STEP": ("tuning/graphed_loss", STEP), "GRAPHS": ("tuning/graphed_loss", GRAPHS),
-             "ROWS": ("kernels/packed_loss", ROWS), "COLUMNS": ("kernels/projection", COLUMNS)}  # fmt: skip
-    for name, (script, value) in there.items():
-        text = (ROOT / f"adapter_build/{script}.py").read_text()
-        assert re.search(rf"^{name} = (\d+)", text, re.MULTILINE)[1] == str(value)
 
 
 def test_more_work_takes_more() -> None:

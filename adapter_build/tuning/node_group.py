@@ -1,4 +1,4 @@
-"""The nodes that tune one adapter together: each has its share of every global batch, and their gradients are averaged.
+"""A group of nodes that tune one adapter together: each has its share of every global batch; gradients are averaged.
 
 Only the adapter's gradients are exchanged, a few MB for each step; the frozen base is the same on all.
 """
@@ -16,8 +16,8 @@ SLURM = "SLURM_"
 
 
 @dataclass(frozen=True)
-class Peers:
-    """This node's place among them: `rank` from 0, of `count`."""
+class NodeGroup:
+    """This node's rank in the group, from 0, and how many nodes (`count`) the group has."""
 
     rank: int = 0
     count: int = 1
@@ -49,35 +49,38 @@ class Peers:
         return found[0]
 
 
-def join(count: int) -> Peers:
-    """Return this node's place among `count` that Slurm's srun started, once all are there. One needs no Slurm."""
+def join(count: int) -> NodeGroup:
+    """Return this node's group of `count` nodes that Slurm's srun started, once all have joined.
+
+    One node needs no Slurm. Raises `KeyError` where srun did not start this process.
+    """
     if count == 1:
-        return Peers()
+        return NodeGroup()
     rank = int(os.environ["SLURM_PROCID"])
-    if rank:  # one bar for all
+    if rank:  # one progress bar for all nodes
         os.environ.pop("STEP_PROGRESS", None)
     # Lightning and NeMo would find the job and start what they know of it.
     for name in [name for name in os.environ if name.startswith(SLURM)]:
         del os.environ[name]
-    meeting = Path(os.environ["TMPDIR"]) / "peers"  # in the attempt's folder, which all nodes see
+    meeting = Path(os.environ["TMPDIR"]) / "peers"  # in the attempt's folder, which all nodes share
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, init_method=meeting.as_uri(), rank=rank, world_size=count)
-    return Peers(rank, count)
+    return NodeGroup(rank, count)
 
 
 class AverageGradients(pl.Callback):
-    """Give every node the mean of all nodes' gradients before an optimizer's step, and before they are clipped."""
+    """Callback that gives every node the mean of all nodes' gradients, before they are clipped and applied."""
 
-    def __init__(self, peers: Peers) -> None:
-        self._peers = peers
+    def __init__(self, group: NodeGroup) -> None:
+        self._group = group
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Exchange them as one vector, in the order of the parameters."""
-        gradients = [weight.grad for group in optimizer.param_groups for weight in group["params"]]
+        """Exchange the gradients as one vector, in the order of the parameters."""
+        gradients = [weight.grad for parameters in optimizer.param_groups for weight in parameters["params"]]
         whole = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(whole)
-        whole /= self._peers.count
+        whole /= self._group.count
         for gradient, part in zip(gradients, whole.split([gradient.numel() for gradient in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
