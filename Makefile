@@ -9,8 +9,8 @@
 # make doctor   what a build and its server will need and lack: driver, memory, disk, keys, images, base, port
 # make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | 'diff RESULTS RESULTS' | …   what a build
 #               was made of, and whether it still is
-# make why STEP=tune_adapter/law-titlegen   what of a step is not as it was when it last ran; runs nothing
-# make gc       what in the store no target needs, and what killed steps left for nobody; YES=1 deletes it
+# make why STEP=tune_adapter/law-titlegen   what changed since a step last ran; runs nothing
+# make gc       files of the store that no target needs, and leftovers of killed steps; YES=1 deletes them
 # make lock     write containers/*/requirements.lock anew from requirements.in
 # make images   build the environments' images for this machine's Docker Engine, or REGISTRY=host:port/prefix;
 #               ENVIRONMENT=tune.cuda, which no build without GPUs needs, is built when asked for
@@ -72,7 +72,7 @@ check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules
 	@$(RUN)/shellcheck adapter_build/cli/*.sh .ci/run && $(RUN)/snakemake --lint
 	@$(RUN)/python -m adapter_build.cli.install_environment checks
-	@$(RUN)/python -m adapter_build.pins.audit_packages
+	@$(RUN)/python -m adapter_build.cli.audit_packages
 
 serve: environment
 	@$(QUIETLY) --cores 1 server || $(SAY_WHY)
@@ -94,7 +94,7 @@ why: environment
 	@$(RUN)/python -m adapter_build.cli.why $(if $(STEP),$(call one,$(STEP))) $(if $(SNAKEMAKE),-- $(call several,SNAKEMAKE))
 
 gc: environment
-	@$(RUN)/python -m adapter_build.cli.collect_store $(if $(YES),--yes) $(if $(SNAKEMAKE),-- $(call several,SNAKEMAKE))
+	@$(RUN)/python -m adapter_build.cli.collect_garbage $(if $(YES),--yes) $(if $(SNAKEMAKE),-- $(call several,SNAKEMAKE))
 
 images: environment
 	@$(RUN)/python -m adapter_build.cli.build_images $(if $(ENVIRONMENT),--environment $(call one,$(ENVIRONMENT))) $(if $(REGISTRY),--registry $(call one,$(REGISTRY)))
@@ -104,7 +104,7 @@ lock: environment
 
 pin: environment
 	@$(if $(DATA),true,$(RUN)/python -m adapter_build.cli.pin_images $(if $(CHECK),--check))
-	@$(if $(CHECK),true,$(RUN)/python -m adapter_build.cli.pin_sources)
+	@$(if $(CHECK),true,$(RUN)/python -m adapter_build.cli.pin_datasets)
 	@$(if $(CHECK),true,$(RUN)/python -m adapter_build.cli.pin_bases)
 
 bench: environment

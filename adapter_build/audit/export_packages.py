@@ -10,7 +10,7 @@ from packageurl import PackageURL
 from adapter_build import ROOT
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
-from adapter_build.pins.audit_packages import PINNED
+from adapter_build.pins.advisories import PINNED
 
 LISTED = ROOT / "containers/licences.yaml"
 

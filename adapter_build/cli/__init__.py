@@ -1,1 +1,1 @@
-"""The commands that make calls."""
+"""Commands that make calls."""

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput, run, say
-from adapter_build.doctor.build import adapters, data, images, keys
-from adapter_build.doctor.job import Finding, Job
-from adapter_build.doctor.machine import disk, docker, gpu, isolation, lineage, port
+from adapter_build.doctor.build_checks import Finding, Job, adapters, data, images, keys
+from adapter_build.doctor.machine_checks import disk, docker, gpu, isolation, lineage, port
 from adapter_build.models.base_model import base_model
 from adapter_build.workflow.configuration import check, overlaid
 

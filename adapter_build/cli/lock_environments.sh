@@ -49,4 +49,4 @@ lock tune --override containers/tune/overrides.in
 lock_cuda tune
 # shellcheck disable=SC2046
 lock serve $(without "$omit_serve")
-.venvs/workflow/bin/python -m adapter_build.pins.list_licences
+.venvs/workflow/bin/python -m adapter_build.cli.list_licences

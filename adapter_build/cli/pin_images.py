@@ -13,8 +13,8 @@ import yaml
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.yaml_edit import show_changes
 from adapter_build.hermetic.images import PUBLISHED, Image, read_images
+from adapter_build.images.image_build import need
 from adapter_build.images.image_lock import record_image
-from adapter_build.images.image_tools import need
 from adapter_build.images.registry import resolve
 
 LISTED = Path("containers/images.yaml")

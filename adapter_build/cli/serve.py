@@ -5,22 +5,23 @@ reached from this machine alone unless deploy.embedded.host and a key say otherw
 """
 
 import argparse
-import json
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
-from adapter_build.core.faults import BadInput, run, say
-from adapter_build.core.jsonl import read_jsonl
+from adapter_build.core.faults import run, say
 from adapter_build.hermetic.environments import interpreter
 from adapter_build.models.base_model import base_model
 from adapter_build.nim import engine as nim_engine
 from adapter_build.nim.settings import nim_settings
 from adapter_build.serving import engine_supervisor
-from adapter_build.serving.api_key import KEY, api_key
 from adapter_build.serving.engine_command import DEFAULT_BOUNDS
-from adapter_build.serving.inference_client import MAX_TOKENS
-from adapter_build.serving.served_build import base_files, checked_base, staged_adapters, true_name
+from adapter_build.serving.served_build import (
+    base_files,
+    checked_base,
+    curl_command,
+    sample_prompt,
+    staged_adapters,
+    true_name,
+)
 from adapter_build.workflow.configuration import check, overlaid
 
 
@@ -78,29 +79,12 @@ def main() -> None:
     try:
         with starting as server:
             served = sorted(adapters if nim else server.adapters)
-            adapter, text = prompt(arguments.results / "evaluation", served)
+            adapter, text = sample_prompt(arguments.results / "evaluation", served)
             print(f"serving {base} and {', '.join(served)} on {server.url}; Ctrl-C stops it. Try:\n")
-            print(curl(server.url, adapter, text) + "\n", flush=True)
+            print(curl_command(server.url, adapter, text) + "\n", flush=True)
             server.wait()
     except SystemExit:  # what TERM and Ctrl-C become: the asked-for end of a server
         print("stopped", flush=True)
-
-
-def prompt(evaluation: Path, adapters: Sequence[str]) -> tuple[str, str]:
-    """Return the first adapter that was evaluated, and its shortest prompt: it reads as the adapter was trained."""
-    for adapter in adapters:
-        predictions = evaluation / f"{adapter}.predictions.jsonl"
-        if predictions.is_file():
-            return adapter, min((row["input"] for row in read_jsonl(predictions)), key=lambda text: (len(text), text))
-    raise BadInput(f"{evaluation}: no predictions of {', '.join(adapters)}: run `make` first")
-
-
-def curl(url: str, model: str, text: str) -> str:
-    """Return a command line that asks `model` to complete `text`."""
-    body = {"model": model, "prompt": text, "max_tokens": MAX_TOKENS, "temperature": 0}
-    key = f' -H @<(echo "authorization: Bearer ${KEY}")' if api_key() else ""  # on no command line that ps shows
-    kind = " -H 'content-type: application/json'"
-    return f"curl -s {url}/v1/completions{kind}{key} -d {shlex.quote(json.dumps(body))}"
 
 
 if __name__ == "__main__":

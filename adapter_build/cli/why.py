@@ -1,4 +1,4 @@
-"""Say why a step would run: what of it is not as it was when it last ran. Nothing is run.
+"""Tell why a step would run: what changed since it last ran. Nothing is run.
 
 python -m adapter_build.cli.why tune_adapter/law-titlegen
 python -m adapter_build.cli.why tune_adapter/law-titlegen -- --configfile configs/law-stackexchange.yaml

@@ -1,1 +1,1 @@
-"""What a build and its server will need, looked at before hours are spent."""
+"""Checks of a build's and its server's needs, before hours are spent."""

@@ -1,1 +1,1 @@
-"""The environments' images: built, asked of registries, locked by digest."""
+"""Images of the environments: built, resolved at registries, locked by digest."""

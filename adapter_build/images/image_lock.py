@@ -1,4 +1,4 @@
-"""Write the locks of images: one entry, or the base, whole or not at all; the rest stays."""
+"""Locks of images, written: one entry, or the base, whole or not at all; the rest of the file stays."""
 
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from adapter_build.hermetic.images import Image
 
 def record_image(lock: Path, image: Image) -> None:
     """Write an image's entry."""
-    content = read(lock)
+    content = read_lock(lock)
     images = {**content.get("images", {}), image.name: image.entry()}
     _write(lock, {**content, "images": dict(sorted(images.items()))})
 
 
 def record_base(lock: Path, base: dict[str, Any]) -> None:
-    """Write what the images of this machine are built on."""
-    _write(lock, {**read(lock), "base": base})
+    """Write the base that the images of this machine are built on."""
+    _write(lock, {**read_lock(lock), "base": base})
 
 
-def read(lock: Path) -> dict[str, Any]:
+def read_lock(lock: Path) -> dict[str, Any]:
     """Return a lock's content, empty where there is none. Raises `BadInput`."""
     try:
         return yaml.safe_load(lock.read_text(encoding="utf-8")) or {}

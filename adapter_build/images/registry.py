@@ -8,9 +8,13 @@ from typing import Any
 
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.images import Image
-from adapter_build.images.image_tools import on_this_machine
 
 PLATFORM = ("linux", "amd64")
+
+
+def on_this_machine(registry: str) -> bool:
+    """Tell if a registry is on loopback, where engines and tools reach it without TLS."""
+    return registry.startswith(("127.", "localhost:"))
 
 
 def resolve(name: str, reference: str, role: str) -> Image:

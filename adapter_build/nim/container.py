@@ -12,8 +12,7 @@ from adapter_build.core.ports import HOST
 from adapter_build.hermetic.access import READ, SEARCH, WRITE, Reader, mode_of
 from adapter_build.hermetic.docker import devices
 from adapter_build.hermetic.engine_kind import USUAL, EngineKind
-from adapter_build.nim.settings import NimSettings
-from adapter_build.nim.versions import CACHE, PORT, STORE, VERSIONS
+from adapter_build.nim.settings import CACHE, PORT, STORE, VERSIONS, NimSettings
 
 USER = 1000  # NIM's own, in 1.x and 2.x
 NIM = Reader(USER, frozenset([USER]))

@@ -26,9 +26,8 @@ from adapter_build.hermetic.engine_kind import engine_kind
 from adapter_build.hermetic.images import Image
 from adapter_build.hermetic.lease import held
 from adapter_build.nim.container import check_layout, configuration, end, prepare_cache, reader_of, remove
-from adapter_build.nim.faults import SETUP, refused_pull, refused_start, told_by
-from adapter_build.nim.settings import NimSettings
-from adapter_build.nim.versions import KEY, PORT, variables
+from adapter_build.nim.known_failures import SETUP, refused_pull, refused_start, told_by
+from adapter_build.nim.settings import KEY, PORT, NimSettings, variables
 from adapter_build.serving.inference_client import get
 
 REGISTRY = "nvcr.io/"  # the only one that the key is sent to

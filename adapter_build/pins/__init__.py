@@ -1,1 +1,1 @@
-"""Reviews of what the locks pin: advisories and licences."""
+"""Pins of data, and reviews of the locked packages: advisories and licences."""

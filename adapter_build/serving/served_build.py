@@ -1,11 +1,18 @@
-"""What a server serves of a build: the base that its sentinel names, that base's files, and the staged adapters."""
+"""The part of a build that a server serves: base, its files, staged adapters; and a request to try them with."""
 
+import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
+from adapter_build.core.jsonl import read_jsonl
 from adapter_build.models.base_model import HUGGING_FACE_FILES, base_model
 from adapter_build.models.weight_files import INDEX, SINGLE, weight_files
+from adapter_build.serving.api_key import KEY, api_key
+from adapter_build.serving.deployment_prompts import PREDICTIONS
+from adapter_build.serving.inference_client import MAX_TOKENS
 from adapter_build.serving.sentinel import read_sentinel
 
 
@@ -39,3 +46,20 @@ def staged_adapters(folder: Path) -> dict[str, Path]:
     if not adapters:
         raise BadInput(f"{folder}: no staged adapter there: run `make` first")
     return adapters
+
+
+def sample_prompt(evaluation: Path, adapters: Sequence[str]) -> tuple[str, str]:
+    """Return the first adapter that was evaluated, and its shortest prompt, in the form that it was trained on."""
+    for adapter in adapters:
+        predictions = evaluation / f"{adapter}{PREDICTIONS}"
+        if predictions.is_file():
+            return adapter, min((row["input"] for row in read_jsonl(predictions)), key=lambda text: (len(text), text))
+    raise BadInput(f"{evaluation}: no predictions of {', '.join(adapters)}: run `make` first")
+
+
+def curl_command(url: str, model: str, text: str) -> str:
+    """Return a command line that asks `model` to complete `text`."""
+    body = {"model": model, "prompt": text, "max_tokens": MAX_TOKENS, "temperature": 0}
+    key = f' -H @<(echo "authorization: Bearer ${KEY}")' if api_key() else ""  # on no command line that ps shows
+    kind = " -H 'content-type: application/json'"
+    return f"curl -s {url}/v1/completions{kind}{key} -d {shlex.quote(json.dumps(body))}"

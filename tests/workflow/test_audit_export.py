@@ -20,7 +20,7 @@ from test_audit import audit
 from adapter_build.core.digests import file_digest
 from adapter_build.hermetic.envelope import read_statement, seal
 from adapter_build.lineage.lineage import chain, producers, read_lineage
-from adapter_build.pins.audit_packages import PINNED
+from adapter_build.pins.advisories import PINNED
 
 pytestmark = pytest.mark.slow
 CHECKS = ROOT / ".venvs/checks/bin"

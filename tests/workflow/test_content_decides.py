@@ -203,7 +203,7 @@ def test_gc_keeps_what_a_target_needs(copy_of_built):
         command = [
             str(copy_of_built.folder / ".venvs/workflow/bin/python"),
             "-m",
-            "adapter_build.cli.collect_store",
+            "adapter_build.cli.collect_garbage",
             *options,
         ]
         command += ["--", "--configfile", "tests/tiny/config.yaml"]
@@ -244,7 +244,7 @@ def test_gc_sweeps_the_store_that_the_configuration_names(copy_of_built, options
     command = [
         str(copy_of_built.folder / ".venvs/workflow/bin/python"),
         "-m",
-        "adapter_build.cli.collect_store",
+        "adapter_build.cli.collect_garbage",
         "--yes",
     ]
     done = subprocess.run(
@@ -263,7 +263,7 @@ def test_gc_does_not_take_a_checkout_without_attestations_for_one_that_needs_not
     command = [
         str(copy_of_built.folder / ".venvs/workflow/bin/python"),
         "-m",
-        "adapter_build.cli.collect_store",
+        "adapter_build.cli.collect_garbage",
         "--yes",
     ]
     done = subprocess.run(
@@ -283,7 +283,7 @@ def swept(checkout, *options):
     command = [
         str(checkout.folder / ".venvs/workflow/bin/python"),
         "-m",
-        "adapter_build.cli.collect_store",
+        "adapter_build.cli.collect_garbage",
         "--yes",
         "--",
     ]
@@ -319,7 +319,7 @@ def test_gc_says_that_there_is_no_store(copy_of_built):
     command = [
         str(copy_of_built.folder / ".venvs/workflow/bin/python"),
         "-m",
-        "adapter_build.cli.collect_store",
+        "adapter_build.cli.collect_garbage",
         "--",
         "--config",
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapter_build.core.faults import BadInput
-from adapter_build.doctor.machine import CUDA_DRIVER
+from adapter_build.doctor.machine_checks import CUDA_DRIVER
 from adapter_build.hermetic.environments import CUDA, ENVIRONMENTS, lock_file, lock_path, needed, tuning
 
 ROOT = Path(__file__).parents[3]

@@ -10,7 +10,6 @@ import pytest
 from attestation_samples import statement
 from loopback_server import Quiet, serving
 
-from adapter_build.cli.collect_store import unreachable
 from adapter_build.core.faults import BadInput
 from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic import digest_cache
@@ -19,6 +18,7 @@ from adapter_build.hermetic.digest_cache import cached_digest
 from adapter_build.hermetic.envelope import seal
 from adapter_build.hermetic.shared_store import SharedStore
 from adapter_build.hermetic.store import Damaged, Hit, Store
+from adapter_build.hermetic.store_sweep import unreachable
 
 KEY = "cd" + "0" * 62
 ENVELOPE = seal(statement("copy", "results/copy"), None)

@@ -12,9 +12,8 @@ from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.images import Image
 from adapter_build.images.image_lock import record_image
 from adapter_build.nim import container as nim_container
-from adapter_build.nim.faults import LOGS, PULLS, STARTS, told_by
-from adapter_build.nim.settings import NimSettings, from_text, nim_settings, same_base
-from adapter_build.nim.versions import variables
+from adapter_build.nim.known_failures import LOGS, PULLS, STARTS, told_by
+from adapter_build.nim.settings import NimSettings, from_text, nim_settings, same_base, variables
 from adapter_build.workflow.configuration import check, overlay
 
 SETTINGS = NimSettings(f"nvcr.io/nim/meta/x@sha256:{'a' * 64}", "2.0.6", 2, 1, ".nim-cache", 3600, "", "mapped", 32)

@@ -1,4 +1,4 @@
-"""pin_sources: fetches an entry once, says what changed, and leaves the rest of the lock as it was."""
+"""pin_datasets: fetches an entry once, says what changed, and leaves the rest of the lock as it was."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ datasets:
 
 def pin(served, folder: Path, *options: str):
     return served.run(
-        "-m", "adapter_build.cli.pin_sources", "--lock", folder / "data.lock.yaml", *options, TMPDIR=str(folder)
+        "-m", "adapter_build.cli.pin_datasets", "--lock", folder / "data.lock.yaml", *options, TMPDIR=str(folder)
     )
 
 

@@ -1,9 +1,8 @@
-"""Write containers/licences.yaml: the licences that every locked version states, read by pip without installing any.
+"""Licences that every locked version states, for containers/licences.yaml: read by pip, which installs nothing.
 
-`make lock` runs this. What a wheel carries of others' compiled code is in no metadata: BUNDLED names what we know.
+No metadata names the compiled code of others that a wheel carries: BUNDLED names what is known of it.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -15,9 +14,9 @@ import yaml
 from cyclonedx.spdx import fixup_id
 
 from adapter_build.core.atomic_file import write_whole
-from adapter_build.core.faults import BadInput, run
+from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.environments import CONTAINERS, lock_path
-from adapter_build.pins.audit_packages import read_locks
+from adapter_build.pins.advisories import read_locks
 
 LISTED = CONTAINERS / "licences.yaml"
 LONGEST = 80  # of a licence's name; longer is its text
@@ -38,9 +37,8 @@ BUNDLED = {
 }
 
 
-def main() -> None:
-    """Read the metadata of each lock's packages and write the list."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+def write_list() -> int:
+    """Write LISTED from the metadata of every lock's packages; return how many versions it has. Raises `BadInput`."""
     found: dict[str, dict[str, list[str]]] = {}
     for environment in read_locks():
         for metadata in _metadata(lock_path(environment)):
@@ -48,7 +46,7 @@ def main() -> None:
             found.setdefault(name, {})[metadata["version"]] = licences(metadata)
     listed = {"packages": found, "bundled": {name: BUNDLED[name] for name in sorted(BUNDLED.keys() & found.keys())}}
     write_whole(LISTED, HEAD + yaml.safe_dump(listed, width=120, allow_unicode=True, default_flow_style=None))
-    print(f"{LISTED}: {sum(map(len, found.values()))} versions")
+    return sum(map(len, found.values()))
 
 
 def licences(metadata: dict[str, Any]) -> list[str]:
@@ -76,7 +74,3 @@ def _metadata(lock: Path) -> list[dict[str, Any]]:
         if done.returncode:
             raise BadInput(f"{lock}: {(done.stderr.strip().splitlines() or ['pip failed'])[-1]}: check the network")
         return [one["metadata"] for one in json.loads(report.read_text("utf-8"))["install"]]
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,7 +1,7 @@
-"""Check the packages of every lock: each lock is reviewed as it stands, and each known advisory has a reviewed reason.
+"""Review of the locked packages: the locks that were reviewed, and the advisories that have a reviewed reason.
 
-containers/advisories.yaml holds the review. Where an advisory service answers, pip-audit asks it of every version that
-a lock holds; where none does, that is said: nothing is taken for clean that nobody was asked about.
+containers/advisories.yaml holds the review. pip-audit asks an advisory service of every version that a lock holds; no
+version is taken for clean that no service was asked about.
 """
 
 import datetime
@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 from adapter_build import ROOT
 from adapter_build.core.digests import file_digest
-from adapter_build.core.faults import BadInput, run
+from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.environments import CHECKS, CONTAINERS, FOREIGN, VENVS
 
 REVIEW = CONTAINERS / "advisories.yaml"
@@ -62,28 +62,6 @@ class Exempt:
         """Tell if this is the reason for an advisory found in a lock."""
         same = (self.package, self.version) == (found.package, found.version)
         return same and lock in self.locks and not {*self.ids}.isdisjoint(found.ids)
-
-
-def main() -> None:
-    """Print what was looked at; end with one `error:` line for each fault, and exit code 2."""
-    locks = read_locks()
-    reviewed, digests, exceptions = read_review()
-    faults = [*unreviewed(digests), *stale_exceptions(exceptions, locks)]
-    found = ask(locks)
-    if found is None:
-        print(
-            "  advisories: not asked: no advisory service answers; what was reviewed is checked alone", file=sys.stderr
-        )
-        if (age := datetime.date.today() - reviewed) > STALE:
-            print(f"  advisories: {REVIEW}: reviewed {age.days} days ago: review it where one answers", file=sys.stderr)
-    else:
-        faults += unlisted(found, exceptions, locks)
-    for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
-    if faults:
-        sys.exit(2)
-    versions = len(_pairs(locks))
-    print(f"  packages: {versions} versions in {len(locks)} locks, {len(exceptions)} reviewed reasons", file=sys.stderr)
 
 
 def read_locks() -> Locks:
@@ -137,7 +115,7 @@ def stale_exceptions(exceptions: list[Exempt], locks: Locks) -> list[str]:
 
 def holders(locks: Locks, package: str, version: str) -> list[str]:
     """Return the environments whose lock holds a version, in whatever build."""
-    return sorted(name for name, packages in locks.items() if (package, version) in _pairs({name: packages}))
+    return sorted(name for name, packages in locks.items() if (package, version) in version_pairs({name: packages}))
 
 
 def unlisted(found: Iterable[Found], exceptions: list[Exempt], locks: Locks) -> list[str]:
@@ -156,8 +134,8 @@ def ask(locks: Locks) -> list[Found] | None:
     program = VENVS / CHECKS / "bin/pip-audit"
     if not program.is_file() or not _ask(program, [KNOWN_BAD])[0]:
         return None
-    named = {(UPSTREAM.get(name, name), version): name for name, version in sorted(_pairs(locks))}
-    named |= {(name, version): name for name, version in _pairs(locks)}
+    named = {(UPSTREAM.get(name, name), version): name for name, version in sorted(version_pairs(locks))}
+    named |= {(name, version): name for name, version in version_pairs(locks)}
     found, unknown = [], []
     for round_ in _rounds(named):
         reported, skipped = _ask(program, round_)
@@ -190,7 +168,7 @@ def _ask(program: Path, pairs: list[tuple[str, str]]) -> tuple[list[Found], list
     return found, [one["name"] for one in packages if "skip_reason" in one]
 
 
-def _pairs(locks: Locks) -> set[tuple[str, str]]:
+def version_pairs(locks: Locks) -> set[tuple[str, str]]:
     """Return every version that any lock holds, without what a build added to it (`+cpu`)."""
     return {(name, version.split("+")[0]) for packages in locks.values() for name, version in packages.items()}
 
@@ -212,7 +190,3 @@ def _environment(path: Path) -> str:
 
 def _foreign(path: Path) -> bool:
     return path.parent.name in FOREIGN
-
-
-if __name__ == "__main__":
-    run(main)

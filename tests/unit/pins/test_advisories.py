@@ -1,4 +1,4 @@
-"""audit_packages: locks are as they were reviewed, advisories have their reasons; whatever does not hold is named."""
+"""Locks are as they were reviewed, advisories have their reasons; a lock or reason that does not hold is named."""
 
 import datetime
 import json
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
-from adapter_build.pins import audit_packages
+from adapter_build.pins import advisories
 
 ROOT = Path(__file__).parents[3]
 LOCK = """\
@@ -50,7 +50,7 @@ def audited(tmp_path, monkeypatch):
         (tmp_path / "containers/advisories.yaml").write_text(review)
         if told is not None:
             _service(tmp_path, told)
-        command = [sys.executable, "-m", "adapter_build.pins.audit_packages"]
+        command = [sys.executable, "-m", "adapter_build.cli.audit_packages"]
         done = subprocess.run(
             command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
         )
@@ -87,7 +87,7 @@ def advisory(name, *aliases, fixed=("2.6.0",)):
 def test_the_repository_s_own_review_holds():
     """The tracked review is consistent, with a service that answers or without."""
     done = subprocess.run(
-        [sys.executable, "-c", "from adapter_build.pins import audit_packages as a; l = a.read_locks(); "
+        [sys.executable, "-c", "from adapter_build.pins import advisories as a; l = a.read_locks(); "
          "_, d, e = a.read_review(); print([*a.unreviewed(d), *a.stale_exceptions(e, l)])"],
         cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
@@ -193,7 +193,7 @@ def test_an_old_review_that_nobody_asked_for_warns(audited):
 @given(st.sets(st.tuples(st.sampled_from("abcde"), st.sampled_from(["1", "2", "3"]))))
 @settings(derandomize=True, deadline=None, max_examples=60)
 def test_every_version_is_asked_for_once_and_no_list_has_a_package_twice(pairs):
-    rounds = audit_packages._rounds(pairs)
+    rounds = advisories._rounds(pairs)
     assert sorted(pair for one in rounds for pair in one) == sorted(pairs)
     assert all(len({name for name, _ in one}) == len(one) for one in rounds)
 
@@ -201,8 +201,8 @@ def test_every_version_is_asked_for_once_and_no_list_has_a_package_twice(pairs):
 def test_a_review_that_is_missing_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match=r"advisories\.yaml: cannot be read"):
-        audit_packages.read_review()
+        advisories.read_review()
 
 
 def test_the_schema_is_one():
-    assert json.loads(audit_packages.SCHEMA.read_text())["additionalProperties"] is False
+    assert json.loads(advisories.SCHEMA.read_text())["additionalProperties"] is False

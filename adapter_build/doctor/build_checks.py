@@ -3,14 +3,16 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.doctor.job import Finding, Job
 from adapter_build.hermetic.environments import needed
 from adapter_build.hermetic.images import PUBLISHED, confirmed_image, image_of, read_images
 from adapter_build.images.registry import ask
 from adapter_build.models.adapter_checks import check_config
+from adapter_build.models.base_model import BaseModel
 from adapter_build.models.base_sources import check_pinned
 from adapter_build.nim.settings import nim_settings
 from adapter_build.records.data_lock import LOCK, dataset_of
@@ -19,6 +21,30 @@ from adapter_build.workflow.tuning_backend import MEGATRON
 
 OPEN_LICENCES = ("apache-2.0", "mit")  # a model under any other asks who fetches it
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+Finding = tuple[str, str]  # ok | warn | FAIL, and what is said
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be built and served: a checked configuration, what data.lock.yaml says, and the base."""
+
+    config: dict[str, Any]
+    base: BaseModel
+    lock: dict[str, Any]
+    results: Path = Path("results")
+
+    @property
+    def nim(self) -> dict[str, Any] | None:
+        """deploy.nim, if NIM is the engine."""
+        return self.config["deploy"]["nim"] if self.config["deploy"]["engine"] == "nim" else None
+
+    @property
+    def base_bytes(self) -> int | None:
+        """The size of the base's files; None where the lock does not say."""
+        if self.base.source_files:
+            return sum(Path(path).stat().st_size for path in self.base.source_files)
+        sizes = [(file or {}).get("bytes") for file in self.base.entry["files"].values()]
+        return None if None in sizes else sum(sizes)
 
 
 def data(job: Job) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""list_licences: containers/licences.yaml has what the metadata of every locked version states, and nothing else."""
+"""containers/licences.yaml has what the metadata of every locked version states, and nothing else."""
 
 import re
 from importlib.metadata import distributions
@@ -10,8 +10,8 @@ import yaml
 from adapter_build.audit.export_packages import packages
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
-from adapter_build.pins.audit_packages import read_locks
-from adapter_build.pins.list_licences import BUNDLED, licences
+from adapter_build.pins.advisories import read_locks
+from adapter_build.pins.licences import BUNDLED, licences
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from adapter_build.core.faults import BadInput
 from adapter_build.core.ports import free_port
 from adapter_build.core.strict_json import read_object
-from adapter_build.doctor.job import Finding, Job
+from adapter_build.doctor.build_checks import Finding, Job
 from adapter_build.hermetic.checkout import disobeyed, own_commit
 from adapter_build.hermetic.docker_engine import engine, found
 from adapter_build.hermetic.engine_kind import engine_kind
