@@ -70,7 +70,7 @@ test-fast: environment
 
 check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules
-	@$(RUN)/shellcheck adapter_build/cli/*.sh .ci/run && $(RUN)/snakemake --lint
+	@$(RUN)/shellcheck $$(git ls-files "*.sh") .ci/run && $(RUN)/snakemake --lint
 	@$(RUN)/python -m adapter_build.cli.install_environment checks
 	@$(RUN)/python -m adapter_build.cli.audit_packages
 

@@ -21,12 +21,6 @@ sys.path.insert(0, str(ROOT))
 from adapter_build.hermetic.images import image_of  # noqa: E402
 
 RUNS = 9
-SCRIPT = """
-import argparse, pathlib
-parser = argparse.ArgumentParser(); parser.add_argument("--source"); parser.add_argument("--copy")
-arguments = parser.parse_args()
-pathlib.Path(arguments.copy).write_text(pathlib.Path(arguments.source).read_text())
-"""
 
 
 def main() -> None:
@@ -38,7 +32,7 @@ def main() -> None:
         for part in ("adapter_build", "scripts", "containers"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / ".venvs").symlink_to(ROOT / ".venvs")
-        (folder / "scripts/copy_text.py").write_text(SCRIPT)
+        shutil.copy(ROOT / "bench/copy_text.py", folder / "scripts")
         (folder / "in.txt").write_text("in")
         (folder / "out").mkdir()
         inside = ["/opt/env/bin/python", "scripts/copy_text.py", "--source", "in.txt", "--copy", "/out/out.txt"]

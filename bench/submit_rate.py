@@ -10,6 +10,7 @@ bench/submit_rate.md.
 import datetime
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,19 +31,6 @@ HERE = [
     "acquire_raw", "acquire_base", "dequantize_base", "split_records", "curate_split", "collect_ledger",
     "format_prompts", "convert_base",
 ]  # fmt: skip
-STEP = """
-import pathlib, sys
-option = ""
-for word in sys.argv[1:]:
-    if word.startswith("--"):
-        option, named = word, False
-    elif option == "--output" and not named:
-        named = True
-    elif option == "--output":
-        path = pathlib.Path(word)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-"""
 SUBMITTED = re.compile(r"^\[(\S+)\] _slurm_rpc_submit_batch_job", re.MULTILINE)
 
 
@@ -71,7 +59,7 @@ def _send(slurm: Slurm, count: int, folder: Path) -> tuple[float, float, float]:
     """Return the seconds that the submissions took, and Snakemake's CPU seconds and peak MiB."""
     checkout = Checkout(folder)
     checkout.fill()
-    (folder / "scripts/step.py").write_text(STEP)
+    shutil.copy(ROOT / "bench/touch_outputs.py", folder / "scripts/step.py")
     adapters = {f"sweep-{seed:03}": {"prompt": "prompts/law-titlegen.jq", "seed": seed} for seed in range(count)}
     overlay = {"adapters": {"law-titlegen": adapters["sweep-000"], **adapters}, "local_steps": HERE}
     (folder / "sweep.yaml").write_text(yaml.safe_dump(overlay))

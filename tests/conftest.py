@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 # Real posts, which are not ours to publish: beside the checkout or not there.
 SLICE = ROOT.parent / "shared/data/law-stackexchange-slice.json.xz"
 needs_slice = pytest.mark.skipif(not SLICE.is_file(), reason="needs ../shared/data/law-stackexchange-slice.json.xz")
+# The beginning of a step that a test writes.
+START = Path(__file__).with_name("step_options.py").read_text()
 ATTACKS = Path(__file__).parent / "attacks"
 # Everything that needs no server.
 STORE = (

@@ -17,43 +17,6 @@ STRANGER = 54321  # a user with no name
 SYSTEM_PYTHON = "/usr/bin/python3.11"
 # As containers and hardened systems have it: no namespace can be made inside.
 WITHOUT_NAMESPACES = ("bwrap", "--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--dev-bind", "/", "/")
-TRIES = """
-import argparse, ctypes, json, os, pathlib, platform, signal, socket, struct, subprocess, sys
-parser = argparse.ArgumentParser()
-for name in ("tried", "told", "runner", "open", "folder"):
-    parser.add_argument(f"--{name}")
-arguments = parser.parse_args()
-tried, runner, folder = pathlib.Path(arguments.tried), int(arguments.runner), pathlib.Path(arguments.folder)
-library = ctypes.CDLL(None, use_errno=True)
-sys.path[:0] = [".", "scripts"]
-from adapter_build.hermetic.seccomp import ARCHITECTURES, REFUSED
-
-def call(number, *words):
-    if isinstance(number, str):
-        number = REFUSED[number][ARCHITECTURES[platform.machine()][1]]
-    result = library.syscall(ctypes.c_long(number), *words)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-told = {}
-for name, code in json.loads(tried.read_text()).items():
-    reading, writing = os.pipe()
-    if not (child := os.fork()):
-        os.close(reading)
-        try:
-            said = f"done: {eval(compile(code, name, 'eval'))!r}"
-        except BaseException as fault:
-            said = f"{type(fault).__name__}: {fault}"
-        os.write(writing, said.encode(errors="replace")[:1000])
-        os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        said = pipe.read().decode()
-    status = os.waitpid(child, 0)[1]
-    told[name] = said or f"ended by signal {os.WTERMSIG(status)}"
-pathlib.Path(arguments.told).write_text(json.dumps(told))
-"""
 
 
 @dataclass(frozen=True)

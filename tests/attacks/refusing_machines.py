@@ -14,50 +14,15 @@ from held_steps_of import Project, Way
 Done = subprocess.CompletedProcess[str]
 OWN = Way("own", ordinary=False, bubblewrap=True)
 FILES = ("--input", "source", "in.txt", "--output", "copy", "results/out.txt")
-COPY = """
-import argparse, pathlib, shutil
-from adapter_build.core.faults import run
-parser = argparse.ArgumentParser()
-parser.add_argument("--source"); parser.add_argument("--copy"); arguments = parser.parse_args()
-"""
-WRITES = COPY + "run(lambda: pathlib.Path(arguments.copy).write_bytes(bytes(4_000_000)))\n"
-# As convert_base does, whose library takes 12 s to come.
-ARCHIVES = (
-    COPY
-    + """
-from adapter_build.models.nemo_archive import write_archive
-run(lambda: write_archive(arguments.copy, {"model_config.yaml": b"format: x", "weights": bytes(4_000_000)}))
-"""
-)
-CATCHES = (
-    COPY
-    + """
-try:
-    pathlib.Path(arguments.copy).write_bytes(bytes(4_000_000))
-except OSError:
-    raise SystemExit("a library's own word for it") from None
-"""
-)
-SCRATCH = COPY + "import os\nrun(lambda: pathlib.Path(os.environ['TMPDIR'], 'x').write_bytes(bytes(4_000_000)))\n"
-# Refuse Landlock's three calls as a kernel without it does; then become the command.
-UNKNOWN_TO_THE_KERNEL = f"""
-import ctypes, os, struct, sys
-lines = [(0x20, 0, 0, 0), (0x35, 0, 2, 444), (0x35, 1, 0, 447), (6, 0, 0, {0x50000 | 38}), (6, 0, 0, {0x7FFF0000})]
-code = b"".join(struct.pack("=HBBI", *line) for line in lines)
-held = ctypes.create_string_buffer(code, len(code))
-library = ctypes.CDLL(None)
-library.prctl(38, 1, 0, 0, 0)
-library.prctl(22, 2, struct.pack("@HP", len(lines), ctypes.addressof(held)), 0, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-WITHOUT_LANDLOCK = (sys.executable, "-c", UNKNOWN_TO_THE_KERNEL)
+WRITES = Path(__file__).with_name("write_much.py").read_text()
+WITHOUT_LANDLOCK = (sys.executable, str(Path(__file__).with_name("without_landlock.py")))
 NOTHING_HOLDS = Way("nothing", ordinary=False, bubblewrap=False, around=WITHOUT_LANDLOCK)
-LIMITS = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-LIMITED = (sys.executable, "-c", LIMITS)
+LIMITED = (sys.executable, str(Path(__file__).with_name("limit_files.py")))
+
+
+def writing(how: str = "plainly") -> tuple[str, ...]:
+    """Return the options of a step that writes four megabytes in that way."""
+    return (*FILES, "--param", "how", how)
 
 
 def _project(place: Path, ordinary: bool = False) -> Project:
@@ -78,14 +43,14 @@ def _mounted(folder: Path, *options: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def _full(folder: str, script: str, *options: str) -> Callable[[Path], AbstractContextManager[Done]]:
+def _full(folder: str, how: str, *options: str) -> Callable[[Path], AbstractContextManager[Done]]:
     """Return the maker of a step that writes 4 MB where a file system of 2 MB, or of few files, is mounted."""
 
     @contextlib.contextmanager
     def made(place: Path) -> Iterator[Done]:
         project = _project(place)
         with _mounted(project.folder / folder, *(options or ("-o", "size=2m"))):
-            yield project.step(script, *FILES, way=OWN)
+            yield project.step(WRITES, *writing(how), way=OWN)
 
     return made
 
@@ -95,12 +60,12 @@ def _full_log(place: Path) -> Iterator[Done]:
     project = _project(place)
     with _mounted(project.folder / "logs", "-o", "size=8k"):
         (project.folder / "logs/fill").write_bytes(bytes(4096))
-        yield project.step("print('x' * 100_000)\n" + WRITES, *FILES, way=OWN)
+        yield project.step(WRITES, *writing("and_says_much"), way=OWN)
 
 
 @contextlib.contextmanager
 def _limited(place: Path) -> Iterator[Done]:
-    yield _project(place).step(WRITES, *FILES, way=Way("limited", False, True, LIMITED))
+    yield _project(place).step(WRITES, *writing(), way=Way("limited", False, True, LIMITED))
 
 
 def _closed(name: str) -> Callable[[Path], AbstractContextManager[Done]]:
@@ -116,7 +81,7 @@ def _closed(name: str) -> Callable[[Path], AbstractContextManager[Done]]:
         folder.chmod(0o555)
         os.chown(folder, 65534, 65534)
         without_power = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
-        yield project.step(WRITES, *FILES, way=Way("closed", False, False, without_power))
+        yield project.step(WRITES, *writing(), way=Way("closed", False, False, without_power))
         os.chown(folder, 0, 0)
 
     return made
@@ -133,7 +98,7 @@ def _read_only(place: Path) -> Iterator[Done]:
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", seen], check=True)
         (project.folder / "scripts/try_it.py").write_text(WRITES)
-        command = [sys.executable, "-B", "scripts/step.py", "--env", "workflow", "--log", "logs/try.log", *FILES]
+        command = [sys.executable, "-B", "scripts/step.py", "--env", "workflow", "--log", "logs/try.log", *writing()]
         yield subprocess.run(
             [*command, "--", "scripts/try_it.py"], cwd=seen, capture_output=True, text=True, check=False
         )
@@ -143,7 +108,7 @@ def _read_only(place: Path) -> Iterator[Done]:
 
 @contextlib.contextmanager
 def _required(place: Path) -> Iterator[Done]:
-    yield _project(place).step(WRITES, *FILES, way=NOTHING_HOLDS, STEP_ISOLATION="required")
+    yield _project(place).step(WRITES, *writing(), way=NOTHING_HOLDS, STEP_ISOLATION="required")
 
 
 @contextlib.contextmanager
@@ -154,15 +119,15 @@ def _strangers_input(place: Path) -> Iterator[Done]:
     project = _project(place)
     (project.folder / "in.txt").chmod(0o600)
     os.chown(project.folder / "in.txt", 65534, 65534)
-    yield project.step(WRITES, *FILES, way=Way("landlock", False, False))
+    yield project.step(WRITES, *writing(), way=Way("landlock", False, False))
 
 
 MACHINES: dict[str, Callable[[Path], AbstractContextManager[Done]]] = {
-    "a full disk": _full("results", WRITES),
-    "a full disk under an archive": _full("results", ARCHIVES),
-    "a full disk that a library hides": _full("results", CATCHES),
-    "a full disk under scratch": _full("results", SCRATCH),
-    "no more files": _full("results", WRITES, "-o", "size=9m,nr_inodes=6"),
+    "a full disk": _full("results", "plainly"),
+    "a full disk under an archive": _full("results", "as_archive"),
+    "a full disk that a library hides": _full("results", "hidden"),
+    "a full disk under scratch": _full("results", "to_scratch"),
+    "no more files": _full("results", "plainly", "-o", "size=9m,nr_inodes=6"),
     "a full disk under the log": _full_log,
     "a limit on files": _limited,
     "results of another user": _closed("results"),

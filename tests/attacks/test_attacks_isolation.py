@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from attack_table import Attack, attacks
-from held_steps_of import TRIES, WAYS, Project, Way, needed
-from refusing_machines import ARCHIVES, COPY, FILES, MACHINES, NOTHING_HOLDS, OWN, WRITES
+from conftest import START
+from held_steps_of import WAYS, Project, Way, needed
+from refusing_machines import FILES, MACHINES, NOTHING_HOLDS, OWN, WRITES, writing
 
 from adapter_build.hermetic import bubblewrap
 from adapter_build.hermetic.envelope import read_statement
@@ -89,29 +90,7 @@ TRIED = {
     "give a file away": "os.chown(os.open(os.path.join(os.environ['TMPDIR'], 'g'), 66), 1, 1)",
     "the machine's name": "call('sethostname', b'x', 1)",
 }  # fmt: skip
-HELPERS = """
-def code_of(code):
-    import mmap
-    if platform.machine() != "x86_64":
-        os.kill(os.getpid(), signal.SIGSYS)
-    global page
-    page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    page.write(code)
-    return ctypes.addressof(ctypes.c_char.from_buffer(page))
-
-def secrets_of_others():
-    found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
-        try:
-            found += [path.parent.name] if b"OF_THE_SHELL=" in path.read_bytes() else []
-        except OSError:
-            pass
-    if not found:
-        raise PermissionError("none of them can be read")
-    return found
-
-"""
-SCRIPT = TRIES.replace("told = {}", HELPERS + "told = {}", 1)
+TRIES = Path(__file__).with_name("try_attempts.py").read_text()
 # What a step is for, and must go on to do: the twin.
 ALLOWED = {
     "read its input": "len(tried.read_text()) > 10",
@@ -167,7 +146,7 @@ def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (project.folder / "in.json").write_text(json.dumps({**ALLOWED, **TRIED}))
     with bait(project.folder) as port:
         done = project.step(
-            SCRIPT, "--input", "tried", "in.json", "--output", "told", "results/told.json",
+            TRIES, "--input", "tried", "in.json", "--output", "told", "results/told.json",
             "--param", "open", str(port), "--param", "runner", str(os.getpid()),
             "--param", "folder", str(project.folder), way=way,
         )  # fmt: skip
@@ -214,8 +193,8 @@ def test_a_machine_that_refuses_is_told_in_one_line(attack: Attack, tmp_path: Pa
 def test_the_same_machine_with_room_takes_it(tmp_path: Path):
     """The twin: what was too much for the others."""
     project = Project(tmp_path / "project", ordinary=False)
-    for script in (WRITES, ARCHIVES):
-        done = project.step(script, *FILES, way=OWN)
+    for how in ("plainly", "as_archive"):
+        done = project.step(WRITES, *writing(how), way=OWN)
         assert done.returncode == 0, done.stderr
         assert (project.folder / "results/out.txt").stat().st_size >= 4_000_000
 
@@ -223,27 +202,24 @@ def test_the_same_machine_with_room_takes_it(tmp_path: Path):
 def test_a_machine_that_holds_steps_to_nothing_says_so(tmp_path: Path):
     """Without bubblewrap, on a kernel without Landlock: built, unless isolation: required."""
     project = Project(tmp_path / "project", ordinary=False)
-    done = project.step(WRITES, *FILES, way=NOTHING_HOLDS)
+    done = project.step(WRITES, *writing(), way=NOTHING_HOLDS)
     assert done.returncode == 0, done.stderr
     run = read_statement(project.folder / "results/lineage/try.json")["predicate"]["runDetails"]["byproducts"][0]
     assert run["annotations"]["isolation"] == "none"
     if bubblewrap.works():
-        assert project.step(WRITES, *FILES, way=OWN, STEP_ISOLATION="required").returncode == 0
+        assert project.step(WRITES, *writing(), way=OWN, STEP_ISOLATION="required").returncode == 0
 
 
 def test_an_undeclared_file_is_named_with_its_declaration(tmp_path: Path):
     """By Landlock as by bubblewrap, and the twin that declares it passes."""
     project = Project(tmp_path / "project", ordinary=False)
-    reads = COPY.replace("arguments =", "parser.add_argument('--more'); arguments =") + (
-        "text = pathlib.Path(arguments.more or 'undeclared.txt').read_text()\n"
-        "pathlib.Path(arguments.copy).write_text(text)\n"
-    )
+    reads = START + "copy.write_text(pathlib.Path(arguments.more or 'undeclared.txt').read_text())\n"
     for way in (OWN, Way("landlock", False, False)):
         with contextlib.suppress(pytest.skip.Exception):
             needed(way)
             done = project.step(reads, *FILES, way=way)
             assert done.returncode == 2 and "add --input NAME undeclared.txt to its rule" in done.stderr, done.stderr
-            writes = COPY + "pathlib.Path('other.txt').write_text('x')\n"
+            writes = START + "pathlib.Path('other.txt').write_text('x')\n"
             done = project.step(writes, *FILES, way=way)
             assert done.returncode == 2, done.stderr
             assert "add --output NAME other.txt" in done.stderr, done.stderr

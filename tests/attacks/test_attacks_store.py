@@ -27,20 +27,6 @@ from adapter_build.lineage.lineage import read_step
 
 ROOT = Path(__file__).parents[2]
 FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")
-STEP = """
-import argparse, os, pathlib
-parser = argparse.ArgumentParser()
-for name in ("source", "copy", "fails", "resume"): parser.add_argument(f"--{name}")
-options = parser.parse_args()
-state = pathlib.Path(options.resume or ".", "state")
-if options.resume and state.exists(): print("resumed at step", state.read_text())
-if options.resume: (part := state.with_name(".part")).write_text("7"); part.replace(state)
-if options.fails == "yes": raise SystemExit("lost")
-pathlib.Path(options.copy).write_bytes(pathlib.Path(options.source).read_bytes()[:64])
-if options.fails == "mode": os.chmod(options.copy, 0o6777)
-if options.fails == "fifo": os.unlink(options.copy); os.mkfifo(options.copy)
-if options.fails == "slow": import time; time.sleep(2)
-"""
 
 
 class Place:
@@ -57,7 +43,7 @@ class Place:
         for name in ("adapter_build", "scripts", "containers"):
             shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         (self.folder / ".venvs").symlink_to(ROOT / ".venvs")
-        (self.folder / "scripts/x.py").write_text(STEP)
+        (self.folder / "scripts/x.py").write_text(Path(__file__).with_name("copy_or_fail.py").read_text())
         (self.folder / "in.txt").write_bytes(b"in" * 2**20)
         assert "Traceback" not in self.step()
         return self

@@ -14,29 +14,17 @@ from pathlib import Path
 import pytest
 import yaml
 from attack_table import Attack, every
-from conftest import ROOT
+from conftest import ROOT, START
 from held_steps_of import Project
 from loopback_server import Quiet, serving
 from refusing_machines import OWN
 
 from adapter_build.core.printable import UNSAFE
 
+BEGINNING = (
+    START + "import sys, find_package\nfrom adapter_build.core.faults import BadInput, run\ncopy.write_text('x')\n"
+)
 FILES = ("--input", "source", "in.txt", "--output", "copy", "results/out.txt")
-START = """
-import argparse, pathlib, sys
-from adapter_build.core.faults import BadInput, run
-parser = argparse.ArgumentParser()
-parser.add_argument("--source"); parser.add_argument("--copy"); arguments = parser.parse_args()
-pathlib.Path(arguments.copy).write_text("x")
-"""
-DRAWS = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-from adapter_build.hermetic.terminal import StatusLine
-line = StatusLine()
-line.show("drawn \\x1b[31m")
-line.finish("done")
-"""
 PLAIN = "Mietkürzung 敷金 🏠 العربية"
 
 
@@ -51,7 +39,7 @@ def said(command: list[str], cwd: Path = ROOT, **variables: str) -> str:
 def step(place: Path, body: str) -> tuple[str, str]:
     """Return what the runner prints and what the log holds of a step with such a body."""
     project = Project(place / "project", ordinary=False)
-    done = project.step(START + body, *FILES, way=OWN)
+    done = project.step(BEGINNING + body, *FILES, way=OWN)
     return done.stdout + done.stderr, (project.folder / "logs/try.log").read_bytes().decode()
 
 
@@ -133,8 +121,10 @@ def drawn(lay: Callable[[Path, Path], None]) -> Callable[[Path], str]:
         folder = shared / f"adapter-build-{os.geteuid()}"
         if folder.is_dir() and not folder.is_symlink():
             (folder / f"status-line{name}.lock").symlink_to(victim)
-        environment = {**os.environ, "TMPDIR": str(shared), "XDG_RUNTIME_DIR": str(place / "none")}
-        command = [sys.executable, "-B", "-c", DRAWS, str(ROOT / "scripts")]
+        environment = {
+            **os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(shared), "XDG_RUNTIME_DIR": str(place / "none")
+        }  # fmt: skip
+        command = [sys.executable, Path(__file__).with_name("draw_status.py")]
         done = subprocess.run(command, env=environment, stderr=terminal, check=False)
         os.close(terminal)
         shown = os.read(mine, 4096).decode()

@@ -10,20 +10,14 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, START
 from docker_fixtures import running_registry
 
 from adapter_build.hermetic.images import read_images
 from adapter_build.images.image_lock import record_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
-COPY = """
-import argparse, pathlib, os, time
-parser = argparse.ArgumentParser(); parser.add_argument("--source"); parser.add_argument("--copy")
-arguments = parser.parse_args()
-copy = pathlib.Path(arguments.copy)
-"""
-WRITE = COPY + "copy.write_text(pathlib.Path(arguments.source).read_text())\n"
+WRITE = START + "copy.write_text(source.read_text())\n"
 
 
 @pytest.fixture
@@ -126,7 +120,7 @@ def test_disk_full_in_the_output_folder(step):
     attempts.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", attempts], check=True)
     try:
-        one_line(step(COPY + "copy.write_bytes(bytes(5_000_000))\n"), "No space left", "free some space")
+        one_line(step(START + "copy.write_bytes(bytes(5_000_000))\n"), "No space left", "free some space")
     finally:
         subprocess.run(["umount", attempts], check=True)
 
@@ -134,9 +128,9 @@ def test_disk_full_in_the_output_folder(step):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (COPY, "results/out.txt: declared as an output but not written"),
-        (COPY + "copy.mkdir()\n", "results/out.txt: declared as an output, which is a file, but written as a folder"),
-        (COPY + "copy.symlink_to('/etc/passwd')\n", "but written as a link"),
+        (START, "results/out.txt: declared as an output but not written"),
+        (START + "copy.mkdir()\n", "results/out.txt: declared as an output, which is a file, but written as a folder"),
+        (START + "copy.symlink_to('/etc/passwd')\n", "but written as a link"),
         (WRITE + "copy.with_name('more').touch()\n", "results/more: written but not declared as an output"),
     ],
     ids=["missing", "folder", "link", "more"],
@@ -147,11 +141,11 @@ def test_outputs_other_than_declared(step, text, message):
 
 
 def test_more_memory_than_its_rule_says(step):
-    one_line(step(COPY + "x = bytearray(300_000_000)\n", "--memory", "100"), "100 MB", "mem_mb")
+    one_line(step(START + "x = bytearray(300_000_000)\n", "--memory", "100"), "100 MB", "mem_mb")
 
 
 def test_more_processes_than_it_may(step, engine):
-    forks = COPY + "import threading\nfor _ in range(5000): threading.Thread(target=time.sleep, args=(9,)).start()\n"
+    forks = START + "import threading\nfor _ in range(5000): threading.Thread(target=time.sleep, args=(9,)).start()\n"
     one_line(step(forks), "can't start new thread")
     assert engine.containers() == []
 
@@ -159,7 +153,7 @@ def test_more_processes_than_it_may(step, engine):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_killed_runner_leaves_no_container(step, engine, number):
     """By TERM and INT at once; after KILL the next step removes it, and a container of anybody else stays."""
-    (step.folder / "scripts/try_it.py").write_text(COPY + "time.sleep(120)\n")
+    (step.folder / "scripts/try_it.py").write_text(START + "time.sleep(120)\n")
     images = read_images(step.folder / "containers/images.lock.yaml")
     other = engine.docker("create", "--network", "none", images["workflow"].image_id, "true")
     runner = subprocess.Popen(step.command(), cwd=step.folder, env=engine.environment, stderr=subprocess.DEVNULL)
@@ -184,7 +178,7 @@ def test_a_killed_runner_leaves_no_container(step, engine, number):
 
 def test_a_secret_is_in_no_inspection(step, engine):
     """Not even in that of its own container, while it runs."""
-    (step.folder / "scripts/try_it.py").write_text(COPY + "time.sleep(5)\ncopy.touch()\n")
+    (step.folder / "scripts/try_it.py").write_text(START + "time.sleep(5)\ncopy.touch()\n")
     environment = {**engine.environment, "HF_TOKEN": "hf_secret_of_this_test"}
     runner = subprocess.Popen(step.command("--secret", "HF_TOKEN"), cwd=step.folder, env=environment)
     deadline = time.monotonic() + 30

@@ -27,20 +27,8 @@ from adapter_build.nim.container import check_layout
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 USER = pwd.getpwnam(ORDINARY_USER)
 GROUP = 7654  # one that the ordinary user is lent
-COPY = """
-import argparse, pathlib
-parser = argparse.ArgumentParser(); parser.add_argument("--source"); parser.add_argument("--copy")
-arguments = parser.parse_args()
-pathlib.Path(arguments.copy).write_text(pathlib.Path(arguments.source).read_text() + "copied")
-"""
-# Numbers for the users of its containers, in a namespace of mounts alone: this machine's own files stay as they are.
-LENT = """
-set -e
-mount --make-rprivate /
-mount --bind {folder}/subid /etc/subuid
-mount --bind {folder}/subid /etc/subgid
-exec {command}
-"""
+COPY = Path(__file__).with_name("copy_text.py")
+LENT = Path(__file__).with_name("lend_users.sh")
 DOCKERD = (
     "dockerd --data-root {folder}/data --exec-root {folder}/run/exec --host unix://{folder}/run/docker.sock"
     " --pidfile {folder}/run/pid --bridge=none --ip-forward=false --iptables=false --ip6tables=false"
@@ -61,9 +49,9 @@ def start(folder: Path, command: str) -> Iterator[Engine]:
         part.mkdir()
         os.chown(part, USER.pw_uid, USER.pw_gid)
     (folder / "subid").write_text(f"{ORDINARY_USER}:300000:65536\n")
-    script = LENT.format(folder=folder, command=command)
+    lent = ["unshare", "--mount", "sh", LENT, folder / "subid", "sh", "-c", f"exec {command}"]
     with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(lent, stdout=log, stderr=subprocess.STDOUT)
         try:
             engine = Engine(f"unix://{folder}/run/docker.sock", process)
             wait_until(lambda: engine.docker("version"), (folder / "log").read_text)
@@ -129,7 +117,7 @@ def step(project, image, monkeypatch, tmp_path_factory):
             Path("containers/images.local.lock.yaml"),
             Image("workflow", "localhost/python", identity, identity, lock=lock_digest("workflow")),
         )
-        (made / "scripts/try_it.py").write_text(COPY)
+        (made / "scripts/try_it.py").write_text(COPY.read_text())
         if blind:
             module = made / "adapter_build/hermetic/engine_kind.py"
             module.write_text(module.read_text().replace("    info = client.info()\n", "    return USUAL\n"))

@@ -7,30 +7,20 @@ import subprocess
 import time
 
 import pytest
+from conftest import START
 from docker_fixtures import ORDINARY_USER
 
 from adapter_build.hermetic.envelope import read_statement
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
-START = """
-import argparse, pathlib, os
-parser = argparse.ArgumentParser()
-for name in ("source", "more", "copy", "other"):
-    parser.add_argument(f"--{name}")
-arguments = parser.parse_args()
-text = pathlib.Path(arguments.source).read_text()
-"""
-END = "pathlib.Path(arguments.copy).write_text(text)\n"
-READS = START + "text += pathlib.Path(arguments.more or 'undeclared.txt').read_text()\n" + END
-WRITES = START + "pathlib.Path(arguments.other or 'in.txt').write_text('changed')\n" + END
-OPENS = START + "import socket; socket.create_connection(('HOST', PORT), 5).close()\n" + END
-ASKS = (
-    START
-    + "import find_package; from adapter_build.core.secret import secret\n"
-    + "text += str(len(secret('HF_TOKEN', required=True)))\n"
-    + END
-)
-LOOKS = START + "text += os.environ['HF_TOKEN']\n" + END
+READ = START + "text = source.read_text()\n"
+END = "copy.write_text(text)\n"
+READS = READ + "text += pathlib.Path(arguments.more or 'undeclared.txt').read_text()\n" + END
+WRITES = READ + "pathlib.Path(arguments.other or 'in.txt').write_text('changed')\n" + END
+OPENS = READ + "import socket; socket.create_connection(('HOST', PORT), 5).close()\n" + END
+TAKES = "import find_package; from adapter_build.core.secret import secret\n"
+ASKS = READ + TAKES + "text += str(len(secret('HF_TOKEN', required=True)))\n" + END
+LOOKS = READ + "text += os.environ['HF_TOKEN']\n" + END
 
 
 @pytest.fixture(params=["docker", "host"])
@@ -108,7 +98,7 @@ def test_an_undeclared_secret(step):
 
 
 def test_it_is_the_users_own_and_holds_no_power(step):
-    shows = START + (
+    shows = READ + (
         "text = str(os.getuid()) + ' ' + [l for l in open('/proc/self/status') if l.startswith('CapEff')][0]\n" + END
     )
     uid = subprocess.run(["id", "--user", ORDINARY_USER], capture_output=True, text=True, check=True).stdout.strip()
@@ -117,6 +107,6 @@ def test_it_is_the_users_own_and_holds_no_power(step):
 
 
 def test_home_is_there_and_forgotten(step):
-    writes = START + "pathlib.Path(os.environ['HOME'], 'note').write_text('x')\n" + END
+    writes = READ + "pathlib.Path(os.environ['HOME'], 'note').write_text('x')\n" + END
     assert passed(step, step(writes)) == "in "
     assert not list(step.folder.rglob("note"))

@@ -8,6 +8,7 @@ import io
 import re
 import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -21,17 +22,6 @@ from adapter_build.hermetic.images import Image
 from adapter_build.images.image_lock import record_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
-TORCHRUN = """#!/usr/bin/python
-import os, shutil, sys
-said = dict(word.split("=", 1) for word in sys.argv[2:] if "=" in word)
-assert sys.argv[2].startswith("/opt/NeMo/") and os.environ["HF_HOME"] == "/scratch/tuning/huggingface"
-assert said["exp_manager.explicit_log_dir"] == "/scratch/tuning/results", said
-assert open(said["model.restore_from_path"], "rb").read(1) and not os.access(said["model.restore_from_path"], os.W_OK)
-folder = said["exp_manager.explicit_log_dir"]
-os.makedirs(f"{folder}/checkpoints")
-shutil.copy("/adapter.nemo", f"{folder}/checkpoints/megatron_gpt_peft_lora_tuning.nemo")
-shutil.copy("/losses", f"{folder}/events.out.tfevents.1")
-"""
 VALUE = b"\x0a\x0fvalidation_loss\x15\x00\x00\xc0\x3f"  # as TensorBoard's own writer writes 1.5
 EVENT = b"\x10\x03\x2a" + bytes([len(VALUE) + 2]) + b"\x0a" + bytes([len(VALUE)]) + VALUE
 
@@ -42,7 +32,7 @@ def image(engine, registry, tmp_path_factory):
     folder = tmp_path_factory.mktemp("image")
     config = {**NETWORK, "peft": {"peft_scheme": "lora", "lora_tuning": LORA}}
     files = {
-        "opt/bin/torchrun": TORCHRUN.encode(),
+        "opt/bin/torchrun": Path(__file__).with_name("stand_in_torchrun.py").read_bytes(),
         "adapter.nemo": nemo(folder / "adapter.nemo", config, "model_weights.ckpt").read_bytes(),
         "losses": len(EVENT).to_bytes(8, "little") + bytes(4) + EVENT + bytes(4),
     }

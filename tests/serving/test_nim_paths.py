@@ -12,49 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# What NimPaths asks of vLLM. /switch/N makes /health answer N, as vLLM does when its engine dies.
-APPLICATION = """
-from fastapi import FastAPI, Response
-from adapter_build.serving.nim_paths import NimPaths
-
-app = FastAPI()
-state = {"health": 503}
-
-@app.get("/health")
-def health():
-    return Response(status_code=state["health"])
-
-@app.get("/switch/{status}")
-def switch(status: int):
-    state["health"] = status
-
-@app.get("/v1/models")
-def models():
-    return {"data": [{"id": "base"}, {"id": "law"}]}
-
-@app.get("/metrics")
-def metrics():
-    return Response("requests_total 1.0", media_type="text/plain")
-
-@app.post("/v1/completions")
-def complete(body: dict):
-    return {"echo": body["prompt"]}
-
-app.add_middleware(NimPaths)
-"""
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """Run the application under uvicorn; give its URL and process id."""
     folder = tmp_path_factory.mktemp("application")
-    (folder / "application.py").write_text(APPLICATION)
     output = folder / "log"
     with open(output, "w") as log:
         process = subprocess.Popen(
-            [ROOT / ".venvs/serve/bin/python", "-m", "uvicorn", "application:app", "--port", "0"],
+            [ROOT / ".venvs/serve/bin/python", "-m", "uvicorn", "nim_paths_application:app", "--port", "0"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}", "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=log,
             stderr=log,
         )

@@ -19,6 +19,7 @@ from adapter_build.models.adapter_settings import CHECKED_APART, GREATEST_SCALE,
 from adapter_build.models.llama_shape import llama_modules
 
 ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
 PEFT_HELPER = next((ROOT / ".venvs/serve/lib").glob("python*/site-packages/vllm/lora/peft_helper.py"))
 CONVERT = "convert it with path_initial_model_for_weight_conversion, or train with init_lora_weights true"
 MODULES = {"q_proj": ("self_attn", 64, 64), "k_proj": (), "v_proj": (), "o_proj": ()}
@@ -186,42 +187,6 @@ def test_every_key_that_vllm_reads_is_classified() -> None:
     assert {key for key in read_there if not key.startswith("vllm_")} <= {*SETTINGS, *CHECKED_APART}
 
 
-WRITTEN = """
-import dataclasses, json, sys
-from pathlib import Path
-import torch
-from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
-
-out = Path(sys.argv[1])
-sizes = LlamaConfig(**json.loads((out / "base/config.json").read_text()))
-LINEAR = ["q_proj", "v_proj"]
-CASES = {
-    "plain": dict(), "untyped": dict(task_type=None), "rslora": dict(use_rslora=True),
-    "dropout": dict(lora_dropout=0.1),
-    "gaussian": dict(init_lora_weights="gaussian"), "orthogonal": dict(init_lora_weights="orthogonal"),
-    "mica": dict(init_lora_weights="mica"), "every linear": dict(target_modules="all-linear"),
-    "pissa": dict(init_lora_weights="pissa"), "pissa converted": dict(init_lora_weights="pissa"),
-    "olora": dict(init_lora_weights="olora"), "dora": dict(use_dora=True), "bias": dict(bias="lora_only"),
-    "head": dict(modules_to_save=["lm_head"]), "embeddings": dict(), "ranks": dict(rank_pattern={"q_proj": 2}),
-}
-for name, changes in CASES.items():
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(sizes)
-    model.name_or_path = "example/tiny-llama"
-    options = {"r": 4, "target_modules": LINEAR, "task_type": "CAUSAL_LM", **changes}
-    peft = get_peft_model(model, LoraConfig(**options))
-    converted = {}
-    if name == "pissa converted":
-        peft.peft_config["default"].init_lora_weights = True
-        peft.save_pretrained(out / "start")
-        converted = {"path_initial_model_for_weight_conversion": str(out / "start")}
-    for key, value in peft.named_parameters():
-        if "lora_" in key:
-            value.data += 0.05 * torch.randn_like(value)
-    peft.save_pretrained(out / name, save_embedding_layers=name == "embeddings", **converted)
-print(json.dumps([field.name for field in dataclasses.fields(LoraConfig)]))
-"""
 SERVED = ("plain", "untyped", "rslora", "dropout", "gaussian", "orthogonal", "mica", "pissa converted")
 UNSERVED = {
     "every linear": "target_modules has 'model.layers.0.",
@@ -235,8 +200,9 @@ def test_what_peft_itself_writes(tmp_path: Path) -> None:
     """Adapters of the installed PEFT pass, those that no server serves do not, and each of its keys is classified."""
     write_base(tmp_path / "base")
     done = subprocess.run(
-        [ROOT / ".venvs/tune/bin/python", "-c", WRITTEN, tmp_path], capture_output=True, text=True, check=False
-    )
+        [ROOT / ".venvs/tune/bin/python", HERE / "write_peft_adapters.py", tmp_path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout.splitlines()[-1])) - {*SETTINGS, *CHECKED_APART} == set()
     modules, layers = llama_modules(tmp_path / "base/config.json")

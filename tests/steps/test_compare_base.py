@@ -19,22 +19,9 @@ from adapter_build.core.faults import BadInput
 from adapter_build.models.base_settings import check_settings
 from compare_base import faults
 
+HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow  # transformers, twice
 
-READ_ALL = """
-import json, sys
-from pathlib import Path
-import read_base
-by, texts = read_base.this_reader(), json.loads(Path(sys.argv[2]).read_text())
-for folder in sorted(Path(sys.argv[1]).iterdir()):
-    reading = read_base.read(folder, by)
-    try:
-        tokenizer = by.tokenizer(folder)
-        reading["drawn"] = [[tokenizer.encode(text, add_special_tokens=add) for add in (True, False)] for text in texts]
-    except Exception:
-        reading["drawn"] = None
-    Path(sys.argv[3], f"{folder.name}.json").write_text(json.dumps(reading))
-"""
 TINY = {
     "byte": {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"},
     "metaspace": {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
@@ -152,8 +139,8 @@ def readings(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     texts.write_text(json.dumps(drawn(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), 40)))
     for environment in ("tune", "serve"):
         (folder / environment).mkdir()
-        command = [ROOT / f".venvs/{environment}/bin/python", "-c", READ_ALL, folder / "bases", texts]
-        done = run([*command, folder / environment], folder / "scratch", PYTHONPATH=str(ROOT))
+        command = [ROOT / f".venvs/{environment}/bin/python", HERE / "read_bases.py", folder / "bases", texts]
+        done = run([*command, folder / environment], folder / "scratch", PYTHONPATH=f"{ROOT}:{ROOT / 'scripts'}")
         assert done.returncode == 0, done.stderr
     return {
         own.name: (own, *(json.loads((folder / part / f"{own.name}.json").read_text()) for part in ("tune", "serve")))

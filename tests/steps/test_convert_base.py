@@ -10,27 +10,13 @@ import yaml
 from test_acquire_base import copied
 from tiny_chain import chain, python, refused, script, sha256
 
+HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
-
-LOGITS = """
-import sys
-from pathlib import Path
-import torch
-from adapter_build.models.hf_causal_lm import HFCausalLM
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-nemo, folder = map(Path, sys.argv[1:])
-restored, source = HFCausalLM.restore(nemo), AutoModelForCausalLM.from_pretrained(folder)
-tokens = torch.tensor([AutoTokenizer.from_pretrained(folder).encode("The tenant, in 2023, may not sublet.")])
-assert restored.tokenizer.encode("The tenant, in 2023, may not sublet.") == tokens[0].tolist()
-with torch.no_grad():
-    theirs, ours = source.eval()(tokens).logits, restored.eval().model(tokens).logits
-print(torch.equal(theirs, ours), theirs.std().item() > 0.1, type(restored).__mro__[1].__name__)
-"""
 
 
 def test_restored_logits_equal_the_sources(tiny_base: Path, tmp_path: Path) -> None:
-    assert python(LOGITS, tmp_path, chain(tiny_base).nemo, tiny_base).split()[-3:] == ["True", "True", "ModelPT"]
+    said = python(HERE / "compare_logits.py", tmp_path, chain(tiny_base).nemo, tiny_base)
+    assert said.split()[-3:] == ["True", "True", "ModelPT"]
 
 
 def test_other_weights_give_other_logits(tiny_base: Path, tmp_path: Path) -> None:
@@ -39,7 +25,8 @@ def test_other_weights_give_other_logits(tiny_base: Path, tmp_path: Path) -> Non
     content = bytearray(weights.read_bytes())
     content[-1] ^= 0x80  # the sign of the last weight
     weights.write_bytes(content)
-    assert python(LOGITS, tmp_path, chain(tiny_base).nemo, tmp_path / "other").split()[-3] == "False"
+    said = python(HERE / "compare_logits.py", tmp_path, chain(tiny_base).nemo, tmp_path / "other")
+    assert said.split()[-3] == "False"
 
 
 def test_bytes_depend_on_the_files_alone(tiny_base: Path, tmp_path: Path) -> None:
@@ -90,4 +77,4 @@ def test_what_another_base_left_beside_the_files_is_not_read(tiny_base: Path, tm
     files = [path for path in sorted((tmp_path / "own").iterdir()) if path != weights]
     result = script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "own.nemo")
     assert result.returncode == 0, result.stderr
-    assert python(LOGITS, tmp_path, tmp_path / "own.nemo", tiny_base).split()[-3] == "True"
+    assert python(HERE / "compare_logits.py", tmp_path, tmp_path / "own.nemo", tiny_base).split()[-3] == "True"

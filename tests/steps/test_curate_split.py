@@ -3,6 +3,7 @@
 import itertools
 import json
 import lzma
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from conftest import SLICE, needs_slice
 from split_records import question_and_answer
 
 ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
 WORDS = "word " * 60
 
 
@@ -206,28 +208,6 @@ def posts(count: int) -> list[dict[str, Any]]:
 
 
 # NeMo Curator alone: its own ScoreFilter drops, its own writer writes. Only the cleaning and MinScore are shared.
-PLAIN = """
-import json, sys
-sys.path[:0] = [".", "scripts"]
-from pathlib import Path
-from adapter_build.records.splits import TEXTS
-from adapter_build.records.curator_stages import HasText, InProcessExecutor, MinScore, cleaning
-from nemo_curator.pipeline import Pipeline
-from nemo_curator.stages.text.filters import ScoreFilter
-from nemo_curator.stages.text.filters.heuristic.string import WordCountFilter
-from nemo_curator.stages.text.io.reader import JsonlReader
-from nemo_curator.stages.text.io.writer import JsonlWriter
-
-source, folder, keep_null = sys.argv[1], sys.argv[2], sys.argv[3] == "keep"
-stages = [JsonlReader(source), *cleaning()]
-stages += [ScoreFilter(HasText(), text_field=text) for text in TEXTS]
-stages += [ScoreFilter(WordCountFilter(50, 500), text_field=text) for text in ("question", "answer")]
-stages += [ScoreFilter(MinScore(0, keep_null), text_field=f"{text}_score") for text in ("question", "answer")]
-[task] = Pipeline(name="plain", stages=[*stages, JsonlWriter(folder)]).run(InProcessExecutor())
-for line in Path(task.data[0]).read_text(encoding="utf-8").splitlines():
-    one = json.loads(line)
-    print(json.dumps([one["id"], *(one[text] for text in TEXTS)]))
-"""
 
 
 @needs_slice
@@ -237,12 +217,10 @@ def test_the_decisions_are_those_of_curators_score_filter(curate, tmp_path, null
     result, kept, ledger = curate(rows, null_score=null_score)
     assert result.returncode == 0, result.stderr
     plain = subprocess.run(
-        [ROOT / ".venvs/curate/bin/python", "-c", PLAIN, tmp_path / "train.jsonl", tmp_path / "plain", null_score],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    )
+        [ROOT / ".venvs/curate/bin/python", HERE / "curate_plainly.py", tmp_path / "train.jsonl", tmp_path / "plain",
+         null_score],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     expected = [json.loads(line) for line in plain.stdout.splitlines()]
     assert [[one[key] for key in ("id", "title", "question", "answer")] for one in kept] == expected
     assert {one["filter"] for one in ledger} >= {None, "word_count", "min_score"}
@@ -255,24 +233,14 @@ def test_neither_partitions_nor_a_slurm_array_change_a_byte(tmp_path):
     rows = posts(50)
     records = tmp_path / "train.jsonl"
     records.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
-    program = (
-        "import sys; sys.path[:0] = ['.', 'scripts']; import curate_split; curate_split.SHARD = int(sys.argv.pop(1))"
-    )
     bounds = ["--min-words", "50", "--max-words", "500", "--min-score", "0", "--null-score", "keep"]
     array = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "0"}
     made = []
     for shard, variables in (("1000", {}), ("7", array)):
         outputs = [tmp_path / f"{shard}.jsonl", tmp_path / f"{shard}.parquet"]
-        command = [
-            ROOT / ".venvs/curate/bin/python",
-            "-c",
-            f"{program}; curate_split.main()",
-            shard,
-            "--split",
-            "train",
-        ]
+        command = [ROOT / ".venvs/curate/bin/python", HERE / "curate_in_shards.py", shard, "--split", "train"]
         command += ["--records", records, "--filters", "on", *bounds, "--curated", outputs[0], "--ledger", outputs[1]]
-        environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), **variables}
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": "scripts", "TMPDIR": str(tmp_path), **variables}
         subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
         made.append([path.read_bytes() for path in outputs])
     assert made[0] == made[1]

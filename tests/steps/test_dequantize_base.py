@@ -9,19 +9,12 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_chain import ROOT, python, refused, run, script, sha256
 
+HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
 NAMES = (
     "config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json",
     "tokenizer_config.json",
 )  # fmt: skip
-TOKENS = """
-import sys
-from transformers import AutoTokenizer
-for folder in sys.argv[1:]:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokens = tokenizer.encode("In 2023 the licensor's work, über alles:<|im_end|>")
-    print(tokens, tokenizer.eos_token_id, tokenizer.pad_token_id, repr(tokenizer.decode(tokens)))
-"""
 
 
 def dequantize(base: Path, tmp_path: Path, into: str, *settings: str) -> Any:
@@ -52,7 +45,7 @@ def test_the_base_comes_back(tiny_base: Path, tmp_path: Path) -> None:
     assert ends == {"eos_token_id": 2, "pad_token_id": 2}
     assert json.loads((once / "tokenizer_config.json").read_text())["eos_token"] == "<|im_end|>"
     # No start token, the end token as one, and what is decoded is what was encoded.
-    tokens, end = python(TOKENS, tmp_path, once).strip().split("] ")
+    tokens, end = python(HERE / "print_tokens.py", tmp_path, once).strip().split("] ")
     assert tokens.endswith(", 2")
     assert not tokens.startswith("[1,")
     assert end == """2 2 "In 2023 the licensor's work, über alles:<|im_end|>\""""

@@ -9,76 +9,11 @@ from tiny_chain import Chain, chain, prompts, python, refused, sha256
 
 from adapter_build.core.jsonl import read_jsonl
 
+HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
 
 # Prompt by prompt, no batch, no padding, no cache of ours: the plainest way to the same answers.
-PLAIN = """
-import json, sys
-import torch
-from evaluate_adapter import first_line
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base, adapter, test = sys.argv[1:]
-tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
-def answer(text):
-    tokens = tokenizer.encode(text)
-    start = len(tokens)
-    for _ in range(8):
-        with torch.no_grad():
-            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-        if tokens[-1] == tokenizer.eos_token_id:
-            break
-    return first_line(tokenizer.decode(tokens[start:], skip_special_tokens=True))
-inputs = [json.loads(line)["input"] for line in open(test)][:9]
-plain = [answer(text) for text in inputs]
-model = PeftModel.from_pretrained(model, adapter).eval()
-print(json.dumps([plain, [answer(text) for text in inputs]]))
-"""
 # Many prompts, in batches and parts of any size, against transformers' own generate, one prompt at a time.
-MANY = """
-import json, sys
-import torch
-from evaluate_adapter import load
-from adapter_build.evaluation import answer_batch
-from adapter_build.evaluation import greedy_answers
-from pathlib import Path
-
-base, adapter, test = sys.argv[1:]
-model, tokenizer = load(Path(base), Path(adapter))
-prompts = [tokenizer.encode(json.loads(line)["input"]) for line in open(test)]
-stops = [tokenizer.eos_token_id, prompts[0][-1]]
-plain = []
-for prompt in prompts:
-    made = model.generate(
-        input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=12, do_sample=False,
-        eos_token_id=stops, pad_token_id=0)
-    plain.append(made[0, len(prompt):].tolist())
-steps, step = [], answer_batch.AnswerBatch.step
-answer_batch.AnswerBatch.step = lambda batch: (steps.append(len(batch.tokens)), step(batch))
-def answered(together, chunk, most=12, stops=stops):
-    answer_batch.CHUNK = chunk
-    steps.clear()
-    found = dict(greedy_answers.answers(model.get_base_model(), prompts, most, stops, together))
-    return [found[number] for number in range(len(prompts))], list(steps)
-tried = [answered(1, 8192), answered(150, 8192), answered(10**6, 8192), answered(10**6, 40), answered(10**6, 1)]
-first, none = answered(10**6, 8192, stops=range(10**4))
-print(json.dumps([plain, tried, first, none, answered(10**6, 8192, most=1)]))
-"""
-BATCHES = """
-import json
-from adapter_build.evaluation.greedy_answers import batches
-print(json.dumps([list(batches([30, 5, 5, 90, 6], 10, 50)), list(batches([], 10, 50))]))
-"""
-SCORES = """
-import json
-import numpy as np
-from adapter_build.evaluation.rouge import resample, rouge, summary
-scores = rouge(["the law of rent", "a b c d"], ["the laws of rents", "a x"])
-print(json.dumps([{kind: list(values) for kind, values in scores.items()},
-                  summary({"x": np.array([0.0, 100.0])}, resample(2, 1000, 1)),
-                  summary({"x": np.array([40.0, 40.0])}, resample(2, 1000, 1))]))
-"""
 
 
 @pytest.fixture
@@ -97,7 +32,7 @@ def evaluated(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_answers_are_those_without_batches(tiny: Chain, tiny_base: Path, evaluated: Path, tmp_path: Path) -> None:
     arguments = (tiny_base, tiny.folder / "adapter", tiny.folder / "test.jsonl")
-    plain, tuned = json.loads(python(PLAIN, tmp_path, *arguments).splitlines()[-1])
+    plain, tuned = json.loads(python(HERE / "answer_one_by_one.py", tmp_path, *arguments).splitlines()[-1])
     rows = list(read_jsonl(evaluated / "predictions.jsonl"))
     assert [row["base"] for row in rows] == plain
     assert [row["adapter"] for row in rows] == tuned
@@ -107,7 +42,7 @@ def test_answers_are_those_without_batches(tiny: Chain, tiny_base: Path, evaluat
 
 def test_many_prompts_at_once_are_answered_as_each_alone(tiny: Chain, tiny_base: Path, tmp_path: Path) -> None:
     test = prompts(tmp_path / "many.jsonl", 40, seed=9, words=40)
-    said = python(MANY, tmp_path, tiny_base, tiny.folder / "adapter", test)
+    said = python(HERE / "answer_together.py", tmp_path, tiny_base, tiny.folder / "adapter", test)
     plain, tried, first, none, one = json.loads(said.splitlines()[-1])
     assert len({len(tokens) for tokens in plain}) > 2, "answers that all end at once show nothing"
     assert all(tokens == plain for tokens, _ in tried)
@@ -119,7 +54,7 @@ def test_many_prompts_at_once_are_answered_as_each_alone(tiny: Chain, tiny_base:
 
 def test_a_batch_has_the_tokens_that_it_may_have(tmp_path: Path) -> None:
     """With what fills rows up; a prompt that is longer is answered alone."""
-    assert json.loads(python(BATCHES, tmp_path)) == [[[1, 2, 4], [0], [3]], []]
+    assert json.loads(python(HERE / "print_batches.py", tmp_path)) == [[[1, 2, 4], [0], [3]], []]
 
 
 def test_predictions_are_in_test_order(tiny: Chain, evaluated: Path) -> None:
@@ -152,7 +87,7 @@ def test_two_evaluations_are_the_same(tiny: Chain, evaluated: Path, tmp_path: Pa
 
 
 def test_rouge_and_its_intervals(tmp_path: Path) -> None:
-    scores, spread, same = json.loads(python(SCORES, tmp_path))
+    scores, spread, same = json.loads(python(HERE / "print_scores.py", tmp_path))
     assert scores["rouge1"] == pytest.approx([100, 100 * 2 * 1 / 6])  # stemmed; 1 of 2 and 1 of 4
     assert scores["rougeL"] == scores["rougeLsum"] == pytest.approx(scores["rouge1"])
     assert scores["rouge2"] == pytest.approx([100, 0])
@@ -173,11 +108,8 @@ def test_end_token_that_disagrees_is_refused(tiny: Chain, tiny_base: Path, tmp_p
 
 def test_prompts_are_counted_and_what_is_cut_of_them(tiny: Chain, tiny_base: Path, tmp_path: Path) -> None:
     """In a base of few positions: what a prompt lost is said, so that a server is not asked the whole of it."""
-    counts = "import sys; from transformers import AutoTokenizer as T; import json\n"
-    counts += "from adapter_build.core.jsonl import read_jsonl\n"
-    counts += "print(json.dumps([len(T.from_pretrained(sys.argv[1]).encode(row['input']))"
-    counts += " for row in read_jsonl(sys.argv[2])]))"
-    whole = json.loads(python(counts, tmp_path, tiny_base, tiny.folder / "test.jsonl").splitlines()[-1])[:9]
+    said = python(HERE / "count_tokens.py", tmp_path, tiny_base, tiny.folder / "test.jsonl")
+    whole = json.loads(said.splitlines()[-1])[:9]
     room = sorted(whole)[4]
     files = copied(tiny_base, tmp_path / "own", "config.json", max_position_embeddings=room + 8)
     assert tiny.evaluate(tmp_path / "out", files=files).returncode == 0

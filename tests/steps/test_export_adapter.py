@@ -9,30 +9,8 @@ from tiny_chain import MODEL, SORTED_MODULES, Chain, chain, python, refused, sha
 
 from adapter_build.models.nemo_archive import read_member
 
+HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow  # each imports PyTorch, most NeMo
-
-LOAD = """
-import sys
-import torch
-from peft import PeftModel
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
-
-base, adapter = sys.argv[1:]
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
-state = model.state_dict()
-saved = load_file(f"{adapter}/adapter_model.safetensors")
-assert len(saved) == 2 * 6 * 2, list(saved)
-for name, weight in saved.items():
-    assert torch.equal(weight, state[name.replace(".weight", ".default.weight")]), name
-tokens = torch.tensor([[5, 6, 7, 8]])
-with torch.no_grad():
-    tuned = model(tokens).logits
-    with model.disable_adapter():
-        plain = model(tokens).logits
-assert not torch.equal(tuned, plain)
-print("ok", model.active_peft_config.r, model.active_peft_config.lora_alpha)
-"""
 
 
 @pytest.fixture
@@ -41,7 +19,8 @@ def tiny(tiny_base: Path) -> Chain:
 
 
 def test_peft_loads_it(tiny: Chain, tiny_base: Path, tmp_path: Path) -> None:
-    assert python(LOAD, tmp_path, tiny_base, tiny.folder / "adapter").split()[-3:] == ["ok", "8", "32"]
+    said = python(HERE / "load_adapter.py", tmp_path, tiny_base, tiny.folder / "adapter")
+    assert said.split()[-3:] == ["ok", "8", "32"]
 
 
 def test_config_and_weights(tiny: Chain) -> None:

@@ -14,96 +14,11 @@ from adapter_build.core.jsonl import read_jsonl
 from adapter_build.hermetic import bubblewrap
 from adapter_build.tuning.resume_file import NAME
 
+HERE = Path(__file__).parent
+
 # Runs tune_adapter.py in children of one process, which imports NeMo for all. What befalls a child: it ends itself by
 # SIGKILL at the end of the n-th call of a method of Recorder's, or at the n-th fsync. An odd one is of the file that is
 # being written, of which half is there then, an even one of its folder, just after the file was renamed.
-DRIVER = """
-import itertools, json, os, signal, sys
-from pathlib import Path
-from adapter_build.core import faults
-from adapter_build.tuning import nemo_tuning
-import tune_adapter
-from adapter_build.tuning.recorder import Recorder
-
-
-def at(owner, name, number, act):
-    whole, count = getattr(owner, name), itertools.count(1)
-    def counting(*arguments):
-        if owner is Recorder:
-            whole(*arguments)
-        if next(count) == number:
-            act(*arguments)
-        if owner is os:
-            whole(*arguments)
-    setattr(owner, name, counting)
-
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_in_the_middle(handle):
-    if os.path.isfile(f"/proc/self/fd/{handle}"):
-        os.ftruncate(handle, os.fstat(handle).st_size // 2)
-    die()
-
-
-def befall(what, number, kept):
-    state = kept / "state"
-    if what == "flipped":
-        content = state.read_bytes()
-        state.write_bytes(content[:number] + bytes([content[number] ^ 1]) + content[number + 1 :])
-    elif what == "cut":
-        os.truncate(state, state.stat().st_size - number)
-    elif what == "full":
-        def fill(*_):
-            with open(kept / "filler", "wb", buffering=0) as file:
-                try:
-                    while True:
-                        file.write(bytes(512))
-                except OSError as error:
-                    assert error.strerror == "No space left on device"
-        at(Recorder, "on_train_batch_end", number, fill)
-    elif what == "fsync":
-        at(os, what, number, die_in_the_middle)
-    else:
-        at(Recorder, what, number, die)
-
-
-def child(options, events, rank, log):
-    os.dup2(os.open(log, os.O_CREAT | os.O_WRONLY), 1)
-    os.environ["SLURM_PROCID"] = str(rank)
-    sys.argv = ["tune_adapter.py", *options]
-    for what, number in events.items():
-        befall(what, number, Path(options[options.index("--resume") + 1]))
-    faults.run(tune_adapter.main)
-
-
-codes = []
-for options, events, ranks, log in json.loads(sys.argv[1]):
-    alive = set()
-    for rank in range(ranks):
-        if pid := os.fork():
-            alive.add(pid)
-            continue
-        code = 1
-        try:
-            child(options, events if rank == ranks - 1 else {}, rank, f"{log}.{rank}")
-            code = 0
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-    found = []
-    while alive:
-        pid, status = os.wait()
-        alive.remove(pid)
-        found.append(os.waitstatus_to_exitcode(status))
-        for other in alive if status else ():  # as srun does
-            os.kill(other, signal.SIGKILL)
-    codes.append(found[0])
-    Path(os.environ["TMPDIR"], "peers").unlink(missing_ok=True)
-print(json.dumps(codes))
-"""
 # 18 steps of two micro-batches each, saved after steps 3, 6, 9, …
 SHORT = {"max_steps": 18, "validation_interval": 4, "validation_limit": 8, "checkpoint_interval": 3}
 PACKED = {"micro_batch_size": 1, "pack_length": 192, "sequence_length": 96}
@@ -151,7 +66,7 @@ def live(
         (into / "kept").mkdir(parents=True)
         words = options(tiny, into, **settings, resume=into / "kept")
         runs += [[words, events, nodes, str(into / f"{at}.log")] for at, events in enumerate(story)]
-    codes = json.loads(python(DRIVER, folder, json.dumps(runs)).splitlines()[-1])
+    codes = json.loads(python(HERE / "interrupt_tuning.py", folder, json.dumps(runs)).splitlines()[-1])
     assert codes.pop(0) == 0
     told = []
     for number, story in enumerate(stories):

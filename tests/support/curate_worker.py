@@ -1,19 +1,12 @@
 """A process of the environment `curate` that turns texts into plain ones, for tests that ask for many."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = """
-import json, sys
-sys.path[:0] = [".", "scripts"]
-from adapter_build.records.html_text import body_text, title_text
-for line in sys.stdin:
-    kind, text = json.loads(line)
-    made = {"title": title_text, "body": body_text}[kind](text)
-    print(json.dumps(" ".join(made.split())), flush=True)
-"""
+HERE = Path(__file__).parent
 
 
 class Worker:
@@ -21,8 +14,8 @@ class Worker:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [ROOT / ".venvs/curate/bin/python", "-c", PROGRAM],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [ROOT / ".venvs/curate/bin/python", HERE / "plain_texts.py"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def title(self, text: str) -> str:

@@ -41,14 +41,14 @@ def script(
     return run([ROOT / f".venvs/{env}/bin/python", *command], scratch, meanwhile)
 
 
-def python(code: str, scratch: Path, *arguments: Any) -> str:
-    """Run a piece of Python in the tune environment, with our scripts at hand, and return what it prints."""
+def python(program: Path, scratch: Path, *arguments: Any) -> str:
+    """Run a test's program in the tune environment, with our scripts at hand, and return what it prints."""
     if WITHIN:
-        command = [*WITHIN, ROOT / ".venvs/tune/bin/python", "-c", code, *arguments]
-        result = run(command, scratch, PYTHONPATH=str(ROOT))
+        command = [*WITHIN, ROOT / ".venvs/tune/bin/python", program, *arguments]
+        result = run(command, scratch, PYTHONPATH=f"{ROOT}:{ROOT / 'scripts'}")
     else:
-        environment = variables_in(scratch, PYTHONPATH=str(ROOT))
-        result = run_warm(["-c", *map(str, arguments)], scratch, environment, code)
+        environment = variables_in(scratch, PYTHONPATH=f"{ROOT}:{ROOT / 'scripts'}")
+        result = run_warm(list(map(str, [program, *arguments])), scratch, environment)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -16,51 +16,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
 SECONDS = 600  # none of them takes a tenth of it
-# The one that forks. Its variables are those of tiny_chain.run, which libraries read as they are loaded.
-PROGRAM = """
-import json, os, runpy, sys, tempfile
-
-import datasets, peft, safetensors, torch, transformers, yaml
-from nemo.collections import llm
-
-answers = os.fdopen(os.dup(1), "w")
-print("ready", file=answers, flush=True)
-for line in sys.stdin:
-    asked = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        break
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
-else:
-    sys.exit()
-os.close(answers.fileno())
-for number, path in ((0, os.devnull), (1, asked["stdout"]), (2, asked["stderr"])):
-    handle = os.open(path, os.O_RDWR | os.O_CREAT)
-    os.dup2(handle, number)
-    os.close(handle)
-os.chdir(asked["cwd"])
-os.environ.clear()
-os.environ.update(asked["env"])
-tempfile.tempdir = None
-sys.argv = asked["argv"]
-sys.path[:1] = asked["path"]
-if asked["code"] is None:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-else:
-    exec(compile(asked["code"], "<string>", "exec"), {"__name__": "__main__", "__builtins__": __builtins__})
-"""
 
 
-def run_warm(
-    arguments: list[str], cwd: Path, env: dict[str, str], code: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a script of ours, `arguments[0]`, or a piece of `code` with arguments; return how it ended and its output."""
+def run_warm(arguments: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a script of ours, `arguments[0]`, with arguments; return how it ended and its output."""
     path = env.get("PYTHONPATH", str(Path(arguments[0]).parent)).split(os.pathsep)
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         asked = {
-            "argv": arguments, "code": code, "cwd": str(cwd), "env": env, "path": path,
+            "argv": arguments, "cwd": str(cwd), "env": env, "path": path,
             "stdout": str(out), "stderr": str(err),
         }  # fmt: skip
         server = _server()
@@ -75,13 +41,14 @@ def run_warm(
 
 @functools.cache
 def _server() -> Any:
+    """Return the one that forks. Its variables are those of tiny_chain.run, which libraries read as they are loaded."""
     home = tempfile.TemporaryDirectory()
     environment = {
         "PATH": os.environ["PATH"], "HOME": home.name, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
     }  # fmt: skip
     server = subprocess.Popen(
-        [ROOT / ".venvs/tune/bin/python", "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [ROOT / ".venvs/tune/bin/python", HERE / "fork_server.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True, env=environment, cwd=home.name,
     )  # fmt: skip
     assert server.stdout.readline() == "ready\n"

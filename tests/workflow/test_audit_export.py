@@ -22,30 +22,12 @@ from adapter_build.hermetic.envelope import read_statement, seal
 from adapter_build.lineage.lineage import chain, producers, read_lineage
 from adapter_build.pins.advisories import PINNED
 
+HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
 CHECKS = ROOT / ".venvs/checks/bin"
 ADAPTER = "law-titlegen"
 WEIGHTS = f"results/loras/{ADAPTER}/adapter_model.safetensors"
 # The validator asks for RO-Crate's context by its address; rocrate ships that of 1.3, which renames four terms of 1.1.
-SEED = """
-import json, sys, requests, requests_cache
-context = json.load(open(sys.argv[1]))
-workflow = "https://bioschemas.org/ComputationalWorkflow"
-context["@context"] |= {"ComputationalWorkflow": workflow, "input": f"{workflow}#input", "output": f"{workflow}#output",
-                        "FormalParameter": "https://bioschemas.org/FormalParameter"}
-session = requests_cache.CachedSession(sys.argv[2], backend="sqlite", expire_after=-1)
-request = requests.Request("GET", "https://w3id.org/ro/crate/1.1/context").prepare()
-response = requests_cache.CachedResponse(status_code=200, url=request.url, content=json.dumps(context).encode(),
-                                         headers={"Content-Type": "application/ld+json"})
-session.cache.save_response(response, session.cache.create_key(request))
-"""
-BOM_CHECK = """
-import sys
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
-fault = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).read())
-sys.exit(str(fault)[:300] if fault else 0)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +54,7 @@ def test_the_same_build_exports_the_same_bytes(built, exported, tmp_path):
 def cache(tmp_path_factory):
     path = tmp_path_factory.mktemp("cache") / "http"
     context = Path(rocrate.__file__).with_name("data") / "ro-crate.jsonld"
-    subprocess.run([CHECKS / "python", "-c", SEED, context, path], check=True)
+    subprocess.run([CHECKS / "python", HERE / "seed_crate_cache.py", context, path], check=True)
     return path
 
 
@@ -229,7 +211,7 @@ def test_a_server_that_refuses_is_told(built, server):
 
 
 def bom_fault(path):
-    done = subprocess.run([CHECKS / "python", "-c", BOM_CHECK, path], capture_output=True, text=True, check=False)
+    done = subprocess.run([CHECKS / "python", HERE / "check_bom.py", path], capture_output=True, text=True, check=False)
     return done.stderr if done.returncode else None
 
 

@@ -21,6 +21,7 @@ from adapter_build.core.jsonl import read_jsonl
 from adapter_build.lineage.artifacts import artifacts
 from adapter_build.workflow.configuration import read_config
 
+HERE = Path(__file__).parent
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 PROMPTS_OF = {"train": "train", "validation": "val"}
 
@@ -73,24 +74,13 @@ def test_losses_are_the_pinned_ones(job):
     assert misfits(read_jsonl(made.folder / "results/checkpoints/law-titlegen.metrics.jsonl"), pinned()) == []
 
 
-ROUNDING = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from adapter_build.kernels.packing import rounded_layers
-from rounded_layers import Loss
-
-loss = Loss(*map(Path, sys.argv[2:]), 24)
-full = loss.of(range)
-print(*(loss.of(layers, products="fp8") / full - 1 for layers in (rounded_layers, range)))
-"""
-
-
 def test_rounding_to_fp8_does_little_to_the_base(job, tmp_path):
     """The twin rounds the first and the last layer too."""
     results = job[0].folder / "results"
     files = results / "base/smollm2-135m-instruct.nemo", results / "prompts/law-titlegen/train.jsonl"
-    ours, every = map(float, python(ROUNDING, tmp_path, ROOT / "bench", *files).splitlines()[-1].split())
+    ours, every = map(
+        float, python(HERE / "print_rounding.py", tmp_path, ROOT / "bench", *files).splitlines()[-1].split()
+    )
     assert abs(ours) < 0.01 < every
 
 

@@ -153,14 +153,8 @@ def test_from_the_base_to_the_model_store(project):
 def same_adapter():
     """PEFT's product, fused as the converter fuses the weights that it is added to, is Megatron's own."""
     peft = load_file("results/adapters/law-titlegen/adapter_model.safetensors")
-    code = (
-        "import io, sys, tarfile, torch\n"
-        "from safetensors.torch import save_file\n"
-        "tar = tarfile.open(sys.argv[1])\n"
-        "found = torch.load(io.BytesIO(tar.extractfile('./model_weights.ckpt').read()), weights_only=True)\n"
-        "save_file({name: tensor.float() for name, tensor in found.items()}, sys.argv[2])\n"
-    )
-    subprocess.run([ROOT / ".venvs/tune/bin/python", "-c", code, CHECKPOINT, "megatron.safetensors"], check=True)
+    program = Path(__file__).with_name("megatron_tensors.py")
+    subprocess.run([ROOT / ".venvs/tune/bin/python", program, CHECKPOINT, "megatron.safetensors"], check=True)
     megatron = load_file("megatron.safetensors")
     config = json.loads(Path("tests/tiny/base/config.json").read_text())
     heads, groups, head = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]

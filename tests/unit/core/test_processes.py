@@ -5,28 +5,23 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from adapter_build.core.processes import end_group
 
 STUBBORN = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
-PARENT = """
-import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-print(child.pid, flush=True)
-time.sleep(60)
-"""
 
 
-def started(code: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+def started(*program: str | Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, *program], stdout=subprocess.PIPE, start_new_session=True)
 
 
 @pytest.mark.parametrize("locked", [False, True])
 def test_a_child_is_ended_even_where_a_signal_left_its_lock_taken(locked):
     """As between two bytecodes of Popen.wait: with the lock taken, that one would wait for ever."""
-    process = started("import time; time.sleep(60)")
+    process = started("-c", "import time; time.sleep(60)")
     if locked:
         process._waitpid_lock.acquire()
         assert process.poll() is None
@@ -37,7 +32,7 @@ def test_a_child_is_ended_even_where_a_signal_left_its_lock_taken(locked):
 
 
 def test_one_that_takes_no_term_is_killed():
-    process = started(STUBBORN)
+    process = started("-c", STUBBORN)
     process.stdout.readline()
     began = time.monotonic()
     end_group(process, seconds=0.3)
@@ -46,7 +41,7 @@ def test_one_that_takes_no_term_is_killed():
 
 @pytest.mark.parametrize("leader", ["runs", "has ended", "was waited for"])
 def test_what_the_child_started_ends_with_it(leader):
-    process = started(PARENT)
+    process = started(Path(__file__).with_name("start_a_child.py"))
     grandchild = int(process.stdout.readline())
     if leader != "runs":
         os.kill(process.pid, signal.SIGKILL)

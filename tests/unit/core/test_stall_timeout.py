@@ -98,15 +98,11 @@ def test_a_silent_bucket_is_left(tmp_path: Path, capfd: Any, monkeypatch: pytest
 
 def test_a_process_ends_that_left_a_silent_store() -> None:
     """The thread that still waits holds up no end."""
-    code = (
-        "import sys; sys.path[:0] = ['.', 'scripts']; from pathlib import Path\n"
-        "from adapter_build.hermetic.shared_store import SharedStore\n"
-        "print(SharedStore(sys.argv[1], 1).read('actions/x', Path(sys.argv[2])))\n"
-    )
     with listening(silent) as port:
         done = subprocess.run(
-            [sys.executable, "-c", code, f"http://127.0.0.1:{port}", "/tmp/none"],
-            cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+            [sys.executable, Path(__file__).with_name("read_silent_store.py"), f"http://127.0.0.1:{port}", "/tmp/none"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
     assert done.stdout == "False\n" and "no answer in 1 s" in done.stderr
 

@@ -21,14 +21,9 @@ from adapter_build.nim import container as nim_container
 from adapter_build.nim.container import check_layout, prepare_cache
 from adapter_build.workflow.writable import WRITTEN
 
+TRY = Path(__file__).with_name("try_access.py").read_text()  # that user may not enter this folder
 STRANGER = 12345
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to other users and to be those")
-TRY = """
-import os, sys
-for line in sys.stdin:
-    bits, path = line.rstrip("\\n").split(" ", 1)
-    print(int(os.access(path, int(bits))))
-"""
 
 
 @pytest.fixture(scope="module")

@@ -23,14 +23,8 @@ from adapter_build.hermetic.kept import outlived
 
 ROOT = Path(__file__).parents[3]
 BUBBLEWRAP = bool(shutil.which("bwrap"))
-COPY = """
-import argparse, pathlib
-parser = argparse.ArgumentParser()
-parser.add_argument("--source"); parser.add_argument("--copy"); parser.add_argument("--word", nargs="+")
-arguments = parser.parse_args()
-text = pathlib.Path(arguments.source).read_text()
-pathlib.Path(arguments.copy).write_text(text + " ".join(arguments.word))
-"""
+COPY = Path(__file__).with_name("copy_words.py").read_text()
+KEEPS = Path(__file__).with_name("keep_runs.py").read_text()
 
 
 @pytest.fixture
@@ -228,20 +222,6 @@ def test_killed_runner_leaves_no_child_and_no_output(project, number):
     again = subprocess.run(command(), cwd=project, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert not [path for path in project.glob("results/.attempts/*") if path.is_dir()]
-
-
-KEEPS = COPY.replace(
-    "arguments = ",
-    """parser.add_argument("--resume"); parser.add_argument("--fails", default="no")
-arguments = """,
-) + (
-    "kept = pathlib.Path(arguments.resume) / 'runs'\n"
-    "runs = kept.read_text() + '+' if kept.exists() else '+'\n"
-    "kept.write_text(runs)\n"
-    "if arguments.fails == 'yes': raise SystemExit('lost')\n"
-    "if arguments.fails == 'dies': import os; os.kill(os.getpid(), 9)\n"
-    "print(f'runs: {runs}')\n"
-)
 
 
 def test_what_a_step_keeps_outlives_failure_under_its_key(step, project, monkeypatch):

@@ -13,19 +13,11 @@ from adapter_build.hermetic import devices
 from adapter_build.hermetic.devices import cpu_facts, cpu_named, device_class, gpu_facts
 from adapter_build.lineage.promised_bytes import promises, unrepeatable
 
-DRIVER = """#!/bin/sh
-case "$1" in
-*=name) printf 'NVIDIA H100 80GB HBM3\\nNVIDIA L4\\n' ;;
-*=driver_version) printf '580.159.04\\n580.159.04\\n' ;;
-esac
-"""
-
 
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program in the driver's place."""
-    (tmp_path / "nvidia-smi").write_text(DRIVER)
-    (tmp_path / "nvidia-smi").chmod(0o755)
+    (tmp_path / "nvidia-smi").symlink_to(Path(__file__).with_name("two_cards.sh"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(ROOT)
 

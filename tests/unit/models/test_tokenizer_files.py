@@ -18,16 +18,9 @@ from adapter_build.models.tokenizer_files import end_token
 from adapter_build.serving.deployment_checks import special_tokens
 
 ROOT = Path(__file__).parents[3]
+HERE = Path(__file__).parent
 END, OTHER = SPECIALS[2], SPECIALS[0]
 QUICK = {"derandomize": True, "deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
-READ = """
-import json, sys
-from pathlib import Path
-from transformers import PreTrainedTokenizerFast
-for folder in sorted(Path(sys.argv[1]).iterdir()):
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    print(json.dumps([folder.name, tokenizer.eos_token, tokenizer.eos_token_id]))
-"""
 
 
 def as_object(text: str) -> dict[str, Any]:
@@ -99,8 +92,9 @@ def test_the_end_token_is_that_which_transformers_finds(sound: Path, tmp_path: P
     folder = tmp_path / "999"
     ours[folder.name] = list(end_token(placed(sound, folder, END, OTHER, decoder(END), True)))
     done = subprocess.run(
-        [ROOT / f".venvs/{environment}/bin/python", "-c", READ, tmp_path], capture_output=True, text=True, check=False
-    )
+        [ROOT / f".venvs/{environment}/bin/python", HERE / "print_end_tokens.py", tmp_path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     theirs = {
         name: [text, number]

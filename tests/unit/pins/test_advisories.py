@@ -87,8 +87,7 @@ def advisory(name, *aliases, fixed=("2.6.0",)):
 def test_the_repository_s_own_review_holds():
     """The tracked review is consistent, with a service that answers or without."""
     done = subprocess.run(
-        [sys.executable, "-c", "from adapter_build.pins import advisories as a; l = a.read_locks(); "
-         "_, d, e = a.read_review(); print([*a.unreviewed(d), *a.stale_exceptions(e, l)])"],
+        [sys.executable, Path(__file__).with_name("print_unreviewed.py")],
         cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "[]\n"

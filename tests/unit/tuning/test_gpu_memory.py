@@ -16,6 +16,7 @@ from adapter_build.tuning.layer_memory import Shape, Work
 from adapter_build.workflow.configuration import check as check_configuration
 from adapter_build.workflow.configuration import overlaid
 
+HERE = Path(__file__).parent
 LLAMA = Shape.of(SHAPE)
 GB80, GB48, GB24 = 80995 * MIB, 45000 * MIB, 22400 * MIB
 PACKED = {
@@ -26,40 +27,12 @@ PACKED = {
 # Records of a thousand tokens: packs as full as they can be.
 STREAM = [Size(1024, 20)] * 96
 
-SIZES = """
-import sys
-from pathlib import Path
-from transformers import AutoTokenizer
-from adapter_build.models.answer_tokens import encode
-from adapter_build.records.prompts import read_prompts
-from adapter_build.core.faults import BadInput
-from adapter_build.tuning.gpu_preflight import Size, _sizes, preflight
-
-base, folder, train = map(Path, sys.argv[1:])
-rows = read_prompts(train)
-tokenizer = AutoTokenizer.from_pretrained(folder)
-for length in (40, 200):
-    wanted = [encode(tokenizer, row, length, train) for row in rows]
-    assert _sizes(base, rows, length) == [Size(len(one.tokens), len(one.tokens) - one.prompt) for one in wanted]
-options = {
-    "base": base, "sequence_length": 96, "max_steps": 9, "global_batch_size": 4, "micro_batch_size": 2, "seed": 7,
-    "nodes": 1, "rank": 8, "target_modules": ["q_proj"], "dropout": 0.0, "pack_length": 0, "kernels": "plain",
-    "products": "full", "activations": "keep", "weights": "full", "attention": "repeatable",
-}
-assert preflight(options, rows, 2**30, "a card") > 60
-try:
-    preflight(options, rows, 2**26, "a card")
-    raise SystemExit("it was not refused")
-except BadInput as fault:
-    assert "a card has 64 MiB free" in str(fault), fault
-print("ok")
-"""
-
 
 @pytest.mark.slow
 def test_records_are_measured_by_the_tokenizer_alone(tiny_base: Path, tmp_path: Path) -> None:
     made = chain(tiny_base)
-    assert python(SIZES, tmp_path, made.nemo, tiny_base, made.folder / "train.jsonl").strip().endswith("ok")
+    said = python(HERE / "check_prompt_sizes.py", tmp_path, made.nemo, tiny_base, made.folder / "train.jsonl")
+    assert said.strip().endswith("ok")
 
 
 FP8 = {"products": "fp8"}
