@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import find_package  # noqa: F401
-from adapter_build.core.atomic_file import copy_whole
+from adapter_build.core.atomic_file import copy_atomically
 from adapter_build.core.faults import BadInput, run
 from adapter_build.models.adapter_checks import ENGINES, check_config, check_weights
 from adapter_build.models.adapter_name import check_name
@@ -47,7 +47,7 @@ def main() -> None:
     )
     norms = BaseNorms(arguments.base_weights)
     check_weights(sources["adapter_model.safetensors"], config, modules, layers, name, norms)
-    copy_whole({sources[file]: staged[file] for file in FILES})
+    copy_atomically({sources[file]: staged[file] for file in FILES})
 
 
 def _by_name(paths: Sequence[Path]) -> dict[str, Path]:

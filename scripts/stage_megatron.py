@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 import find_package  # noqa: F401
-from adapter_build.core.atomic_file import copy_whole
+from adapter_build.core.atomic_file import copy_atomically
 from adapter_build.core.faults import BadInput, run
 from adapter_build.megatron.arguments import fused
 from adapter_build.megatron.nemo import check_adapter
@@ -37,7 +37,7 @@ def main() -> None:
     if network["num_layers"] != layers:
         raise BadInput(f"{options.checkpoint}: has {network['num_layers']} layers, its base {layers}: check base.nemo")
     check_weights(options.weights, config, modules, layers, name)
-    copy_whole({options.checkpoint: options.staged})
+    copy_atomically({options.checkpoint: options.staged})
 
 
 if __name__ == "__main__":

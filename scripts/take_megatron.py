@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 import find_package  # noqa: F401
-from adapter_build.core.atomic_file import copy_whole
+from adapter_build.core.atomic_file import copy_atomically
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput, run
 from adapter_build.megatron.nemo import check_base
@@ -22,7 +22,7 @@ def main() -> None:
         raise BadInput(
             f"{options.source}: its sha256 is {found}, not base.nemo_sha256: fetch it again, or correct that"
         )
-    copy_whole({options.source: options.nemo})
+    copy_atomically({options.source: options.nemo})
 
 
 if __name__ == "__main__":

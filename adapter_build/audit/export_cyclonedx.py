@@ -17,7 +17,7 @@ from cyclonedx.spdx import fixup_id
 from adapter_build.audit.diff_records import raw_files
 from adapter_build.audit.export_packages import packages
 from adapter_build.audit.model_card import model_card
-from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.core.strict_json import read_object
 from adapter_build.lineage.built_adapter import Build
@@ -34,7 +34,7 @@ def write_bom(build: Build, target: str) -> str:
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     # The library has no model card yet; what it validates has.
     document["metadata"]["component"]["modelCard"] = model_card(build, read_object(scores, "make"))
-    write_whole(Path(target), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(Path(target), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return f"{target}: a CycloneDX 1.6 ML-BOM, {len(bom.components)} components beside the model"
 
 

@@ -19,7 +19,7 @@ from openlineage.client.serde import Serde
 from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport, TokenProvider
 from requests import RequestException
 
-from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.faults import BadInput
 from adapter_build.lineage.built_adapter import Build
 from adapter_build.lineage.lineage import Step
@@ -40,7 +40,7 @@ def send_events(build: Build, target: str) -> str:
     if urllib.parse.urlsplit(target).scheme in ("http", "https"):
         _post(sent, target)
     else:
-        write_whole(Path(target), "".join(f"{Serde.to_json(event)}\n" for event in sent))
+        write_atomically(Path(target), "".join(f"{Serde.to_json(event)}\n" for event in sent))
     return f"{target}: {len(sent)} OpenLineage events of {len(build.steps)} steps"
 
 

@@ -1,58 +1,60 @@
-"""Files that appear whole or not at all, whoever else writes them, on whichever machine."""
+"""Atomic files: written under a temporary name beside their own, then renamed, so that no reader finds half of one."""
 
 import contextlib
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.regular_file import open_regular
 
+PART = ".part-"  # begins every temporary name; a file so named was left by a writer that was killed
+
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to, and rename it into place at the end; after an error neither is left.
-
-    A file that `path` was before stays until then. For one writer at a time, which a step is.
-    """
-    part = Path(f"{path}.part")
+def temporary_beside(path: str | Path) -> Iterator[Path]:
+    """Yield a name in the folder of `path` that no other writer has, on any machine; remove what is left under it."""
+    part = Path(path).with_name(f"{PART}{uuid.uuid4().hex}")
     try:
         yield part
-        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` under a name that no other writer has, and rename it into place. Raises `OSError`."""
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name to write to, and rename it to `path` at the end.
+
+    After an error `path` is as it was before, and no temporary file is left.
+    """
+    with temporary_beside(path) as part:
+        yield part
+        part.replace(path)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to a file that all may read, and make its folder. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", prefix=f".{path.name}.", dir=path.parent, delete=False
-    ) as part:
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.chmod(0o644)
+
+
+def copy_atomically(pairs: dict[Path, Path]) -> None:
+    """Copy every file (source → target), then rename all: an error while copying leaves every target as it was.
+
+    Raises `BadInput` for a source that is no regular file, or where the system refuses.
+    """
+    with contextlib.ExitStack() as temporary:
         try:
-            part.write(text)
-            part.flush()
-            Path(part.name).chmod(0o644)
-            Path(part.name).replace(path)
-        except BaseException:
-            Path(part.name).unlink(missing_ok=True)
+            parts = {target: temporary.enter_context(temporary_beside(target)) for target in pairs.values()}
+            for source, target in pairs.items():
+                with open_regular(source, links=True) as file, open(parts[target], "wb") as part:
+                    shutil.copyfileobj(file, part)
+            for target, part in parts.items():
+                part.replace(target)
+        except BadInput:
             raise
-
-
-def copy_whole(pairs: dict[Path, Path]) -> None:
-    """Copy every file beside its target, then rename all: a failing copy leaves nothing at the target."""
-    parts = {target: target.with_name(f"{target.name}.part") for target in pairs.values()}
-    try:
-        for source, target in pairs.items():
-            with open_regular(source, links=True) as file, open(parts[target], "wb") as part:
-                shutil.copyfileobj(file, part)
-        for target, part in parts.items():
-            part.replace(target)
-    except BadInput:
-        raise
-    except OSError as error:
-        raise BadInput(f"{error.filename}: {error.strerror}") from None
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+        except OSError as error:
+            raise BadInput(f"{error.filename}: {error.strerror}") from None

@@ -1,6 +1,6 @@
-"""Shapes of documents that others write: a type, a bound and a pattern for every field, and no field beyond them.
+"""Shapes of foreign documents: a type, a bound and a pattern for every field, and no field beyond them.
 
-A shape is called with a value and raises `Malformed`, which names the field, for one that is not of it.
+A shape is a function: called with a value that does not fit, it raises `Malformed`, which names the field.
 """
 
 import re
@@ -16,7 +16,7 @@ LONGEST = 4096  # characters of a name
 
 
 def text(pattern: str, what: str, longest: int = LONGEST) -> Shape:
-    """Return the shape of texts that a pattern matches whole; `what` they are, in words."""
+    """Return the shape of texts that a pattern matches from end to end; `what` describes them in an error."""
     match = re.compile(pattern, re.DOTALL).fullmatch
 
     def check(value: Any) -> None:
@@ -27,7 +27,7 @@ def text(pattern: str, what: str, longest: int = LONGEST) -> Shape:
 
 
 def only(*allowed: Any) -> Shape:
-    """Return the shape of these values alone: neither is 1 true, nor 1.0 1."""
+    """Return the shape of these values alone, type included: 1 is neither true nor 1.0."""
 
     def check(value: Any) -> None:
         if not any(type(value) is type(one) and value == one for one in allowed):
@@ -36,8 +36,8 @@ def only(*allowed: Any) -> Shape:
     return check
 
 
-def whole(least: int, most: int) -> Shape:
-    """Return the shape of whole numbers between these two."""
+def integer(least: int, most: int) -> Shape:
+    """Return the shape of whole numbers from `least` to `most`."""
 
     def check(value: Any) -> None:
         if type(value) is not int or not least <= value <= most:
@@ -47,19 +47,19 @@ def whole(least: int, most: int) -> Shape:
 
 
 def flag(value: Any) -> None:
-    """Be the shape of true and false."""
+    """Accept true and false: a shape itself."""
     if type(value) is not bool:
         raise Malformed(f" is {shown(value)}, neither true nor false")
 
 
 def number(value: Any) -> None:
-    """Be the shape of numbers."""
+    """Accept any number: a shape itself."""
     if type(value) not in (int, float):
         raise Malformed(f" is {shown(value)}, not a number")
 
 
 def null_or(shape: Shape) -> Shape:
-    """Return a shape that null is of, too."""
+    """Return a shape that null fits, too."""
 
     def check(value: Any) -> None:
         if value is not None:
@@ -69,7 +69,7 @@ def null_or(shape: Shape) -> Shape:
 
 
 def each(shape: Shape, least: int = 0, most: int = MOST) -> Shape:
-    """Return the shape of lists of so many values of a shape."""
+    """Return the shape of lists of `least` to `most` values of a shape."""
 
     def check(value: Any) -> None:
         if type(value) is not list:
@@ -117,7 +117,7 @@ def record(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None =
 
 
 def pair(first: Shape, second: Shape) -> Shape:
-    """Return the shape of lists of two."""
+    """Return the shape of lists of two values."""
 
     def check(value: Any) -> None:
         if type(value) is not list or len(value) != 2:
@@ -128,8 +128,8 @@ def pair(first: Shape, second: Shape) -> Shape:
     return check
 
 
-def of(shape: Shape, value: Any, called: str) -> None:
-    """Check a whole document. Raises `Malformed` with what it is `called`, the field and its fault."""
+def check_document(shape: Shape, value: Any, called: str) -> None:
+    """Check a document against its shape. Raises `Malformed`, which begins with `called`, its name."""
     try:
         shape(value)
     except Malformed as error:

@@ -1,16 +1,15 @@
-"""Change values in a YAML file that people write: comments, order and layout stay."""
+"""Edit values in a YAML file that people write: comments, order and layout stay."""
 
 import contextlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 
 def with_values(text: str, where: Sequence[str], values: dict[str, Any]) -> str:
-    """Return the text with the values of the mapping at `where` replaced where they stand, or added to it."""
+    """Return the text with `values` in the mapping that the keys `where` lead to: replaced in place, or added."""
     entry = yaml.compose(text)
     for name in where:
         entry = next(value for key, value in entry.value if key.value == name)
@@ -33,19 +32,12 @@ def with_values(text: str, where: Sequence[str], values: dict[str, Any]) -> str:
 
 
 def spelled(value: Any) -> str:
-    """Spell a scalar so that YAML reads it back as it is: JSON is YAML; quotes only where they are needed."""
+    """Return a scalar as YAML that reads back as the same value: JSON is YAML; quotes only where they are needed."""
     if isinstance(value, str):
         with contextlib.suppress(yaml.YAMLError):
             if yaml.safe_load(f"[{value}]") == [value]:
                 return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    part = Path(f"{path}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def show_changes(old: dict[str, Any], new: dict[str, Any]) -> None:

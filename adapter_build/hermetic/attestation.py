@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build import ROOT
-from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
 from adapter_build.core.strict_json import Malformed
@@ -155,7 +155,7 @@ def sealed(document: dict[str, Any]) -> dict[str, Any]:
 def write(step: str, envelope: dict[str, Any]) -> Path:
     """Write the attestation of a step, whole or not at all, and return its path."""
     path = LINEAGE / f"{step}.json"
-    write_whole(path, json.dumps(envelope, sort_keys=True) + "\n")
+    write_atomically(path, json.dumps(envelope, sort_keys=True) + "\n")
     return path
 
 

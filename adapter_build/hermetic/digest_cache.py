@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from adapter_build.core import strict_json
-from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.digests import file_digest
 from adapter_build.core.regular_file import open_regular, read_regular
 from adapter_build.core.strict_json import Malformed
@@ -45,7 +45,7 @@ def cached_digest(path: Path, folder: Path = FOLDER) -> str:
     with contextlib.suppress(OSError):  # no room, or not ours to write: it is read again the next time
         folder.mkdir(parents=True, exist_ok=True)
         if unchanged and age(path, folder / ".clock") > SETTLED:
-            write_whole(entry, json.dumps({"path": str(path), "identity": identity, "sha256": digest}))
+            write_atomically(entry, json.dumps({"path": str(path), "identity": identity, "sha256": digest}))
     return digest
 
 

@@ -7,16 +7,16 @@ from typing import Any
 from adapter_build.core.document_shape import (
     LONGEST,
     Shape,
+    check_document,
     each,
     flag,
+    integer,
     mapping,
     null_or,
-    of,
     only,
     pair,
     record,
     text,
-    whole,
 )
 from adapter_build.core.printable import shown
 from adapter_build.core.strict_json import Malformed
@@ -37,7 +37,7 @@ _OPTION = text("[A-Za-z][A-Za-z0-9_-]{0,63}", "the name of an option")
 _NAME = text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "a name")
 _TIME = text(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a time in UTC, to the second")
 _BASE64 = text("[A-Za-z0-9+/]*={0,2}", "base64", LONGEST_ENVELOPE)
-_COUNT = whole(0, 2**20)
+_COUNT = integer(0, 2**20)
 
 
 def output_path(value: Any) -> None:
@@ -68,7 +68,7 @@ _OUTPUTS = mapping(_OPTION, each(output_path), 1000)
 _PARAMETERS = mapping(_OPTION, each(_WORDS), 1000)
 _ACTION = record(
     {
-        "version": whole(1, 2),
+        "version": integer(1, 2),
         "script": _NAME,
         "code": _H1,
         "lock": DIGEST,
@@ -92,7 +92,7 @@ _RUN = record(
         "cpu": _FACTS,
         "gpu": _FACTS,
         "noCommit": _LINE,
-        "resumed": record({"step": whole(1, 2**53), "state": DIGEST, "signed": flag}),
+        "resumed": record({"step": integer(1, 2**53), "state": DIGEST, "signed": flag}),
     },
 )
 _REUSED = record({"invocationId": _LINE, "sha256": DIGEST})
@@ -171,22 +171,22 @@ _RECORD = record({"version": only(2), "outputs": mapping(_OPTION, each(DIGEST), 
 
 def check_envelope(document: Any) -> None:
     """Raise `Malformed` for what is no DSSE envelope of a statement."""
-    of(_ENVELOPE, document, "its envelope")
+    check_document(_ENVELOPE, document, "its envelope")
 
 
 def check_record(document: Any) -> None:
     """Raise `Malformed` for what is no record of a store."""
-    of(_RECORD, document, "it")
+    check_document(_RECORD, document, "it")
 
 
 def check_declaration(external: Any) -> None:
     """Raise `Malformed` for a step that declares what no attestation can hold: a file with a newline in its name."""
-    of(_EXTERNAL, external, "it")
+    check_document(_EXTERNAL, external, "it")
 
 
 def check_statement(document: Any) -> None:
     """Raise `Malformed` for what is no statement of a step, or one whose parts do not speak of the same files."""
-    of(_STATEMENT, document, "its statement")
+    check_document(_STATEMENT, document, "its statement")
     definition = document["predicate"]["buildDefinition"]
     external, action = definition["externalParameters"], definition["internalParameters"]["action"]
     made = [item["name"] for item in document["subject"]]

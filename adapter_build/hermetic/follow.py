@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from adapter_build.core import strict_json
-from adapter_build.core.document_shape import mapping, null_or, number, of, record, text, whole
+from adapter_build.core.document_shape import check_document, integer, mapping, null_or, number, record, text
 from adapter_build.core.faults import BadInput
 from adapter_build.core.file_systems import SPARE, free_bytes, why_full
 from adapter_build.core.printable import printable
@@ -27,9 +27,9 @@ RESUMED = re.compile(r"resumed at step ([1-9]\d{0,14})")  # as tuning_resume say
 _EVENT = record(
     {
         "description": text("[^\x00-\x1f\x7f]*", "a line of text"),
-        "total": null_or(whole(0, 2**63)),
+        "total": null_or(integer(0, 2**63)),
         "unit": text("[^\x00-\x1f\x7f]*", "a line of text"),
-        "done": whole(0, 2**63),
+        "done": integer(0, 2**63),
         "figures": mapping(text("\\w*", "a word"), text("[^\x00-\x1f\x7f]*", "a line of text"), 16),
         "elapsed": number,
     }
@@ -93,7 +93,7 @@ def _bar(step: str, event: str) -> str:
     """Return a step's bar; nothing for an event that is none: a step prints what it will."""
     try:
         state = strict_json.loads(event)
-        of(_EVENT, state, "it")
+        check_document(_EVENT, state, "it")
     except Malformed:
         return ""
     figures = ", ".join(f"{name} {value}" for name, value in state["figures"].items())

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from adapter_build.core.atomic_file import replacing
 from adapter_build.core.faults import BadInput
 
 OWN = Path(".keys/builder.pem")  # the key that the first build makes
@@ -73,11 +74,10 @@ def make_key(name: str) -> None:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    public_half(path).write_bytes(PublicKey(key.public_key()).pem)
-    part.replace(path)
+    with replacing(path) as part:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        public_half(path).write_bytes(PublicKey(key.public_key()).pem)
 
 
 def private_key(path: Path) -> PrivateKey:

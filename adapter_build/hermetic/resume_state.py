@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.atomic_file import replacing, write_atomically
 from adapter_build.core.faults import say
 from adapter_build.core.regular_file import read_regular
 from adapter_build.hermetic.attempt import ATTEMPTS
@@ -98,19 +98,13 @@ class ResumeState:
         """Put what is new into results/.kept, its code first. No room there loses nothing but time."""
         found = self._look()
         for name in sorted(name for name in found if found[name] != self._seen.get(name)):
-            part = self._folder / f".part-{os.getpid()}"
-            try:
+            with contextlib.suppress(OSError):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                digest = copy_file(self._live / name, part, below=self._live)
-                codes = [*self._codes(), self._code(name, digest)][-REMEMBERED:]
-                write_whole(self._notes, "".join(f"{code}\n" for code in codes))
-                part.replace(self._folder / name)
+                with replacing(self._folder / name) as part:
+                    digest = copy_file(self._live / name, part, below=self._live)
+                    codes = [*self._codes(), self._code(name, digest)][-REMEMBERED:]
+                    write_atomically(self._notes, "".join(f"{code}\n" for code in codes))
                 self._seen[name] = found[name]
-            except OSError:
-                pass
-            finally:
-                with contextlib.suppress(OSError):
-                    part.unlink(missing_ok=True)
 
     def _look(self) -> dict[str, Seen]:
         found = {}

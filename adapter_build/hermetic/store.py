@@ -16,13 +16,13 @@ import fcntl
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from adapter_build.core import strict_json
+from adapter_build.core.atomic_file import temporary_beside
 from adapter_build.core.faults import say
 from adapter_build.core.regular_file import NotRegular, read_regular
 from adapter_build.core.strict_json import Malformed
@@ -155,12 +155,8 @@ class Store:
                 self._for_group(folder)
             if folder.is_symlink():
                 raise NotRegular(folder, "is a link, not a directory", f"remove it, or delete {self.folder}")
-        handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-        os.close(handle)
-        try:
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with temporary_beside(path) as part:
+            yield part
 
     def _for_group(self, path: Path) -> None:
         """Let the store's group write what was made in it, if the store is its group's: whatever this user's umask."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.faults import BadInput
-from adapter_build.core.yaml_edit import replace
 from adapter_build.hermetic.images import Image
 
 
@@ -35,4 +35,4 @@ def read_lock(lock: Path) -> dict[str, Any]:
 def _write(lock: Path, content: dict[str, Any]) -> None:
     lines = lock.read_text(encoding="utf-8").splitlines(keepends=True) if lock.is_file() else []
     comment = "".join(line for line in lines if line.startswith("#"))
-    replace(lock, comment + yaml.safe_dump(content, sort_keys=False, width=120))
+    write_atomically(lock, comment + yaml.safe_dump(content, sort_keys=False, width=120))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.printable import name_shown
 from adapter_build.core.regular_file import open_regular, read_regular
 from adapter_build.core.strict_json import Malformed
@@ -32,7 +32,7 @@ def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
     key's certificate and those that lead from it to a root, if it has one.
     """
     envelopes = [step.envelope for step in ancestry(steps, [name]).values()]
-    write_whole(folder / BUNDLE, "".join(json.dumps(envelope, sort_keys=True) + "\n" for envelope in envelopes))
+    write_atomically(folder / BUNDLE, "".join(json.dumps(envelope, sort_keys=True) + "\n" for envelope in envelopes))
     key = os.environ.get("STEP_KEY")
     if not key:
         (folder / SIGNATURE).unlink(missing_ok=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build import ROOT
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
 from adapter_build.core.pip import pip_download
-from adapter_build.core.yaml_edit import replace, show_changes, with_values
+from adapter_build.core.yaml_edit import show_changes, with_values
 from adapter_build.models.base_sources import check_pinned, wheel_files
 from adapter_build.records.data_lock import Dataset, download, file_sha256, what
 from adapter_build.records.hub import fetch, repository
@@ -103,4 +104,4 @@ def _bytes(path: Path) -> dict[str, Any]:
 
 def _write(lock: Path, where: list[str], old: dict[str, Any], new: dict[str, Any]) -> None:
     show_changes(old, new)
-    replace(lock, with_values(lock.read_text(encoding="utf-8"), where, new))
+    write_atomically(lock, with_values(lock.read_text(encoding="utf-8"), where, new))

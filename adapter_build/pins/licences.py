@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from cyclonedx.spdx import fixup_id
 
-from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.environments import CONTAINERS, lock_path
 from adapter_build.pins.advisories import read_locks
@@ -45,7 +45,7 @@ def write_list() -> int:
             name = metadata["name"].lower().replace("_", "-").replace(".", "-")
             found.setdefault(name, {})[metadata["version"]] = licences(metadata)
     listed = {"packages": found, "bundled": {name: BUNDLED[name] for name in sorted(BUNDLED.keys() & found.keys())}}
-    write_whole(LISTED, HEAD + yaml.safe_dump(listed, width=120, allow_unicode=True, default_flow_style=None))
+    write_atomically(LISTED, HEAD + yaml.safe_dump(listed, width=120, allow_unicode=True, default_flow_style=None))
     return sum(map(len, found.values()))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from adapter_build.core.atomic_file import replacing
 from adapter_build.report.figures import share_bar
 
 # What HTML does not allow in text, whatever a model answered, and the marks that turn the direction of writing.
@@ -50,10 +51,6 @@ def spoken_bound(bound: str) -> str:
 
 
 def write(path: Path, page: str) -> None:
-    """Write the page, whole or not at all."""
-    part = Path(f"{path}.part")
-    try:
+    """Write the page atomically."""
+    with replacing(path) as part:
         part.write_text(page, encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

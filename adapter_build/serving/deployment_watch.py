@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.serving.deployment_checks import Asking, check, special_tokens
@@ -57,7 +57,7 @@ def write_status(path: Path, fault: str | None, interval: float) -> None:
         "checked_at": now.isoformat(timespec="milliseconds"),
         "good_until": until.isoformat(timespec="milliseconds"),
     }
-    write_whole(path, json.dumps(status, indent=2) + "\n")
+    write_atomically(path, json.dumps(status, indent=2) + "\n")
 
 
 def _golden_row(predictions: Path, adapter: dict[str, Any]) -> Row:

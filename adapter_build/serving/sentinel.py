@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from adapter_build.core.document_shape import each, flag, null_or, of, only, record, text, whole
+from adapter_build.core.document_shape import check_document, each, flag, integer, null_or, only, record, text
 from adapter_build.core.faults import BadInput
 from adapter_build.core.strict_json import Malformed, read_object
 
@@ -12,7 +12,7 @@ MEND = "run: make"
 _NAME = text(r"[^\x00-\x1f\x7f/]{1,255}", "a name")
 _DIGEST = text("h1:[A-Za-z0-9+/]{43}=", "an h1 digest")
 _TEXT = text(".*", "a text", 2**20)
-_COUNT = whole(0, 2**31)
+_COUNT = integer(0, 2**31)
 _ADAPTER = record(
     {},
     {
@@ -48,7 +48,7 @@ def read_sentinel(
     """Return the sentinel. Raises `BadInput` for another form, or where it tells nothing of what the caller `needs`."""
     ready = read_object(path, mend)
     try:
-        of(_READY, ready, "it")
+        check_document(_READY, ready, "it")
     except Malformed as error:
         raise BadInput(f"{path}: {error}: delete it and {mend}") from None
     untold = [name for name in needs if name not in ready]

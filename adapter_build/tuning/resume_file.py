@@ -2,26 +2,20 @@
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
+from adapter_build.core.atomic_file import PART, replacing
+
 NAME = "state"
-PART = ".part-"
 
 
 def write_state(folder: Path, content: bytes | memoryview) -> None:
     """Replace the state file with the content; on failure the old file stays as it is. Raises `OSError`."""
-    handle, name = tempfile.mkstemp(prefix=PART, dir=folder)
-    try:
-        with open(handle, "wb") as part:
-            part.write(hashlib.sha256(content).digest())
-            part.write(content)
-            part.flush()
-            os.fsync(part.fileno())
-        Path(name).replace(folder / NAME)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(folder / NAME) as part, open(part, "wb") as file:
+        file.write(hashlib.sha256(content).digest())
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     directory = os.open(folder, os.O_RDONLY)
     os.fsync(directory)
     os.close(directory)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapter_build.core.atomic_file import write_whole
+from adapter_build.core.atomic_file import write_atomically
 from adapter_build.hermetic import lease, store
 from adapter_build.hermetic.attempt import ATTEMPTS, attempt
 from adapter_build.hermetic.lease import abandoned
@@ -100,14 +100,14 @@ def test_writers_of_one_pid_on_two_machines_do_not_mix(tmp_path, monkeypatch):
     names = set()
     monkeypatch.setattr(Path, "replace", lambda part, _: names.add(part.name))
     for text in ("one", "two"):
-        write_whole(tmp_path / "entry.json", text)
+        write_atomically(tmp_path / "entry.json", text)
     assert len(names) == 2
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     (tmp_path / "entry.json").mkdir()
     with pytest.raises(OSError):
-        write_whole(tmp_path / "entry.json", "text")
+        write_atomically(tmp_path / "entry.json", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["entry.json"]
 
 
