@@ -18,7 +18,7 @@ from adapter_build.core.strict_json import read_object
 from adapter_build.nim import engine as nim_engine
 from adapter_build.nim.settings import from_text
 from adapter_build.serving import embedded_engine
-from adapter_build.serving.deployment_checks import CHECKS, Asking, check, served_length, special_tokens
+from adapter_build.serving.deployment_checks import CHECKS, CheckTerms, check, served_length, special_tokens
 from adapter_build.serving.deployment_prompts import PREDICTIONS, Row, deployment_prompts
 from adapter_build.serving.engine_command import MAX_MODEL_LEN, SEQUENCES, context_length
 from adapter_build.serving.inference_client import MAX_TOKENS
@@ -82,7 +82,7 @@ def main() -> None:
         if settings:  # it tells how long a prompt may be, or takes as much as the embedded engine, which is little
             prompts = asked(min(positions, served_length(server.url, arguments.base) or MAX_MODEL_LEN))
         # On a GPU, answers that are made together may round otherwise.
-        asking = Asking(most, 1 if settings else SEQUENCES, arguments.differing_answers)
+        asking = CheckTerms(most, 1 if settings else SEQUENCES, arguments.differing_answers)
         checked = check(server.url, arguments.base, prompts, specials, asking)
     sentinel = {
         "engine": arguments.engine,

@@ -1,7 +1,7 @@
 """Ask the running server (make serve) for a question's title, base and adapter side by side, word by word.
 
 The prompt is made by the adapter's own jq program, as in training. The question comes from the command line, a file
-(@question.txt) or, where there is none, stdin; a blank record but for the question is all that the program gets.
+(@question.txt) or, where there is none, stdin; the program gets a record that is blank but for the question.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SECONDS_TO_ANSWER = 300
 
 
 def main() -> None:
-    """Print what the base says, then each adapter."""
+    """Print the answers of the base and of each adapter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("question", nargs="*", help="the question, or @FILE; none: stdin")
     parser.add_argument("--config", default=[Path("config.yaml")], nargs="+", type=Path, help="the file, then overlays")
@@ -82,7 +82,7 @@ def prompt(program: Path, text: str, facts: BaseFacts = NO_FACTS) -> str:
 
 
 def answer(client: Any, url: str, model: str, text: str, limit: int) -> Iterator[str]:
-    """Yield a model's greedy answer in the pieces in which it comes, on one line. Raises `BadInput` without one."""
+    """Yield a model's greedy answer piece by piece as it streams, on one line. Raises `BadInput` without one."""
     try:
         with client.completions.create(
             model=model, prompt=text, max_tokens=limit, temperature=0, stream=True

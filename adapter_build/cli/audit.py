@@ -1,4 +1,4 @@
-"""Ask a build what it was made of, and whether it still is what it was.
+"""Ask a build for its lineage, and whether its files still are those that were attested.
 
 audit.py verify                                                       whether everything is what was attested
 audit.py verify /elsewhere/law-titlegen --key builder.pub.pem         the same of a staged adapter by itself
@@ -24,7 +24,7 @@ Verb = Callable[[argparse.Namespace], int | None]  # returns the exit code
 
 
 def main() -> None:
-    """Answer one question. What a verb needs is imported with it."""
+    """Run one verb; its modules are imported when it runs."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options = parser().parse_args(sys.argv[1:end])

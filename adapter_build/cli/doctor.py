@@ -1,6 +1,6 @@
-"""Look at everything that a build and its server will need, before hours are spent: one line each, ok, warn or FAIL.
+"""Check everything that a build and its server will need, before hours are spent: one line each, ok, warn or FAIL.
 
-Ends with 1 if anything is wrong; each FAIL says what mends it. Nothing is built, pulled or started.
+Ends with 1 if anything is wrong; each FAIL has its mend. Nothing is built, pulled or started.
 """
 
 import argparse
@@ -18,7 +18,7 @@ CHECKS = (data, keys, disk, gpu, docker, isolation, images, lineage, adapters, p
 
 
 def main() -> None:
-    """Print what each check finds."""
+    """Print the findings of each check."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default=[Path("config.yaml")], nargs="+", type=Path, help="the file, then overlays")
     parser.add_argument("--results", default=Path("results"), type=Path, help="what was built (default: results)")
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _findings(paths: Sequence[Path], results: Path) -> Iterator[tuple[str, Finding]]:
-    """Yield what each check finds, with its name; a configuration that is wrong is all that is looked at."""
+    """Yield each check's name and findings; of a wrong configuration its fault alone."""
     try:
         config = overlaid(*paths)
         lock = check(config)

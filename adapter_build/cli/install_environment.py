@@ -1,7 +1,7 @@
 """Install one environment from its lock: `.venvs/<name>`, built in place, every package checked by its hash.
 
 Needs nothing but Python 3.11, since it also makes the workflow environment that everything else runs in. uv, itself
-taken from the workflow lock, does the installing: it unpacks in parallel and keeps a cache.
+taken from the workflow lock, installs the packages: it unpacks in parallel and keeps a cache.
 """
 
 import argparse
@@ -23,7 +23,7 @@ BOOTSTRAP = "workflow"
 
 
 def main() -> None:
-    """Install the environment that the command line names, unless it is what its lock says."""
+    """Install the environment that the command line names, unless it was installed from the same lock."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("environment", help="a folder of containers/, or tune.cuda")
     name = parser.parse_args().environment

@@ -1,6 +1,6 @@
-"""Ask the registries what the tags of containers/images.yaml stand for, show old → new, and write it to the lock.
+"""Resolve the tags of containers/images.yaml at their registries, show old → new, and write the digests to the lock.
 
-With --check nothing is written: a tag that now points elsewhere is reported, and the exit code is 1. Credentials are
+With --check nothing is written: a tag that has moved is reported, and the exit code is 1. Credentials are
 those of `docker login` or `skopeo login`.
 """
 

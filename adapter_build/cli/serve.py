@@ -1,7 +1,7 @@
 """Serve every staged adapter beside its base until Ctrl-C, and print a request that works.
 
-The embedded engine follows the model store: what is staged, changed or removed there is so on the server, too. It is
-reached from this machine alone unless deploy.embedded.host and a key say otherwise.
+The embedded engine follows the model store: an adapter that is staged, changed or removed there is so on the server.
+Other machines reach the engine only with deploy.embedded.host and a key.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from adapter_build.workflow.configuration import check, overlaid
 
 
 def main() -> None:
-    """Start the engine, say how to ask it, wait for a signal, stop it."""
+    """Start the engine, print a request that works, wait for a signal, stop the engine."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", default=Path("results"), type=Path, help="what the build made (default: results)")
     parser.add_argument(
@@ -83,7 +83,7 @@ def main() -> None:
             print(f"serving {base} and {', '.join(served)} on {server.url}; Ctrl-C stops it. Try:\n")
             print(curl_command(server.url, adapter, text) + "\n", flush=True)
             server.wait()
-    except SystemExit:  # what TERM and Ctrl-C become: the asked-for end of a server
+    except SystemExit:  # raised on TERM and Ctrl-C: the end that was asked for
         print("stopped", flush=True)
 
 

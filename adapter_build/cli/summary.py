@@ -1,4 +1,4 @@
-"""Print six lines for a person after a build: what was made, from what, how good it is, where it lies, what is next."""
+"""Print six lines after a build: the adapters, their data and base, quality, place, checks, and the next command."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ DIGEST = 13  # characters of a digest: enough to tell two builds apart by eye
 
 
 def main() -> None:
-    """Read what the build made and print the lines; a missing artifact is the user's to build."""
+    """Read the build's results and print the lines. Raises `BadInput` for a missing artifact."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the build made (default: results)")
     results = parser.parse_args().results
@@ -31,7 +31,7 @@ def main() -> None:
         if not path.is_file():
             raise BadInput(f"{path}: no such file: run: make")
     outcomes = Counter(row["outcome"] for row in read_ledger(results / "curated/ledger.parquet"))
-    sys.stdout.reconfigure(errors="replace")  # a name that the terminal's encoding lacks is no reason to fail
+    sys.stdout.reconfigure(errors="replace")  # a name that the terminal's encoding lacks must not fail
     for label, text in lines(results, ready, scores, outcomes):
         print(shortened(f"{label:<10}{text}"))
 
@@ -75,7 +75,7 @@ def quality(scores: dict[str, dict[str, Any]]) -> str:
 
 
 def listed(entries: Sequence[str], taken: int = 0) -> str:
-    """Join the entries that fit on a line with its label and `taken` columns; of the others only how many there are."""
+    """Join the entries that fit on a line beside its label and `taken` columns; count the others."""
     for shown in range(len(entries), 0, -1):
         left = len(entries) - shown
         text = ", ".join(entries[:shown]) + (f", and {left} more" if left else "")
@@ -101,7 +101,7 @@ def _engine(ready: dict[str, Any]) -> str:
 
 
 def _compared(ready: dict[str, Any]) -> str:
-    """Return how many of the answers that were checked are those of evaluation."""
+    """Return the count of checked answers that equal evaluation's, of all checked."""
     keys = ("compared_answers", "differing_answers")
     compared, differing = (sum(adapter[key] for adapter in ready["adapters"]) for key in keys)
     return f"{compared - differing}/{compared} as evaluated"

@@ -1,7 +1,7 @@
-"""Check that every artifact is what its step left: Snakemake looks at clocks, and skips a file that was altered.
+"""Check that every artifact has the bytes that its step made: Snakemake compares times, and misses an altered file.
 
-Attestations that this builder's key signed must be as it signed them. More is proven by `make audit ASK=verify`.
-Files that are as they were when they were last hashed are not read again; STEP_PARANOID=1 reads all.
+Attestations that this builder's key signed must be unaltered. `make audit ASK=verify` proves more. Files whose stat is
+unchanged since they were last hashed are not read again; STEP_PARANOID=1 reads all.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from adapter_build.lineage.lineage import made, read_lineage
 
 
 def main() -> None:
-    """Compare every artifact with its attestation; name what differs."""
+    """Compare every artifact with its attestation; print a line for each that differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"))
     results = parser.parse_args().results

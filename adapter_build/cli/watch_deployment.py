@@ -40,7 +40,7 @@ def main() -> None:
                 last = fault
                 write_status(options.status, fault, options.interval)
                 time.sleep(options.interval)
-    except SystemExit:  # what TERM and Ctrl-C become
+    except SystemExit:  # raised on TERM and Ctrl-C
         print("stopped", flush=True)
     finally:
         options.status.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def reasons(step: str, planned: argparse.Namespace) -> list[str]:
-    """Return what changed, or that nothing did, or that an input has yet to be made."""
+    """Return the changes, or a line for none, or for an input that has yet to be made."""
     action = action_of(planned)
     absent = [str(path) for paths in action.inputs.values() for path in paths if not path.is_file()]
     if absent:

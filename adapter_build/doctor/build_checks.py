@@ -1,4 +1,4 @@
-"""What doctor.py looks at of a build: data, keys, images, adapters; where it will not do, what mends it."""
+"""Checks of a build by `make doctor`: data, keys, images, adapters. Each FAIL comes with its mend."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from typing import Any
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.environments import needed
 from adapter_build.hermetic.images import PUBLISHED, confirmed_image, image_of, read_images
-from adapter_build.images.registry import ask
+from adapter_build.images.registry import inspect
 from adapter_build.models.adapter_checks import check_config
 from adapter_build.models.base_model import BaseModel
 from adapter_build.models.base_sources import check_pinned
@@ -21,12 +21,12 @@ from adapter_build.workflow.tuning_backend import MEGATRON
 
 OPEN_LICENCES = ("apache-2.0", "mit")  # a model under any other asks who fetches it
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-Finding = tuple[str, str]  # ok | warn | FAIL, and what is said
+Finding = tuple[str, str]  # ok | warn | FAIL, and the text
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be built and served: a checked configuration, what data.lock.yaml says, and the base."""
+    """Build and deployment under check: a checked configuration, data.lock.yaml's content, and the base."""
 
     config: dict[str, Any]
     base: BaseModel
@@ -35,12 +35,12 @@ class Job:
 
     @property
     def nim(self) -> dict[str, Any] | None:
-        """deploy.nim, if NIM is the engine."""
+        """Configuration of deploy.nim; None where NIM is not the engine."""
         return self.config["deploy"]["nim"] if self.config["deploy"]["engine"] == "nim" else None
 
     @property
     def base_bytes(self) -> int | None:
-        """The size of the base's files; None where the lock does not say."""
+        """Bytes of the base's files; None where the lock does not have them."""
         if self.base.source_files:
             return sum(Path(path).stat().st_size for path in self.base.source_files)
         sizes = [(file or {}).get("bytes") for file in self.base.entry["files"].values()]
@@ -48,7 +48,7 @@ class Job:
 
 
 def data(job: Job) -> Iterator[Finding]:
-    """What is fetched is pinned to the byte."""
+    """Check that the base and the data to fetch are pinned to the byte."""
     name = job.config["base"]["name"]
     if not job.base.source_files:
         check_pinned(LOCK, name, job.base.entry)
@@ -60,13 +60,13 @@ def data(job: Job) -> Iterator[Finding]:
 
 
 def keys(job: Job) -> Iterator[Finding]:
-    """The variables that this configuration needs are set."""
+    """Check that the variables that this configuration needs are set."""
     needed = [("NGC_API_KEY", "FAIL", "NIM does not start without it")] if job.nim else []
     if job.base.entry["source"] == "huggingface" and not all(Path(path).exists() for path in job.base.files):
         gated = str(job.base.entry.get("licence")).lower() not in OPEN_LICENCES
         needed.append(("HF_TOKEN", "FAIL" if gated else "warn", f"{job.base.model} is fetched with it"))
     elif job.config["data"]["source"] == "huggingface":
-        needed.append(("HF_TOKEN", "warn", "the hub lets strangers wait"))
+        needed.append(("HF_TOKEN", "warn", "anonymous requests to the hub are rate-limited"))
     for name, level, why in needed:
         yield (
             ("ok", f"{name} is set") if os.environ.get(name) else (level, f"{name} is not set, {why}: export {name}=…")
@@ -76,7 +76,7 @@ def keys(job: Job) -> Iterator[Finding]:
 
 
 def images(job: Job) -> Iterator[Finding]:
-    """The images are pinned, NIM's serves the adapters' own base, and their registries have them."""
+    """Check that images are pinned and in their registries, and that NIM's serves the adapters' own base."""
     steps = needed(job.config["devices"]) if job.config["runtime"] in ("docker", "apptainer") else ()
     wanted = [image_of(name) for name in steps]
     if job.config["tune"]["backend"] == MEGATRON:
@@ -91,14 +91,14 @@ def images(job: Job) -> Iterator[Finding]:
         elif not shutil.which("skopeo"):
             yield "warn", f"{image.reference}: not asked for: skopeo is not installed"
         else:
-            ask(["--raw"], image.reference)
+            inspect(["--raw"], image.reference)
             yield "ok", f"{image.reference} is in its registry"
     if not wanted:
         yield "ok", f"none is needed ({len(read_images(PUBLISHED))} listed)"
 
 
 def adapters(job: Job) -> Iterator[Finding]:
-    """What is staged was trained on the base that is served, within the server's limits."""
+    """Check that staged adapters were trained on the base that is served, within the server's limits."""
     limit = job.config["deploy"]["max_rank"]
     for name, adapter in job.config["adapters"].items():
         yield "ok", f"{name}: rank {adapter['rank']} of {limit} at the most, {', '.join(adapter['target_modules'])}"

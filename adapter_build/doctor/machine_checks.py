@@ -1,4 +1,4 @@
-"""What doctor.py looks at on this machine: disks, GPUs, Docker, the port; where it will not do, what mends it."""
+"""Checks of this machine by `make doctor`: disks, GPUs, Docker, the port. Each FAIL comes with its mend."""
 
 import contextlib
 import shutil
@@ -31,12 +31,12 @@ QUERY = ["nvidia-smi", "--query-gpu=name,memory.free,driver_version", "--format=
 
 
 def disk(job: Job) -> Iterator[Finding]:
-    """There is room for the base, three times (files, .nemo, store), and for NIM: weights, and an absent image."""
+    """Check for room: the base three times (files, .nemo, store), NIM's weights, and an image that is not here."""
     size = job.base_bytes or 0
     needed = {Path(): BUILD_BYTES + 3 * size + (CUDA_BYTES if job.config["devices"] else 0)}
     if job.nim:
         reader = NIM
-        # Whether an engine answers is looked at below; one elsewhere has its own disk.
+        # That an engine answers is checked by `docker`; an engine elsewhere has its own disk.
         with contextlib.suppress(BadInput), engine("deploy.engine: embedded") as client:
             reader = reader_of(engine_kind(client))
             root = Path(client.info()["DockerRootDir"])
@@ -53,7 +53,7 @@ def disk(job: Job) -> Iterator[Finding]:
 
 
 def gpu(job: Job) -> Iterator[Finding]:
-    """The driver answers, and is new enough, and there are as many GPUs as are asked for, with memory for the base."""
+    """Check that the driver answers and is new enough, and that enough GPUs have memory for the base."""
     count = max(job.config["devices"], job.nim["gpus"] if job.nim else 0)
     if not count:
         yield "ok", "none is asked for (devices: 0)"
@@ -81,7 +81,7 @@ def gpu(job: Job) -> Iterator[Finding]:
 
 
 def _tuning(job: Job, free: int | None, card: str) -> Iterator[Finding]:
-    """What each adapter takes of a GPU's memory, where the base's config.json is at hand."""
+    """Estimate each adapter's GPU memory in tuning, where the base's config.json is at hand."""
     sources = [path for path in (*job.base.source_files, job.base.config) if Path(path).name == "config.json"]
     found = next((Path(path) for path in sources if Path(path).is_file()), None)
     for name, adapter in job.config["adapters"].items() if found and job.config["devices"] else ():
@@ -94,7 +94,7 @@ def _tuning(job: Job, free: int | None, card: str) -> Iterator[Finding]:
 
 
 def docker(job: Job) -> Iterator[Finding]:
-    """The engine answers, if one is needed, and gives containers GPUs."""
+    """Check that the container engine answers and gives containers GPUs, where they are needed."""
     runtime = job.config["runtime"]
     if not job.nim and runtime != "docker":
         yield "ok", f"not needed (runtime: {runtime}, deploy.engine: embedded)"
@@ -109,7 +109,7 @@ def docker(job: Job) -> Iterator[Finding]:
 
 
 def isolation(job: Job) -> Iterator[Finding]:
-    """Steps are held to what they declare: by an engine, or in bubblewrap."""
+    """Check that steps are confined to their declared files: by an engine, or in bubblewrap."""
     with contextlib.suppress(BadInput):  # an engine or an image that is not there, of which docker and images tell
         runtime = Runtime(job.config["runtime"], needed(job.config["devices"]))
         level = "warn" if runtime.isolation.startswith((UNHELD, LESS)) else "ok"
@@ -118,7 +118,7 @@ def isolation(job: Job) -> Iterator[Finding]:
 
 
 def lineage(_job: Job) -> Iterator[Finding]:
-    """The checkout has a commit, which attestations name."""
+    """Check that the checkout has a commit, which attestations name."""
     if told := disobeyed():
         yield "warn", told
     commit = own_commit()
@@ -129,6 +129,6 @@ def lineage(_job: Job) -> Iterator[Finding]:
 
 
 def port(job: Job) -> Iterator[Finding]:
-    """The port is free."""
+    """Check that the port is free."""
     wanted = job.config["deploy"]["port"]
     yield "ok", f"{free_port(wanted)} is free" if wanted else "any free one"

@@ -38,7 +38,7 @@ SAME_BYTES = ("--timestamp", str(EPOCH), "--format", "oci", "--layers=false", "-
 def need(program: str) -> None:
     """Raise `BadInput` unless `program` is installed."""
     if not shutil.which(program):
-        raise BadInput(f"{program} is not installed, which `make images` uses: sudo apt-get install {program}")
+        raise BadInput(f"`make images` needs {program}: sudo apt-get install {program}")
 
 
 def published_base() -> tuple[str, dict[str, Any]] | None:

@@ -1,4 +1,4 @@
-"""Image registries, asked by skopeo: the image that a tag stands for, by digest."""
+"""Image registries, queried by skopeo: the image that a tag stands for, by digest."""
 
 import datetime
 import hashlib
@@ -26,7 +26,7 @@ def resolve(name: str, reference: str, role: str) -> Image:
         if not listed:
             raise BadInput(f"{reference}: has no image for {'/'.join(PLATFORM)}")
         digest, manifest = _manifest(f"{repository}@{listed[0]['digest']}")
-    config = json.loads(ask(["--config", "--raw"], f"{repository}@{digest}"))
+    config = json.loads(inspect(["--config", "--raw"], f"{repository}@{digest}"))
     if _platform(config) != PLATFORM:
         raise BadInput(f"{reference}: is for {'/'.join(map(str, _platform(config)))}, not {'/'.join(PLATFORM)}")
     return Image(
@@ -44,12 +44,12 @@ def resolve(name: str, reference: str, role: str) -> Image:
 
 
 def _manifest(reference: str) -> tuple[str, dict[str, Any]]:
-    raw = ask(["--raw"], reference)
+    raw = inspect(["--raw"], reference)
     return f"sha256:{hashlib.sha256(raw).hexdigest()}", json.loads(raw)
 
 
-def ask(options: list[str], reference: str) -> bytes:
-    """Return what `skopeo inspect` says of a reference. Raises `BadInput` with what mends a refusal."""
+def inspect(options: list[str], reference: str) -> bytes:
+    """Return the output of `skopeo inspect` for a reference. Raises `BadInput` with the mend of a refusal."""
     insecure = ["--tls-verify=false"] if on_this_machine(reference) else []
     command = ["skopeo", "inspect", *insecure, *options, f"docker://{reference}"]
     asked = subprocess.run(command, capture_output=True, check=False)
@@ -60,7 +60,7 @@ def ask(options: list[str], reference: str) -> bytes:
 
 
 def _reason(said: str) -> str:
-    """Return what skopeo said without its time stamp, and what mends it."""
+    """Return skopeo's message without its time stamp, after the fault's mend."""
     message = said.split('msg="', 1)[-1].rstrip('"')
     if "unauthorized" in message or "authentication required" in message or "denied" in message:
         return f"the registry wants a login: docker login (nvcr.io: user $oauthtoken, an NGC API key): {message}"

@@ -1,1 +1,1 @@
-"""The NIM container: its settings, versions, start, faults and end."""
+"""NIM container: its settings, start, known failures and end."""

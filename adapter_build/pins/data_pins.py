@@ -1,4 +1,4 @@
-"""Pins of data.lock.yaml: what the hub and the package index hold now, written where the values stand.
+"""Pins of data.lock.yaml: datasets and bases as hub and package index hold them now, written in place.
 
 Only the values change: comments, order and layout of the file stay. Each change is printed, old → new.
 """
@@ -24,14 +24,14 @@ DATASET_KEYS = ("revision", "sha256", "bytes", "records", "licence", "checked")
 
 
 def pin_dataset(lock: Path, dataset: Dataset) -> None:
-    """Fetch a dataset once and write what it is. Raises `BadInput` if it cannot be fetched or is not raw records."""
+    """Fetch a dataset once and write its pin. Raises `BadInput` if it cannot be fetched or is not raw records."""
     print(f"fetching {what(dataset)} …", flush=True)
     new = _fetched(dataset)
     _write(lock, ["datasets", new.name], dataclasses.asdict(dataset), {key: getattr(new, key) for key in DATASET_KEYS})
 
 
 def _fetched(dataset: Dataset) -> Dataset:
-    """Return the dataset with what the hub has now."""
+    """Return the dataset's entry by the hub's present file."""
     revision, licence = _repository(dataset)
     resolved = dataclasses.replace(dataset, revision=revision)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
@@ -63,7 +63,7 @@ def is_pinned(lock: Path, name: str, entry: dict[str, Any]) -> bool:
 
 
 def pin_base(lock: Path, name: str, entry: dict[str, Any]) -> None:
-    """Fetch each file of a base once and write what it is. Raises `BadInput` if one cannot be fetched."""
+    """Fetch each file of a base once and write its pin. Raises `BadInput` if one cannot be fetched."""
     pin = {"package": _pin_package, "huggingface": _pin_repository}.get(entry.get("source"))
     if not pin:
         raise BadInput(f"{lock}: bases.{name}.source: expected package or huggingface")

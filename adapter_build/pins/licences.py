@@ -50,7 +50,7 @@ def write_list() -> int:
 
 
 def licences(metadata: dict[str, Any]) -> list[str]:
-    """Return what a package's metadata states: its expression, else its licence by name, else its classifiers."""
+    """Return the licences in a package's metadata: its expression, else its licence by name, else its classifiers."""
     if expression := metadata.get("license_expression"):
         return [expression]
     stated = next(iter((metadata.get("license") or "").strip().splitlines()), "").strip()

@@ -1,7 +1,7 @@
-"""A model store that others change while a server runs: what came, changed and went, checked as in staging, copied.
+"""Changes of a model store while a server runs: each adapter that came, changed or went, checked and copied.
 
-Nobody is asked to hold still. A folder counts when it is the same in two looks; the copy is checked, and the copy is
-served: what was checked is what is loaded, whatever becomes of the folder.
+No writer has to pause. A folder counts once it is the same in two looks. Its copy is checked as in staging, and that
+copy is served: the engine loads the bytes that were checked, whatever becomes of the folder.
 """
 
 import os
@@ -27,13 +27,13 @@ from adapter_build.models.llama_shape import llama_modules
 SERVED = ("adapter_config.json", "adapter_model.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 PATIENCE, ONCE_SILENT = 10.0, 1.0  # seconds for a file system to answer; where one did not, for the others
-UNANSWERED = f"nothing came of it in {PATIENCE:g} s: it is left out until its file system answers"
+UNANSWERED = f"no answer in {PATIENCE:g} s: the adapter is left out until its file system answers"
 AGAIN = "stage the adapter again"
 Stamp = tuple[tuple[str, int, int, int, int], ...]  # per file: name, inode, size, times of content and of inode in ns
 
 
 class Change(NamedTuple):
-    """An adapter that is not as before: its `copy` is to be served, or nothing under its name; or why it is refused."""
+    """A changed adapter: the `copy` to serve, None where its name is served no more, or the reason of a refusal."""
 
     name: str
     copy: Path | None = None
@@ -43,8 +43,8 @@ class Change(NamedTuple):
 class AdapterStore:
     """The model store `folder`, for a server of `base`: true name `model`, config.json `config`, ranks to `max_rank`.
 
-    `copies` is a folder for the copies, each of which belongs to whoever is given it. `weights` are the base's
-    safetensors, beside which adapters are measured.
+    `copies` is a folder for the copies, each of which belongs to the caller that is given it. `weights` are the base's
+    safetensors, against whose norms adapters are measured.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ class AdapterStore:
         self._base, self._model, self._max_rank = base, model, max_rank
         self._modules, self._layers = llama_modules(config)
         self._norms = BaseNorms(weights)
-        self._trouble = ""  # of the store as a whole
-        self._stuck: dict[str, Thread] = {}  # adapters whose file system has not answered yet
-        self._seen: dict[str, Stamp] = {}  # in the last look
-        self._judged: dict[str, Stamp] = {}  # served or refused as it was then
+        self._trouble = ""  # the last fault of the store as a whole
+        self._stalled: dict[str, Thread] = {}  # adapters whose file system has not answered yet
+        self._looked: dict[str, Stamp] = {}  # at the last look
+        self._judged: dict[str, Stamp] = {}  # when it was served or refused
         self._served: dict[str, dict[str, str]] = {}  # file → sha256
 
     def look(self, settled: bool = True) -> Iterator[Change]:
-        """Yield what is not as before. What is refused is so once, and leaves what was served under its name.
+        """Yield each change since the last look. A refusal is reported once; the version served before stays.
 
         `settled` False: do not wait for a second look, as before a server starts.
         """
         try:
-            before, (self._seen, silent) = self._seen, self._stamps()
+            before, (self._looked, silent) = self._looked, self._stamps()
         except (OSError, Stalled) as error:
             reason = f"{self._folder}: the model store cannot be read: {getattr(error, 'strerror', error)}"
             if reason != self._trouble:
@@ -84,8 +84,8 @@ class AdapterStore:
         self._trouble = ""
         for name in silent:
             yield self._refused(name, f"{self._folder / name}: {UNANSWERED}")
-        for name in sorted({*self._seen, *self._judged}):
-            stamp = self._seen.get(name, ())
+        for name in sorted({*self._looked, *self._judged}):
+            stamp = self._looked.get(name, ())
             if stamp == self._judged.get(name, ()) or (settled and stamp != before.get(name, ())):
                 continue
             self._judged[name] = stamp
@@ -95,7 +95,7 @@ class AdapterStore:
                     yield Change(name)
                 continue
             try:
-                copy = self._taken(name, stamp)
+                copy = self._checked_copy(name, stamp)
             except BadInput as fault:
                 yield self._refused(name, str(fault))
             else:
@@ -103,45 +103,46 @@ class AdapterStore:
                     yield Change(name, copy)
 
     def _refused(self, name: str, reason: str) -> Change:
-        kept = "; what was served under this name still is" if name in self._served else ""
-        return Change(name, refused=f"{reason}{kept}")
+        former = "; what was served under this name still is" if name in self._served else ""
+        return Change(name, refused=f"{reason}{former}")
 
     def _stamps(self) -> tuple[dict[str, Stamp], list[str]]:
-        """Return what can be seen of every adapter without reading it, and which do not answer, now for the first time.
+        """Return each adapter's stamp, and the names of those that stopped answering since the last look.
 
-        Folders that hold none are left out. One on a file system that is silent holds up neither the others nor the
-        next look: it is as it was until it answers. Raises `OSError` and `Stalled` for the store as a whole.
+        Folders without an adapter are left out. An adapter on a file system that stalls delays neither the others nor
+        the next look: its stamp stays as it was until the file system answers. Raises `OSError` and `Stalled` for the
+        store as a whole.
         """
         try:
             names = unless_stalled(lambda: [path.name for path in self._folder.iterdir()], PATIENCE)
         except FileNotFoundError:
             names = []
-        self._stuck = {name: left for name, left in self._stuck.items() if left.is_alive()}
-        found = {name: self._judged.get(name, ()) for name in self._stuck}
-        waiting = sorted(name for name in names if not name.startswith(".") and name not in self._stuck)
+        self._stalled = {name: left for name, left in self._stalled.items() if left.is_alive()}
+        found = {name: self._judged.get(name, ()) for name in self._stalled}
+        waiting = sorted(name for name in names if not name.startswith(".") and name not in self._stalled)
         silent: list[str] = []
         while waiting:
-            seen: dict[str, Stamp] = {}
+            stamps: dict[str, Stamp] = {}
             patience = ONCE_SILENT if silent else PATIENCE
 
-            def see(names: list[str] = waiting, seen: dict[str, Stamp] = seen) -> None:
+            def collect(names: list[str] = waiting, stamps: dict[str, Stamp] = stamps) -> None:
                 for name in names:
-                    seen[name] = self._stamp(name)
+                    stamps[name] = self._stamp(name)
 
             try:
-                unless_stalled(see, patience, lambda seen=seen: len(seen) * SLOWEST * PATIENCE)
+                unless_stalled(collect, patience, lambda stamps=stamps: len(stamps) * SLOWEST * PATIENCE)
                 waiting = []
             except Stalled as error:
-                here = dict(seen)
-                name, waiting = waiting[len(here)], waiting[len(here) + 1 :]
-                self._stuck[name] = error.left
+                stamps = dict(stamps)  # the abandoned thread may still write to the other one
+                name, waiting = waiting[len(stamps)], waiting[len(stamps) + 1 :]
+                self._stalled[name] = error.left
                 silent.append(name)
-                seen = {**here, name: self._judged.get(name, ())}
-            found |= seen
+                stamps[name] = self._judged.get(name, ())
+            found |= stamps
         return {name: stamp for name, stamp in found.items() if stamp}, silent
 
     def _stamp(self, name: str) -> Stamp:
-        """Return what can be seen of one; nothing of what is no folder, or holds no adapter."""
+        """Return an adapter's stamp; an empty one for a folder without an adapter, and for what is no folder."""
         try:
             return tuple(
                 (path.name, entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns)
@@ -155,17 +156,19 @@ class AdapterStore:
             reason = str(error.strerror)
         except OSError as error:
             reason = str(error.strerror)
-        return ((reason, 0, 0, 0, 0),)  # it is told when it is read
+        return ((reason, 0, 0, 0, 0),)  # reported when it is read
 
-    def _taken(self, name: str, stamp: Stamp) -> Path | None:
-        """Return a checked copy; None if the bytes are those served, or the folder changes. Raises `BadInput`."""
+    def _checked_copy(self, name: str, stamp: Stamp) -> Path | None:
+        """Return a checked copy; None if its bytes are served already or the folder changes. Raises `BadInput`."""
         check_name(name, self._base)
         folder = self._folder / name
         copy = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._copies))
         bundle = copy.with_name(f"{copy.name}.bundle")
         try:
             config = unless_stalled(
-                lambda: self._fetched(folder, copy, bundle, stamp), PATIENCE, lambda: bytes_at(copy) + bytes_at(bundle)
+                lambda: self._copy_settled(folder, copy, bundle, stamp),
+                PATIENCE,
+                lambda: bytes_at(copy) + bytes_at(bundle),
             )
             digests = {file: file_digest(copy / file) for file in SERVED}
             if not config or digests == self._served.get(name):
@@ -174,7 +177,7 @@ class AdapterStore:
             _check_bundle(bundle, folder, digests)
             check_weights(copy / SERVED[1], config, self._modules, self._layers, name, self._norms)
         except Stalled as error:
-            self._stuck[name] = error.left
+            self._stalled[name] = error.left
             del self._judged[name]  # looked at again when it answers
             shutil.rmtree(copy, ignore_errors=True)
             raise BadInput(f"{folder}: {UNANSWERED}") from None
@@ -187,13 +190,13 @@ class AdapterStore:
         self._served[name] = digests
         return copy
 
-    def _fetched(self, folder: Path, copy: Path, bundle: Path, stamp: Stamp) -> dict[str, Any] | None:
-        """Copy what is read of a folder, and return what is in adapter_config.json; None if the folder changes."""
+    def _copy_settled(self, folder: Path, copy: Path, bundle: Path, stamp: Stamp) -> dict[str, Any] | None:
+        """Copy the files that are read, and return adapter_config.json's content; None if the folder changes."""
         try:
             for file, *_ in stamp:
                 if Path(file).suffix in PICKLES:
                     raise BadInput(f"{folder / file}: a pickle runs code when read: stage the adapter without it")
-            config = self._copied(folder, copy, folder.name)
+            config = self._copy_served(folder, copy, folder.name)
             if os.path.lexists(folder / BUNDLE):
                 self._copy(self._inside(folder / BUNDLE), bundle, JSON)
         except BadInput:
@@ -205,10 +208,10 @@ class AdapterStore:
         del self._judged[folder.name]  # looked at again
         return None
 
-    def _copied(self, folder: Path, copy: Path, name: str) -> dict[str, Any]:
-        """Copy the files that are served, and return what is in adapter_config.json.
+    def _copy_served(self, folder: Path, copy: Path, name: str) -> dict[str, Any]:
+        """Copy the files that are served, and return adapter_config.json's content.
 
-        The weights' header is checked before they are copied: it says how many bytes there are to be.
+        The weights' header is checked before they are copied: it gives their number of bytes.
         """
         config, weights = SERVED
         self._copy(self._inside(folder / config), copy / config, LARGEST_CONFIG)
@@ -231,7 +234,7 @@ class AdapterStore:
             raise BadInput(f"{source}: {error.strerror}: {AGAIN}") from None
 
     def _inside(self, path: Path) -> Path:
-        """Return the path that links lead to. Raises `BadInput` if that is not in the model store."""
+        """Return the path that links lead to. Raises `BadInput` if it lies outside of the model store."""
         try:
             found = path.resolve(strict=True)
         except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
@@ -242,7 +245,7 @@ class AdapterStore:
 
 
 def _check_bundle(bundle: Path, folder: Path, digests: dict[str, str]) -> None:
-    """Refuse files that are not those that the adapter's attestation names, where it has one: the copy `bundle`."""
+    """Refuse files other than those that the adapter's attestation names, where it has one: the copy `bundle`."""
     if not bundle.exists():
         return
     try:

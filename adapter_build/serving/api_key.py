@@ -1,4 +1,4 @@
-"""The key that clients of the embedded engine show: SERVE_API_KEY, in no configuration, command line or log."""
+"""API key that clients of the embedded engine show: SERVE_API_KEY, in no configuration, command line or log."""
 
 import re
 

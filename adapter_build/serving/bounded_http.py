@@ -1,7 +1,7 @@
-"""HTTP as the embedded engine speaks it: uvicorn's own protocol, with bounds on what comes before a request is one.
+"""HTTP protocol of the embedded engine: uvicorn's own, with bounds on connections, headers and bodies.
 
-Nobody has shown a key yet when a header, a body or a connection is taken. So each has a size, a number and a time here,
-and a request that two readers might read as different ones is refused: two lengths, two hosts, a proxy's target.
+A connection, a header and a body are read before a client has shown a key. So each has a greatest size, number and time
+here. A request that two readers might read as different ones is refused: two lengths, two hosts, a proxy's target.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ MAX_HEADERS = 64
 MAX_WAITING = 8  # requests sent on one connection before the first is answered
 SECONDS_TO_HEAD = 10.0  # from the connection's or the request's first byte to the end of its headers
 SECONDS_TO_BODY = 30.0  # from there to the end of its body
-SECONDS_TO_READ = 60.0  # in which a client takes nothing of its answer
-SECONDS_TO_LEAVE = 1.0  # for a client that was refused to read why
+SECONDS_TO_READ = 60.0  # in which a client reads nothing of its answer
+SECONDS_TO_LEAVE = 1.0  # for a refused client to read the reason
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 HOST = re.compile(rb"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"OPTIONS", b"PUT", b"PATCH", b"DELETE"))
 
 
 class _Refused(Exception):
-    """A request that goes no further: its status and the sentence that says why."""
+    """Refusal of a request: its status, and the sentence that gives the reason."""
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """One connection. What it refuses it answers in one line, and closes."""
+    """One connection. A refused request is answered in one line, and the connection closed."""
 
     _open: ClassVar[Counter[str]] = Counter()  # connections, by the client's address
     _bounds: ClassVar[dict[str, Any]] = {}
@@ -52,7 +52,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._running: Any = None  # the cycle of the request that is answered now; self.cycle is the one read last
 
     def connection_made(self, transport: Any) -> None:
-        """Take a connection, or say that there are too many."""
+        """Accept a connection, or refuse it where there are too many."""
         super().connection_made(transport)
         self._address = self.client[0] if self.client else ""
         self._open[self._address] += 1
@@ -73,7 +73,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read what came, unless its client has been refused."""
+        """Parse received bytes, unless the client has been refused."""
         if self._refused:
             return
         self._unset_keepalive_if_required()
@@ -105,20 +105,20 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the target."""
+        """Append a part of the target."""
         super().on_url(url)
         if len(self.url) > MAX_TARGET:
             raise _Refused(414, f"the target has more than {MAX_TARGET} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or what comes as one after a body in chunks, which nobody reads."""
+        """Append a header; trailers after a chunked body are dropped."""
         if len(self.headers) >= MAX_HEADERS:
             raise _Refused(431, f"there are more than {MAX_HEADERS} headers")
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Refuse what may be read as two requests, or is for another server; then let the application begin."""
+        """Refuse an ambiguous request, or one for another server; else let the application begin."""
         self._check_head()
         self._in_head, self._head, self._body = False, 0, 0
         self._within(SECONDS_TO_BODY, "body")
@@ -129,7 +129,7 @@ class BoundedHttp(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Append a part of the body."""
         if self.cycle.response_complete:
             return
         super().on_body(body)
@@ -145,12 +145,12 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """Wait for a client that reads slowly, and not for ever."""
+        """Wait for a client that reads slowly, SECONDS_TO_READ at most."""
         super().pause_writing()
         self._unread = self.loop.call_later(SECONDS_TO_READ, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on: the client reads."""
+        """Go on: the client reads again."""
         super().resume_writing()
         if self._unread:
             self._unread.cancel()
@@ -171,7 +171,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._check_length([item for item in self.headers if item[0] in (b"content-length", b"transfer-encoding")])
 
     def _check_host(self, hosts: list[bytes]) -> None:
-        """Refuse a name that is not this server's: a page of another site may have pointed its own name here."""
+        """Refuse a name that is not this server's: DNS rebinding points another site's name here."""
         if len(hosts) != 1:
             raise _Refused(400, f"the request names {len(hosts)} hosts: it must name one")
         parts = HOST.fullmatch(hosts[0].lower())
@@ -197,14 +197,14 @@ class BoundedHttp(HttpToolsProtocol):
         self._deadline = self.loop.call_later(seconds, self._refuse, 408, f"the {part} took more than {seconds:g} s")
 
     def _refuse(self, status: int, sentence: str) -> None:
-        """Answer once, unless an answer is under way already, and read nothing more."""
+        """Answer the client once, unless an answer is under way already, and read nothing more of it."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = status, sentence
         self._unset_keepalive_if_required()
         running = self._running if self._running and not self._running.response_complete else None
         for cycle in filter(None, (running, self.cycle)):
-            cycle.disconnected = True  # what it says goes nowhere from here on
+            cycle.disconnected = True  # its output goes nowhere from here on
             cycle.message_event.set()
         if running and running.response_started:
             self.transport.abort()
@@ -219,7 +219,7 @@ class BoundedHttp(HttpToolsProtocol):
             + b"\r\n\r\n"
             + content
         )
-        self.transport.resume_reading()  # what still comes is thrown away, so that the answer is read
+        self.transport.resume_reading()  # the rest of the request is thrown away, so that the client reads the answer
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(SECONDS_TO_LEAVE, self.transport.abort)

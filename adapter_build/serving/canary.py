@@ -1,7 +1,7 @@
-"""A question whose answer is known: asked of base and adapters inside the server, again and again.
+"""Canary: a prompt whose answer is known, asked of base and adapters inside the server again and again.
 
-Its answer is taken when the engine has started, or an adapter came. Tokens count up to the first that was a near thing:
-what is asked together may turn that one over, by rounding alone.
+The expected answer is recorded when the engine has started, or an adapter came. Only tokens before the first near tie
+are compared: the other requests of a batch may flip that token, by rounding alone.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer to one prompt: its greedy tokens, and how far each was ahead of the next one."""
+    """A model's greedy answer to one prompt: its tokens, and the margin in log probability of each."""
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
@@ -34,13 +34,13 @@ class Answer:
 
     @property
     def firm(self) -> tuple[int, ...]:
-        """The tokens up to the first that was a near thing."""
-        near = next((place for place, margin in enumerate(self.margins) if margin < MARGIN), len(self.margins))
+        """The tokens before the first near tie."""
+        near = next((index for index, margin in enumerate(self.margins) if margin < MARGIN), len(self.margins))
         return self.tokens[:near]
 
 
 def difference(expected: Answer, answer: Answer) -> str | None:
-    """Return what is wrong with an answer to the prompt of the expected one, or None."""
+    """Return the fault of an answer to the expected answer's prompt, or None."""
     if not answer.sound:
         return NO_NUMBER
     firm = expected.firm
@@ -48,7 +48,7 @@ def difference(expected: Answer, answer: Answer) -> str | None:
 
 
 async def first_answer(engine: Any, adapter: Any = None) -> Answer:
-    """Return the answer that is firm the longest, of those to all prompts, by the base or an adapter."""
+    """Return the base's or an adapter's answer with the most firm tokens, of those to all prompts."""
     tokenizer = engine.get_tokenizer()
     prompts = [tuple(tokenizer.encode(prompt)) for prompt in PROMPTS]
     answers = await asyncio.gather(*(ask(engine, prompt, adapter) for prompt in prompts))
@@ -71,5 +71,5 @@ async def ask(engine: Any, prompt: Sequence[int], adapter: Any = None) -> Answer
 
 
 def _margin(step: dict[int, Any], chosen: int) -> float:
-    """Return how far the chosen token was ahead of the best other one; vLLM gives the two best."""
+    """Return the chosen token's log probability less the best other one's; vLLM gives the two best."""
     return step[chosen].logprob - max(found.logprob for token, found in step.items() if token != chosen)

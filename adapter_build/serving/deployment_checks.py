@@ -1,4 +1,4 @@
-"""The checks of a deployment, over HTTP alone: the embedded engine and NIM are asked the same."""
+"""Checks of a deployment, over HTTP alone: the same for the embedded engine and for NIM."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ CAUSES = (
 
 
 @dataclass(frozen=True)
-class Asking:
+class CheckTerms:
     """Terms of asking a server: tokens of an answer at most, prompts at once, and how many answers may differ.
 
-    `differing` counts, of an adapter's and its base's answers, those that are not evaluation's; None: evaluation is
-    not what they are compared with.
+    `differing` bounds the answers of an adapter and its base that may differ from evaluation's; None: answers are not
+    compared with evaluation's.
     """
 
     most: int = MAX_TOKENS
@@ -37,16 +37,16 @@ class Asking:
     differing: int | None = 0
 
 
-EXACT = Asking()
+EXACT = CheckTerms()
 
 
 def check(
-    url: str, base: str, asked: Mapping[str, Sequence[Row]], specials: Mapping[str, int], how: Asking = EXACT
+    url: str, base: str, asked: Mapping[str, Sequence[Row]], specials: Mapping[str, int], how: CheckTerms = EXACT
 ) -> dict[str, dict[str, Any]]:
-    """Make CHECKS against the server at `url`; return what each adapter answered to its rows of `asked`.
+    """Make CHECKS against the server at `url`; return each adapter's entry for the sentinel, by its rows of `asked`.
 
-    The first row is an adapter's golden one. An adapter is asked between two times that its base is: one that holds
-    NaN spoils what the base answers after it. Raises `BadInput`.
+    The first row is an adapter's golden one. The base is asked before and after its adapter: an adapter that holds NaN
+    spoils the base's answers after it. Raises `BadInput` with the first check that fails.
     """
     _check_health(url)
     _check_models(url, base, asked)
@@ -96,7 +96,7 @@ def special_tokens(files: Sequence[Path]) -> dict[str, int]:
 
 
 def served_length(url: str, base: str) -> int | None:
-    """Return how many tokens of prompt and answer the server says that it takes; None if it does not say."""
+    """Return the tokens of prompt and answer that the server lists as its limit; None if it lists none."""
     _, models = get(url, "/v1/models")
     listed = models.get("data") if isinstance(models, dict) else None
     told = next((model.get("max_model_len") for model in listed or [] if model.get("id") == base), None)
@@ -128,15 +128,15 @@ def _check_models(url: str, base: str, adapters: Mapping[str, Any]) -> None:
 def _check_answers(
     name: str, rows: Sequence[Row], given: Sequence[Answer], base: Answer, specials: Mapping[str, int]
 ) -> None:
-    """Raise `BadInput` where an answer does not end cleanly, or the golden one is empty or `base`, its base's."""
+    """Raise `BadInput` where an answer runs past its end, or the golden one is empty or equals `base`, the base's."""
     prompt, golden = rows[0]["id"], given[0].text
     if not golden:
         raise BadInput(f"adapter {name}: answered nothing to prompt {prompt}: its weights may hold NaN: stage it again")
     for row, answer in zip(rows, given, strict=True):
         tokens = answer.tokens or []
-        kept = set(tokens[:-1] if answer.finish_reason == "stop" else tokens)
+        inner = set(tokens[:-1] if answer.finish_reason == "stop" else tokens)
         for text, number in specials.items():
-            if number in kept or (text in answer.text and text not in row["input"]):  # a post may speak of a token
+            if number in inner or (text in answer.text and text not in row["input"]):  # a post may speak of a token
                 raise BadInput(
                     f"adapter {name}: its answer to prompt {row['id']} runs on past {text}: {answer.text!r}: the end "
                     "token of generation_config.json, of the tokenizer and of the training text must be the same"
@@ -151,7 +151,7 @@ def _check_answers(
 def _check_unchanged(
     name: str, base: str, rows: Sequence[Row], before: Sequence[Answer], after: Sequence[Answer], allowed: int
 ) -> None:
-    """Raise `BadInput` where the base answers otherwise than before: its golden answer, or more than `allowed`."""
+    """Raise `BadInput` where the base's golden answer has changed, or more than `allowed` of its answers."""
     changed = [number for number in range(len(rows)) if after[number] != before[number]]
     emptied = any(before[number].text and not after[number].text for number in changed)
     if changed and (changed[0] == 0 or emptied or len(changed) > allowed):
@@ -170,7 +170,7 @@ def _differing(
     before: Sequence[Answer],
     after: Sequence[Answer],
 ) -> Iterator[str]:
-    """Describe each answer of adapter and base that is not evaluation's, a base's second one among them."""
+    """Describe each answer of adapter and base that differs from evaluation's; the base answers twice."""
     for row, own, first, second in zip(rows, given, before, after, strict=True):
         for model, answers, evaluated in ((name, (own,), row["adapter"]), (base, (first, second), row["base"])):
             served = next((a for a in answers if first_line(a.text) != first_line(evaluated)), None)

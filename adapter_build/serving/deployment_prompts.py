@@ -1,4 +1,4 @@
-"""The prompts that a deployment is asked: some of evaluation's, as evaluation read them."""
+"""Prompts that a deployment is asked: some of evaluation's, as evaluation read them."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def read_predictions(path: Path) -> list[Row]:
-    """Return an adapter's predictions. Raises `BadInput` for those of a version that counted no prompt's tokens."""
+    """Return an adapter's predictions. Raises `BadInput` for those of a version that did not count prompts' tokens."""
     rows = list(read_jsonl(path))
     for number, row in enumerate(rows, 1):
         if missing := [key for key in KEYS if row.get(key) is None]:
@@ -26,12 +26,12 @@ def read_predictions(path: Path) -> list[Row]:
 
 
 def deployment_prompts(path: Path, adapter: str, length: int, answer: int, longest: int = 0) -> list[Row]:
-    """Return the rows of predictions that adapter and base are asked, in their order but for the first, the golden one.
+    """Return the rows of predictions that adapter and base are asked: the golden row, then others in their order.
 
-    That is the first in which base and adapter both answer, and differently. Rows whose prompt evaluation has cut come
-    last: they are asked by their tokens, `cut_prompt`. A row is asked only if a server of `length` tokens has room for
-    it and for `answer` tokens. Raises `BadInput` where no golden row is left; the server's length could be set to
-    `longest`.
+    The golden row is the first in which base and adapter both answer, and differently. Rows whose prompt evaluation has
+    cut come last: they are asked by their tokens, `cut_prompt`. A row is asked only if a server of `length` tokens has
+    room for its prompt and `answer` tokens. Raises `BadInput` where no golden row is left; `longest` is the greatest
+    length that the server could be set to.
     """
     rows = read_predictions(path)
     differing = [row for row in rows if _differs(row)]
@@ -62,7 +62,7 @@ def _differs(row: Row) -> bool:
 
 
 def prompt_of(row: Row) -> str | list[int]:
-    """Return a row's prompt as a server is asked it: its text, or the tokens that evaluation left of it."""
+    """Return a row's prompt for a server: its text, or the tokens that evaluation left of it."""
     return row.get("cut_prompt") or row["input"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import read_jsonl
-from adapter_build.serving.deployment_checks import Asking, check, special_tokens
+from adapter_build.serving.deployment_checks import CheckTerms, check, special_tokens
 from adapter_build.serving.deployment_prompts import PREDICTIONS, Row
 from adapter_build.serving.inference_client import MAX_TOKENS
 from adapter_build.serving.sentinel import read_sentinel
@@ -35,7 +35,7 @@ class DeploymentWatch:
     def fault(self, url: str) -> str | None:
         """Check the server at `url`; return its first difference from the sentinel, or None."""
         # The sentinel is the reference here: it tells how far the server's answers may differ from evaluation's.
-        how = Asking(self._sentinel.get("max_new_tokens", MAX_TOKENS), differing=None)
+        how = CheckTerms(self._sentinel.get("max_new_tokens", MAX_TOKENS), differing=None)
         try:
             found = check(url, self._base, self._golden, self._specials, how)
         except BadInput as fault:

@@ -1,7 +1,7 @@
-"""The embedded engine: vLLM on this machine's CPU behind NIM's paths, as a child in a process group of its own.
+"""Embedded engine: vLLM on this machine's CPU behind NIM's paths, as a child in a process group of its own.
 
-`with serving(...) as server:` starts it, waits until it is ready and always ends it. Nothing is written outside the
-scratch folder and nothing leaves the machine.
+`with serving(...) as server:` starts the engine, waits until it is ready and always ends it. The engine writes to a
+scratch folder alone and sends nothing to other machines.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ class EngineEnded(BadInput):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that is ready, at `url`; `version` is the engine's, `channel` leads to its EngineAdapters."""
+    """Handle to a running engine at `url`; `version` is the engine's, `channel` leads to its EngineAdapters."""
 
     url: str
     version: str
@@ -60,15 +60,15 @@ class Server:
     folder: Path  # its working directory
 
     def serve(self, name: str, folder: Path | None) -> str | None:
-        """Serve the adapter in `folder` under `name` from now on, or, for None, none; return why it is not taken.
+        """Serve the adapter in `folder` under `name` from now on, or none for None; return the reason of a refusal.
 
-        The folder is the engine's from here on: it is deleted when the adapter is served no more. Raises `EngineEnded`
-        where the engine does not answer.
+        The folder is the engine's from here on: the engine deletes it when the adapter is served no more. Raises
+        `EngineEnded` where the engine does not answer.
         """
         return self._tell(name, str(folder) if folder else None)
 
     def open(self) -> None:
-        """Answer clients from now on: the adapters that there are have been told. Raises `EngineEnded`."""
+        """Answer clients from now on: all adapters have been passed to `serve`. Raises `EngineEnded`."""
         self._tell(None, None)
 
     def _tell(self, name: str | None, folder: str | None) -> str | None:
@@ -80,14 +80,14 @@ class Server:
             raise EngineEnded(self._reason() or "the embedded engine takes no adapters any more: see its log") from None
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait, for ever without `seconds`. A server that ends by itself raises `EngineEnded`, a signal ends it."""
+        """Wait `seconds`, or for ever, until a signal. Raises `EngineEnded` where the engine ends by itself."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self.process.wait(seconds)
             how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
             raise EngineEnded(self._reason() or f"the embedded engine {how}")
 
     def _reason(self) -> str:
-        """Return why the engine ended itself, if it did."""
+        """Return the reason for which the engine ended itself, if it did."""
         try:
             return f"the embedded engine: {(self.folder / REASON).read_text(encoding='utf-8')}"
         except OSError:
@@ -115,12 +115,12 @@ def serving(
     """Serve base model `base` (its HF `files`) and `adapters` (name → staged folder).
 
     With `max_rank` there is room for others, up to that rank, which `Server.serve` takes. `context` bounds the tokens
-    of prompt and answer, `bounds` clients (engine_command.bounds). `port` 0 takes a free one of the address `host`;
-    `python` has vLLM. Raises `BadInput` if the port is taken, the engine ends early or is not ready within `timeout`
-    seconds; the last lines of its log then stand on stderr. TERM and INT end it and this process.
+    of prompt and answer, `bounds` clients (engine_command.DEFAULT_BOUNDS). `port` 0 takes a free one of the address
+    `host`; `python` has vLLM. Raises `BadInput` if the port is taken, or the engine ends early or is not ready within
+    `timeout` seconds; the last lines of its log then stand on stderr. TERM and INT end the engine and this process.
 
-    With a `listener`, which listens already, the engine is one of several, one after another: `log` is gone on with,
-    clients are told the `reason` until the engine listens, and then by the engine until `Server.open`.
+    With a `listener`, a socket that listens already, the engine is one of several, one after another: its output is
+    appended to `log`. Clients are answered 503 with the `reason` until `Server.open`.
     """
     with ended_by_signals(), contextlib.ExitStack() as cleanup:
         scratch = Path(tempfile.mkdtemp(prefix="engine-")).resolve()
@@ -143,7 +143,7 @@ def serving(
                 BOUNDS: json.dumps(told),
                 CHANNEL: str(theirs.fileno()),
                 LISTENER: str(ours.fileno()),
-                # Where somebody starts the engine again, it is engine_health.py that ends the server, and says why.
+                # Where a supervisor starts the engine again, engine_health.py ends the server and tells why.
                 "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": str(int(listener is not None)),
             },
             pass_fds=[theirs.fileno(), ours.fileno()],
@@ -160,7 +160,7 @@ def serving(
                 _wait_until_it_listens(process, channel_end, timeout, Path(lines.name), begin)
             channel.readline()
             if not listener:
-                ours.close()  # whoever asks when the engine has ended is not to wait for another one
+                ours.close()  # clients that come after the engine has ended are not to wait for another one
             yield Server(url, get(url, "/v1/metadata")[1]["version"], process, channel, scratch)
         except BadInput:
             print(_tail(Path(lines.name)), file=sys.stderr)
@@ -183,7 +183,7 @@ def _wait_until_it_listens(
 
 
 def _told(channel: socket.socket, seconds: float) -> bool:
-    """Tell if something can be read, soon. An end of file is nothing: the engine ends."""
+    """Tell if the channel has bytes to read within `seconds`. An end of file is none: the engine ends."""
     if not select.select([channel], [], [], seconds)[0]:
         return False
     if channel.recv(1, socket.MSG_PEEK):
@@ -197,6 +197,6 @@ def _tail(log: Path) -> str:
 
 
 def _cause(log: Path, begin: int) -> str:
-    """Return the first exception that the log names from there on; those after it follow from it."""
+    """Return the first exception in the log from byte `begin` on: the cause of those after it."""
     found = CAUSE.search(log.read_bytes()[begin:].decode(errors="replace"))
     return found[1] if found else "the end of its log says why"

@@ -1,4 +1,4 @@
-"""The embedded engine's command line and environment."""
+"""Command line and environment of the embedded engine."""
 
 import json
 import os
@@ -10,18 +10,19 @@ from adapter_build import ROOT
 from adapter_build.core.faults import BadInput
 from adapter_build.core.ports import HOST
 from adapter_build.core.strict_json import given_object
+from adapter_build.models.llama_shape import shape_of
 from adapter_build.serving.api_key import KEY, api_key
 from adapter_build.serving.request_bounds import MAX_TOKENS
 
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those vLLM can be told to make room for
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # values of vLLM's --max-lora-rank
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer unless deploy.embedded.context_length says otherwise
 SEQUENCES = 8  # served at once; each has room for that many tokens
-ADAPTERS_IN_MEMORY = 64  # of a server that takes any: those asked least lately are read again when they are asked
+ADAPTERS_IN_MEMORY = 64  # of a server that takes any; the least recently used are loaded anew when asked
 FLOAT32_BYTES = 4
 LISTENER = "SERVE_LISTENER"  # the variable that holds the listening socket's number
-# Of an engine that is checked and goes again; make serve's come from deploy.embedded.
+# Of an engine that runs for a check only; make serve's come from deploy.embedded.
 DEFAULT_BOUNDS: Mapping[str, Any] = {"names": [], "connections": 256, "connections_per_address": 256}
-PASSED = ("PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # what belongs to the machine
+PASSED = ("PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # variables of the machine
 
 
 def command(
@@ -37,15 +38,12 @@ def command(
     """Return the arguments that serve the model in `folder` under the name `base`, and `adapters` (name → folder).
 
     With `max_rank` there is room for adapters that come later. `context` bounds the tokens of prompt and answer. The
-    sizes follow from the base's config.json. Raises `BadInput` for a rank that vLLM does not take.
+    KV cache's bytes follow from the base's config.json. Raises `BadInput` for a rank that vLLM does not serve.
     """
     config = given_object(folder / "config.json", "check base.name and base.path")
-    length = context_length(config, context)
-    heads = config["num_attention_heads"]
-    head = config.get("head_dim") or config["hidden_size"] // heads
-    kv_width = head * (config.get("num_key_value_heads") or heads)
-    # One sequence more than are served: vLLM keeps blocks for itself.
-    cache = 2 * config["num_hidden_layers"] * kv_width * FLOAT32_BYTES * length * (SEQUENCES + 1)
+    length, shape = context_length(config, context), shape_of(config, folder / "config.json")
+    # Keys and values of every layer. One sequence more than are served: vLLM keeps blocks for itself.
+    cache = 2 * shape.layers * shape.head * shape.kv_heads * FLOAT32_BYTES * length * (SEQUENCES + 1)
     modules = [
         json.dumps({"name": name, "path": str(path.resolve()), "base_model_name": base})
         for name, path in adapters.items()
@@ -56,7 +54,7 @@ def command(
         "--served-model-name", base,
         "--host", host,
         "--port", str(port),
-        # From the inside to the outside.
+        # From the innermost to the outermost.
         "--middleware", "adapter_build.serving.nim_paths.NimPaths",
         "--middleware", "adapter_build.serving.engine_adapters.EngineAdapters",
         "--middleware", "adapter_build.serving.engine_health.EngineHealth",
@@ -77,7 +75,7 @@ def command(
 
 
 def context_length(config: Mapping[str, Any], wanted: int = MAX_MODEL_LEN) -> int:
-    """Return how many tokens of prompt and answer a base with this config.json is served with, `wanted` at the most."""
+    """Return the tokens of prompt and answer that a base with this config.json is served with, at most `wanted`."""
     return min(wanted, config["max_position_embeddings"])
 
 
@@ -89,7 +87,7 @@ def environment(scratch: Path, threads: int) -> dict[str, str]:
         **{name: os.environ[name] for name in PASSED if name in os.environ},
         **dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "VLLM_CACHE_ROOT"), str(scratch)),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
-        "OMP_WAIT_POLICY": "PASSIVE",  # a thread that waits by spinning takes the processor from the one awaited
+        "OMP_WAIT_POLICY": "PASSIVE",  # a thread that spins while it waits takes the processor from the one that works
         "TZ": "UTC",
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": str(ROOT),
@@ -107,14 +105,14 @@ def environment(scratch: Path, threads: int) -> dict[str, str]:
 
 
 def _fitted(adapters: Mapping[str, Path]) -> list[str]:
-    """Return the options that make room for these adapters, and no more."""
+    """Return the options that make room for these adapters alone."""
     ranks = [given_object(path / "adapter_config.json", "stage it again")["r"] for path in adapters.values()]
     count = len(adapters)
     return _lora(_rank(max(ranks), "lower the adapter's rank"), min(count, SEQUENCES), count)
 
 
 def _room(max_rank: int) -> list[str]:
-    """Return the options that make room for any adapters up to a rank, each sequence served at once having its own."""
+    """Return the options that make room for any adapters up to a rank, a different one for each sequence of a batch."""
     bound = json.dumps({"max_new_tokens": MAX_TOKENS})  # of an answer whose request gives none
     room = _lora(_rank(max_rank, "lower deploy.max_rank"), SEQUENCES, ADAPTERS_IN_MEMORY)
     return [*room, "--override-generation-config", bound]

@@ -1,8 +1,8 @@
-"""The engine's health, as ASGI middleware around vLLM's application.
+"""Health of the engine, as ASGI middleware around vLLM's application.
 
-An engine is well while its canaries (canary.py) answer as before and no answer held a NaN. Where it is not, or its
-process has ended, `ready` says so, nobody gets an answer any more, those who wait get 503, and the server ends soon
-after: whoever started it starts it again.
+An engine is healthy while its canaries (canary.py) answer as before and no answer held a NaN. Where it is not, or its
+process has ended, `ready` says so, requests get 503, those that wait too, and the server ends soon after: its
+supervisor starts it again.
 """
 
 import asyncio
@@ -20,32 +20,32 @@ from adapter_build.serving.request_bounds import ASKED, BOUNDS
 
 READY = "/v1/health/ready"
 SECONDS_BETWEEN_LOOKS = 0.5
-SECONDS_BETWEEN_CANARIES = 60.0  # of a server that answers; one that nobody asks is left alone
+SECONDS_BETWEEN_CANARIES = 60.0  # of a server that answers requests; an idle one is left alone
 SECONDS_AFTER_SUSPICION = 5.0  # an answer may be empty for good reason, again and again
 SECONDS_FOR_CANARY = 600.0  # in which no other answer came either
-SECONDS_TO_TELL = 2.0  # what is wrong, before no more connections are taken
-SECONDS_TO_END = 0.5  # after that: for those that were
+SECONDS_TO_TELL = 2.0  # in which connections are still accepted and told the fault
+SECONDS_TO_END = 0.5  # after that, for the connections accepted before
 ADAPTERS = 2  # canaries of adapters at once
 RETRY = (b"retry-after", b"10")
 EMPTY = (b'"text":""', b'"content":""', b'"content":null')
 STARTING = "the engine is starting"
 ENDED = "the engine's process ended"
 FAILED = "the engine cannot answer this request: its log says why"
-WRONG = 70  # the exit code
-REASON = Path("reason")  # in the working directory: read by whoever started the server
+WRONG = 70  # exit code of an engine that ends itself
+REASON = Path("reason")  # in the working directory: read by the process that started the server
 
 
 class EngineHealth:
-    """Passes requests on while the engine is well."""
+    """Middleware that passes requests on while the engine is healthy."""
 
     def __init__(self, app: App) -> None:
         self.app = app
-        # Somebody starts it again, and says when its adapters are there.
+        # A supervisor starts the engine again, and tells when its adapters are loaded.
         self.watched = bool(json.loads(os.environ.get(BOUNDS, "{}")).get("watched"))
         self.reason = STARTING if self.watched else None
         self.engine: Any = None
         self._state: Any = None  # the application's, which has uvicorn's server
-        self._fallen = False
+        self._given_up = False
         self._expected: dict[int, canary.Answer] = {}  # by the adapter's number; 0 is the base
         self._running: set[asyncio.Task[Any]] = set()
         self._asked: set[str] = set()  # models that were asked since their canaries were
@@ -54,7 +54,7 @@ class EngineHealth:
         self._looking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request. As the server starts, begin to look after the engine."""
+        """Answer one request. As the server starts, begin to watch the engine."""
         if scope["type"] == "lifespan":
             models = scope["app"].state.openai_serving_models
             scope["app"].state.engine_health, self.engine, self._state = self, models.engine_client, scope["app"].state
@@ -66,31 +66,31 @@ class EngineHealth:
         elif scope["type"] == "http" and self.reason and scope["path"] in ASKED:
             await unavailable(send, self.reason)
         elif scope["type"] == "http" and scope["path"] in ASKED:
-            await self._ask(scope, receive, _Told(send, self))
+            await self._ask(scope, receive, _Answering(send, self))
         else:
-            await self.app(scope, receive, _Told(send, self).send)
+            await self.app(scope, receive, _Answering(send, self).send)
 
-    async def _ask(self, scope: Message, receive: Receive, told: "_Told") -> None:
+    async def _ask(self, scope: Message, receive: Receive, answering: "_Answering") -> None:
         task = asyncio.current_task()
         assert task
         self._running.add(task)
         try:
-            await self.app(scope, receive, told.send)
+            await self.app(scope, receive, answering.send)
         except asyncio.CancelledError:
-            if not self._fallen:
+            if not self._given_up:
                 raise
-            await told.break_off()
-        except Exception as fault:  # whatever vLLM stumbles over: this request's matter, or the engine's
+            await answering.break_off()
+        except Exception as fault:  # any fault of vLLM: of this request alone, or of the engine
             print(f"a request failed: {fault!r}", file=sys.stderr, flush=True)
-            await told.break_off()
+            await answering.break_off()
         finally:
             self._running.discard(task)
             self._answered += 1
             self._asked.add(scope.get("model", ""))
-            self._suspicious |= told.empty
+            self._suspicious |= answering.empty
 
-    async def taken(self, number: int, adapter: Any) -> str | None:
-        """Ask an adapter that came its canary, and the base its own after it; return what is wrong, and end then."""
+    async def admit(self, number: int, adapter: Any) -> str | None:
+        """Ask a new adapter its canary, and the base its own after it; on a fault return it and end the engine."""
         if 0 not in self._expected:
             self._expected[0] = await canary.first_answer(self.engine)
         self._expected[number] = found = await canary.first_answer(self.engine, adapter)
@@ -99,25 +99,25 @@ class EngineHealth:
             wrong = f"{wrong} for the base, once the adapter was asked"
         if wrong:
             self._expected.pop(number)
-            self.fall(f"adapter {adapter.lora_name}: {wrong}")
+            self.give_up(f"adapter {adapter.lora_name}: {wrong}")
         return wrong
 
     def forget(self, number: int) -> None:
-        """Ask an adapter no more that goes."""
+        """Ask an adapter's canary no more: the adapter is being unloaded."""
         self._expected.pop(number, None)
 
     async def ready(self) -> None:
-        """Answer from now on: the adapters are there."""
+        """Answer requests from now on: the adapters are loaded."""
         if self.watched and 0 not in self._expected:
             self._expected[0] = await canary.first_answer(self.engine)
-        if not self._fallen:
+        if not self._given_up:
             self.reason = None
 
-    def fall(self, reason: str) -> None:
-        """Say from now on that the engine is not well, break off what runs, and end the server soon."""
-        if self._fallen:
+    def give_up(self, reason: str) -> None:
+        """Report the engine as unhealthy from now on, break off running requests, and end the server soon."""
+        if self._given_up:
             return
-        self._fallen, self.reason = True, reason
+        self._given_up, self.reason = True, reason
         REASON.write_text(reason, encoding="utf-8")
         print(f"not ready: {reason}", file=sys.stderr, flush=True)
         for task in self._running:
@@ -127,19 +127,19 @@ class EngineHealth:
         loop.call_later(SECONDS_TO_TELL + SECONDS_TO_END, os._exit, WRONG)
 
     def _take_no_more(self) -> None:
-        """Leave connections that come from now on to whoever holds the socket, too."""
+        """Close the listening socket here: later connections are the supervisor's, which holds it too."""
         for server in self._state.server.servers:
             server.close()
 
     async def _look(self, models: Any) -> None:
         last = time.monotonic()
-        while not self._fallen:
+        while not self._given_up:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
             since = time.monotonic() - last
             if self.engine.errored:
-                self.fall(ENDED)
+                self.give_up(ENDED)
             elif _corrupted(self.engine):
-                self.fall("an answer held NaN")
+                self.give_up("an answer held NaN")
             elif (self._suspicious and since > SECONDS_AFTER_SUSPICION) or (
                 self._answered and since > SECONDS_BETWEEN_CANARIES
             ):
@@ -159,7 +159,7 @@ class EngineHealth:
                 wrong = ENDED if self.engine.errored else None
                 print(f"the canary failed: {fault!r}", file=sys.stderr, flush=True)
             if wrong:
-                self.fall(f"adapter {adapter.lora_name}: {wrong}" if adapter else wrong)
+                self.give_up(f"adapter {adapter.lora_name}: {wrong}" if adapter else wrong)
 
     async def _wrong(self, number: int, adapter: Any) -> str | None:
         expected = self._expected.get(number)
@@ -168,8 +168,8 @@ class EngineHealth:
         return canary.difference(expected, await canary.ask(self.engine, expected.prompt, adapter))
 
 
-class _Told:
-    """An answer as far as its client was told. A 5xx of vLLM's never reaches it."""
+class _Answering:
+    """An answer on its way to the client. A 5xx of vLLM's never reaches the client."""
 
     def __init__(self, send: Send, health: EngineHealth) -> None:
         self.empty = False
@@ -177,7 +177,7 @@ class _Told:
         self._started = self._ended = self._stream = self._failed = False
 
     async def send(self, message: Message) -> None:
-        """Send on, but for a failure: that is told in words of our own."""
+        """Send a message on; a failure is answered in words of our own."""
         if message["type"] == "http.response.start":
             self._failed = message["status"] >= 500
             self._stream = any(b"event-stream" in value for _, value in message["headers"])
@@ -192,7 +192,7 @@ class _Told:
             await self._fail()
 
     async def break_off(self) -> None:
-        """Tell a client that it gets no answer, or no more of it."""
+        """Tell the client that it gets no answer, or no more of it."""
         if self._ended:
             return
         self._ended = True
@@ -201,11 +201,11 @@ class _Told:
         elif self._stream:
             told = json.dumps(error_body(self._health.reason or FAILED, 503, UNAVAILABLE))
             await self._send({"type": "http.response.body", "body": f"data: {told}\n\n".encode()})
-        # Else the length of the answer was told: the connection breaks.
+        # Else the client has read the answer's length: the connection breaks.
 
     async def _fail(self) -> None:
         if self._health.watched and self._health.engine.errored:
-            self._health.fall(ENDED)
+            self._health.give_up(ENDED)
         reason = self._health.reason or (ENDED if self._health.engine.errored else None)
         if reason:
             await unavailable(self._send, reason)

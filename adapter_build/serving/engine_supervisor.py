@@ -1,6 +1,7 @@
-"""The embedded engine on a model store that changes: what is staged, changed or removed there is so on the server.
+"""Supervisor of the embedded engine: adapters follow the model store, and an engine that ends is started again.
 
-An engine that ends by itself is started again, on the same address and the same adapters.
+An adapter that is staged, changed or removed in the store is so on the server. A new engine has the address and the
+adapters of the former one.
 """
 
 import contextlib
@@ -27,17 +28,17 @@ from adapter_build.serving.embedded_engine import EngineEnded, Server
 from adapter_build.serving.engine_health import STARTING
 from adapter_build.serving.unready_server import UnreadyServer
 
-LOOKS = 2  # in an interval: what is the same in two of them is served
-ENDINGS = 2  # of engines that took an adapter, before it is refused
+LOOKS = 2  # at the store in an interval: an adapter that is the same in two of them is served
+ENDINGS = 2  # of engines while they loaded an adapter, after which it is refused
 AGAIN = "the engine ended and is started again"
-STEADY = 120.0  # seconds: whoever served that long has not ended for its start
-LIMIT = 5  # ends in a row of engines that did not
+STEADY = 120.0  # seconds of serving, after which an end counts as a first one
+LIMIT = 5  # ends in a row of engines that served for less
 FIRST_PAUSE = 1.0
 LAST_PAUSE = 30.0
 
 
 class Backoff:
-    """Counts the ends in a row; `now` is a clock in seconds."""
+    """Back-off before an engine is started again: its ends in a row are counted. `now` is a clock in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -49,7 +50,7 @@ class Backoff:
         self._began = self._now()
 
     def pause(self) -> float | None:
-        """Note that it ended; return the seconds before the next one is started, or None: it is given up."""
+        """Note that an engine ended; return the seconds before the next one is started, or None to give up."""
         if self._began is not None and self._now() - self._began >= STEADY:
             self._count = 0
         self._began = None
@@ -60,8 +61,8 @@ class Backoff:
 class Supervisor:
     """A server at `url` that serves `adapters` of a store, by name; each change of them is a line to `say`.
 
-    `begin` starts an engine at `listener`, and is called with the reason that clients are told meanwhile: one that ends
-    by itself is followed by another, with the same adapters.
+    `begin` starts an engine at `listener`; its argument is the reason that clients are told until the engine serves. An
+    engine that ends by itself is followed by another, with the same adapters.
     """
 
     def __init__(
@@ -74,26 +75,26 @@ class Supervisor:
     ) -> None:
         self.url = ""
         self.adapters: set[str] = set()
-        self._copies: dict[str, Path] = {}  # of what is served, or is about to be
-        self._ended: Counter[str] = Counter()  # engines, while they took an adapter
+        self._copies: dict[str, Path] = {}  # of the adapters that are served, or are about to be
+        self._ended: Counter[str] = Counter()  # engines, while they loaded an adapter
         self._begin, self._listener, self._store, self._interval, self._say = begin, listener, store, interval, say
-        self._engine, self._restarts = contextlib.ExitStack(), Backoff()
+        self._engine, self._backoff = contextlib.ExitStack(), Backoff()
         self._server: Server | None = None
 
     def start(self, changes: Iterable[Change]) -> None:
-        """Start the first engine on the adapters that are there."""
+        """Start the first engine on the adapters of the first look."""
         self._copies = {change.name: change.copy for change in changes if change.copy}
         try:
             self._start(STARTING)
         except EngineEnded as fault:
-            self._again(fault)
+            self._restart(fault)
 
     def close(self) -> None:
         """End the engine."""
         self._engine.close()
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Serve what changes say. Raises `EngineEnded`; what was taken up by then is in the next engine."""
+        """Make changes on the server. Raises `EngineEnded`; changes made by then hold for the next engine."""
         for name, copy, refused in changes:
             if refused:
                 self._say(refusal(name, refused))
@@ -114,7 +115,7 @@ class Supervisor:
                 self._running.wait(self._interval / LOOKS)
                 self.apply(self._store.look())
             except EngineEnded as fault:
-                self._again(fault)
+                self._restart(fault)
 
     @property
     def _running(self) -> Server:
@@ -127,10 +128,10 @@ class Supervisor:
         for name, copy in sorted(self._copies.items()):
             self._offer(name, copy)
         self._server.open()
-        self._restarts.serving()
+        self._backoff.serving()
 
     def _offer(self, name: str, copy: Path) -> bool:
-        """Let the engine take an adapter, unless it refuses, or has ended of it before. Raises `EngineEnded`."""
+        """Load an adapter unless the engine refuses it or has ended while loading it. Raises `EngineEnded`."""
         former = self._copies.get(name)
         self._copies[name] = copy
         if self._ended[copy.name] >= ENDINGS:
@@ -153,12 +154,12 @@ class Supervisor:
         self.adapters.add(name)
         return True
 
-    def _again(self, fault: BadInput) -> None:
-        """Start another engine, and another one if that ends, too, until one serves. Raises `BadInput` at a limit."""
+    def _restart(self, fault: BadInput) -> None:
+        """Start engines one after the other until one serves. Raises `BadInput` after LIMIT ends in a row."""
         while True:
             with UnreadyServer(self._listener, AGAIN):
                 self._engine.close()
-                pause = self._restarts.pause()
+                pause = self._backoff.pause()
                 if pause is None:
                     raise BadInput(f"{fault}; it ended {LIMIT + 1} times in a row: see its log") from None
                 self._say(f"{fault}; it is started again in {pause:g} s")
@@ -188,7 +189,7 @@ def serving(
 ) -> Iterator[Supervisor]:
     """Serve base `base`, whose true name is `model`, and every sound adapter of the store `loras`.
 
-    `interval` is how many seconds a change may take to be seen; `how` is as for `embedded_engine.serving`. Raises
+    A change of the store is served within `interval` seconds; `how` is as for `embedded_engine.serving`. Raises
     `BadInput` where no adapter is sound, or where other machines would reach a server without a key.
     """
     if not ipaddress.ip_address(host).is_loopback and not api_key():
@@ -222,5 +223,5 @@ def serving(
 
 
 def refusal(name: str, reason: str) -> str:
-    """Return the one line that says why an adapter is not served, whatever its name and files hold."""
+    """Return the refusal of an adapter as one printable line, whatever its name and files hold."""
     return printable(" ".join(f"{name}: refused: {reason}".split()))

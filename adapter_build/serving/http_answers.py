@@ -1,4 +1,4 @@
-"""Answers of the embedded engine's middleware: whole JSON responses, errors in the form of OpenAI's API."""
+"""HTTP answers of the embedded engine's middleware: whole JSON responses, errors in the form of OpenAI's API."""
 
 import asyncio
 import json

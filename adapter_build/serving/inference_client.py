@@ -1,4 +1,4 @@
-"""What is asked of a server behind NIM's contract: health, models, completions. Plain HTTP, embedded engine or NIM.
+"""Client of a server behind NIM's contract, embedded engine or NIM: health, models, completions over plain HTTP.
 
 Each request shows the key (api_key.py) where there is one.
 """
@@ -24,9 +24,9 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True)
 class Answer:
-    """One greedy completion: its text as a client sees it, its tokens, why it ended, how many tokens its prompt has.
+    """A greedy completion: its stripped text, its tokens, the reason of its end, and the count of its prompt's tokens.
 
-    None stands for what the server does not tell.
+    Tokens and count are None where the server does not give them.
     """
 
     text: str
@@ -43,7 +43,7 @@ def get(url: str, path: str, seconds: float = SECONDS_TO_ANSWER) -> tuple[int, A
 def complete(url: str, model: str, prompt: str | list[int], most: int = MAX_TOKENS, at_once: int = 1) -> Answer:
     """Return the greedy completion of `prompt`, a text or tokens, by `model`, of `most` tokens at most.
 
-    Raises `BadInput` without one. What is asked together, `at_once`, and what is long is waited for longer.
+    Raises `BadInput` where the server gives none. Its timeout grows with `most` and with the prompts asked `at_once`.
     """
     seconds = SECONDS_TO_ANSWER * at_once * -(-most // MAX_TOKENS)
     body: dict[str, Any] = {"model": model, "prompt": prompt, "max_tokens": most, "temperature": 0}
@@ -58,7 +58,7 @@ def complete(url: str, model: str, prompt: str | list[int], most: int = MAX_TOKE
 
 
 def complete_all(url: str, model: str, prompts: Sequence[str | list[int]], most: int, at_once: int) -> Iterator[Answer]:
-    """Yield the greedy completion of each prompt, in their order, `at_once` being asked together."""
+    """Yield the greedy completion of each prompt, in their order; `at_once` prompts are asked together."""
     if at_once == 1:
         yield from (complete(url, model, prompt, most) for prompt in prompts)
         return
@@ -66,7 +66,7 @@ def complete_all(url: str, model: str, prompts: Sequence[str | list[int]], most:
     try:
         yield from pool.map(lambda prompt: complete(url, model, prompt, most, at_once), prompts)
     finally:
-        # Whoever is interrupted ends the server first; what is still asked then fails by itself.
+        # A caller that is interrupted ends the server first; requests that still run then fail by themselves.
         pool.shutdown(wait=False, cancel_futures=True)
 
 

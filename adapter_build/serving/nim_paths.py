@@ -20,7 +20,7 @@ class NimPaths:
         self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request. A management path takes GET only, as NIM's do."""
+        """Answer one request. Management paths allow GET only, as NIM's do."""
         if scope["type"] != "http" or scope["path"] not in PATHS:
             await self.app(scope, receive, send)
         elif scope["method"] != "GET":

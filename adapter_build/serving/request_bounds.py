@@ -1,9 +1,8 @@
-"""What a client may ask of the embedded engine, as ASGI middleware around everything else.
+"""Bounds of requests to the embedded engine, as the outermost ASGI middleware. vLLM gets no request that is refused.
 
-The paths and fields of schemas/openapi.json and no other that vLLM opens; with the key, where there is one; in a body,
-and for an answer, of bounded size; of a model that it names; of the base alone, where a chat template is put around
-what is asked. What is asked together is reckoned in tokens before anything is read of it. A request that is refused
-never reaches vLLM.
+A request may have the paths and fields of schemas/openapi.json and no other that vLLM opens. It shows the key, where
+there is one, and names its model. Its body, its answer, and the tokens of all its prompts and answers together have a
+greatest size. Chat, which puts a template around a prompt, is for the base alone.
 """
 
 import hashlib
@@ -22,20 +21,20 @@ COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 ASKED = (COMPLETIONS, CHAT)
 DESCRIPTION = "/openapi.json"
 PATHS = request_schema.paths()
-OPEN = ("/v1/health/live", "/v1/health/ready")  # a probe has no key
+OPEN = ("/v1/health/live", "/v1/health/ready")  # without a key: probes have none
 MAX_BODY = 65536  # bytes: many times what the engine's context of 2048 tokens holds
 MAX_TOKENS = 1024  # of one answer
 MAX_ANSWERS = 8  # to one request: as many as the engine gives at once
-MAX_PENDING = 128  # answers that are asked and not given yet, of all clients
-CONTEXTS = 4  # of the engine's length: what one request may cost
+MAX_PENDING = 128  # answers under way, of all clients
+CONTEXTS = 4  # times the engine's length: the tokens of one request, prompts and answers
 BYTES_OF_TOKEN = 3  # a text has fewer tokens than that, English many fewer
 DEFAULT_CONTEXT = 2048
-BOUNDS = "SERVE_BOUNDS"  # the variable that holds what config.yaml says, as JSON
+BOUNDS = "SERVE_BOUNDS"  # the variable that holds deploy.embedded's bounds, as JSON
 DEFAULT_TOKENS = {COMPLETIONS: 16, CHAT: MAX_TOKENS}  # of an answer whose request gives none
 
 
 class RequestBounds:
-    """Answers what may not be asked with 401, 404, 413 or 400 and one line; passes everything else on."""
+    """Middleware that refuses requests with 400, 401, 404, 413 or 503 and one line, and passes the others on."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -45,7 +44,7 @@ class RequestBounds:
         self._pending = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request, or let the wrapped application do so. None is answered 500."""
+        """Answer one request, or let the wrapped application do so. No answer is a 500."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -92,7 +91,7 @@ class RequestBounds:
         else:
             self._pending += count
             try:
-                await self.app({**scope, "model": asked["model"]}, _again(body, receive), send)
+                await self.app({**scope, "model": asked["model"]}, _replayed(body, receive), send)
             finally:
                 self._pending -= count
 
@@ -107,7 +106,7 @@ def _digest(text: bytes) -> bytes:
 
 
 async def _body(headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes | None:
-    """Return a request's body; None if it is too long, whether it says so beforehand or comes in chunks."""
+    """Return a request's body; None if it has more than MAX_BODY bytes, announced or in chunks."""
     if int(next((value for name, value in headers if name == b"content-length"), b"0")) > MAX_BODY:
         return None
     body, more = b"", True
@@ -121,7 +120,7 @@ async def _body(headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> byt
 
 
 def _object(body: bytes, scope: Message) -> dict[str, Any] | str:
-    """Return the object that the body is, or what is wrong with it."""
+    """Return the JSON object of a body, or the body's fault."""
     kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
     if kind.split(b";")[0].strip().lower() != b"application/json":
         return "the body must be JSON, and say so: content-type: application/json"
@@ -133,7 +132,7 @@ def _object(body: bytes, scope: Message) -> dict[str, Any] | str:
 
 
 def _fault(asked: dict[str, Any], path: str, context: int) -> str | None:
-    """Return what is wrong with a request for answers; None if nothing is, as far as this middleware looks."""
+    """Return the fault of a request for answers, or None."""
     if not isinstance(asked.get("model"), str) or not asked["model"]:  # vLLM would let the base answer
         return "it names no model: give it `model`, one that /v1/models lists"
     if fault := request_schema.fault(asked, request_schema.schemas()[path]):
@@ -144,7 +143,7 @@ def _fault(asked: dict[str, Any], path: str, context: int) -> str | None:
         return f"it asks for {count} answers: at most {MAX_ANSWERS} are given at once"
     most = asked.get("max_completion_tokens") or asked.get("max_tokens")
     tokens = count * min(context, DEFAULT_TOKENS[path] if most is None else most)
-    tokens += sum(min(context, read) for read in _read(asked))
+    tokens += sum(min(context, read) for read in _prompt_tokens(asked))
     if tokens > CONTEXTS * context:
         return (
             f"it asks for about {tokens} tokens, prompts and answers together: at most {CONTEXTS * context} are read "
@@ -174,18 +173,18 @@ async def _chat_refusal(app: App, scope: Message, model: str) -> tuple[int, str]
 
 
 def _prompts(asked: dict[str, Any]) -> list[Any]:
-    """Return the prompts; one alone may be a list, too: of tokens."""
+    """Return a request's prompts. A list of tokens is one prompt."""
     prompt = asked.get("prompt")
     return prompt if isinstance(prompt, list) and not isinstance(prompt[0], int) else [prompt]
 
 
 def answers(asked: dict[str, Any]) -> int:
-    """Return how many answers are asked for."""
+    """Return the number of answers that a request asks for."""
     return len(_prompts(asked)) * (asked.get("n") or 1)
 
 
-def _read(asked: dict[str, Any]) -> list[int]:
-    """Reckon the tokens of each prompt: those given, or what a text may have."""
+def _prompt_tokens(asked: dict[str, Any]) -> list[int]:
+    """Estimate the tokens of each prompt: the count of those given, or a text's bytes by BYTES_OF_TOKEN."""
     if "messages" in asked:
         return [len(json.dumps(asked["messages"], ensure_ascii=False)) // BYTES_OF_TOKEN]
     return [
@@ -194,8 +193,8 @@ def _read(asked: dict[str, Any]) -> list[int]:
     ]
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return what gives the body, already read, once more, and after it what else comes."""
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the body, already read, once more, and then the messages after it."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:

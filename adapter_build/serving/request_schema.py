@@ -1,7 +1,7 @@
-"""The fields that a request may have, by schemas/openapi.json: what that does not name is refused, in one sentence.
+"""Validation of requests by schemas/openapi.json, with a client's mistake in one sentence.
 
-A reader of as much of JSON Schema as that file uses: it costs a tenth of a millisecond, and jsonschema's sentences are
-made for developers.
+It covers as much of JSON Schema as that file uses. A request costs a tenth of a millisecond, and jsonschema's sentences
+are made for developers.
 """
 
 import functools
@@ -21,7 +21,7 @@ TYPES = {"boolean": bool, "integer": int, "string": str, "array": list, "object"
 
 @functools.cache
 def description() -> dict[str, Any]:
-    """Return what the file says: paths, and the schemas of what they take."""
+    """Return the file's content: paths, and the schemas of their bodies."""
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
@@ -38,7 +38,7 @@ def schemas() -> dict[str, Schema]:
 
 
 def fault(value: Any, schema: Schema, where: str = "") -> str | None:
-    """Return what is wrong with a value that JSON gave, or None. `where` is its place in the body."""
+    """Return the fault of a value from JSON, or None. `where` is the value's path in the body."""
     if "$ref" in schema:
         return fault(value, description()["components"]["schemas"][schema["$ref"].rpartition("/")[2]], where)
     if "anyOf" in schema:
@@ -51,11 +51,11 @@ def fault(value: Any, schema: Schema, where: str = "") -> str | None:
         return _in_object(value, schema, where)
     if kind == "array":
         if not schema.get("minItems", 0) <= len(value) <= schema["maxItems"]:
-            return f"{where} has {len(value)} parts: it must be {_words(schema)}"
+            return f"{where} has {len(value)} parts: it must be {_described(schema)}"
         return _in_array(value, schema["items"], where)
     if kind == "string":
         if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", math.inf):
-            return f"{where} has {len(value)} characters: it must be {_words(schema)}"
+            return f"{where} has {len(value)} characters: it must be {_described(schema)}"
         if "pattern" in schema and not re.search(schema["pattern"], value):
             return f"{where} is {shown(value)}: it has a character that no name has"
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -68,7 +68,7 @@ def fault(value: Any, schema: Schema, where: str = "") -> str | None:
 
 
 def _kind(value: Any, types: str | list[str]) -> str | None:
-    """Return which of the schema's types a value has; true is no number, and 1.0 no whole one."""
+    """Return the one of a schema's types that a value has; true is no number, and 1.0 no integer."""
     for kind in [types] if isinstance(types, str) else types:
         if type(value) is TYPES.get(kind) or (kind == "number" and type(value) in (int, float)):
             return kind
@@ -82,15 +82,15 @@ def _in_object(value: dict[str, Any], schema: Schema, where: str) -> str | None:
         return f"{where} has {len(value)} entries: at most {schema['maxProperties']} are taken"
     known, others = schema.get("properties", {}), schema["additionalProperties"]
     for name, part in value.items():
-        place = f"{where}.{name}"[:64] if where else name
+        path = f"{where}.{name}"[:64] if where else name
         if name in known:
-            wrong = fault(part, known[name], place)
+            wrong = fault(part, known[name], path)
         elif others is False:
             wrong = f"no field {json.dumps(name)[:64]} is known here{f' in {where}' if where else ''}: leave it out"
         elif not re.search(schema["propertyNames"]["pattern"], name):
             wrong = f"{where} has an entry {json.dumps(name)[:SHOWN]}, which is no name for one"
         else:
-            wrong = fault(part, others, place)
+            wrong = fault(part, others, path)
         if wrong:
             return wrong
     return None
@@ -106,20 +106,20 @@ def _in_array(value: list[Any], schema: Schema, where: str) -> str | None:
 
 
 def _of_several(value: Any, several: list[Schema], found: list[Any], where: str) -> str:
-    """Return what is wrong by that one of several schemas which is for values of this kind."""
+    """Return the fault by that one of several schemas which is for values of this type."""
     inner = next((part for part in value), None) if isinstance(value, list) else None
     for one, wrong in zip(several, found, strict=True):
         if "type" in one and _kind(value, one["type"]):
             items = one.get("items", {})
             if inner is None or "type" not in items or _kind(inner, items["type"]):
                 return wrong
-    return f"{where} is {shown(value)}: it must be {' or '.join(_words(one) for one in several)}"
+    return f"{where} is {shown(value)}: it must be {' or '.join(_described(one) for one in several)}"
 
 
 def _said(value: Any, schema: Schema, where: str) -> str:
     if "description" in schema and ("enum" in schema or schema["type"] == "null"):
         return f"{where}: {schema['description']}"
-    return f"{where or 'the body'} is {shown(value)}: it must be {_words(schema)}"
+    return f"{where or 'the body'} is {shown(value)}: it must be {_described(schema)}"
 
 
 def shown(value: Any) -> str:
@@ -127,8 +127,8 @@ def shown(value: Any) -> str:
     return json.dumps(value)[:SHOWN]
 
 
-def _words(schema: Schema) -> str:
-    """Return what a schema wants, for a sentence."""
+def _described(schema: Schema) -> str:
+    """Describe a schema's values, for a sentence."""
     types = schema.get("type", "object")
     kind = next(kind for kind in ([types] if isinstance(types, str) else types) if kind != "null" or types == "null")
     if "enum" in schema:

@@ -1,4 +1,4 @@
-"""The deployment's sentinel, results/deploy/ready.json, with every field that is there checked before it is used."""
+"""Sentinel of a deployment, results/deploy/ready.json, read: each field that is there is checked before it is used."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -45,14 +45,14 @@ _READY = record(
 def read_sentinel(
     path: Path, needs: Collection[str], of_adapters: Collection[str] = (), mend: str = MEND
 ) -> dict[str, Any]:
-    """Return the sentinel. Raises `BadInput` for another form, or where it tells nothing of what the caller `needs`."""
+    """Return the sentinel. Raises `BadInput` for another form, or where a field that the caller `needs` is missing."""
     ready = read_object(path, mend)
     try:
         check_document(_READY, ready, "it")
     except Malformed as error:
         raise BadInput(f"{path}: {error}: delete it and {mend}") from None
-    untold = [name for name in needs if name not in ready]
-    untold += [name for adapter in ready.get("adapters", ()) for name in of_adapters if name not in adapter]
-    if untold:
-        raise BadInput(f"{path}: tells no {untold[0]}: an earlier version wrote it: {mend}")
+    missing = [name for name in needs if name not in ready]
+    missing += [name for adapter in ready.get("adapters", ()) for name in of_adapters if name not in adapter]
+    if missing:
+        raise BadInput(f"{path}: tells no {missing[0]}: an earlier version wrote it: {mend}")
     return ready

@@ -24,7 +24,10 @@ def checked_base(sentinel: Path) -> str:
 
 
 def true_name(base: str, config: dict[str, Any], lock: dict[str, Any]) -> str:
-    """Return the name that adapters made for `base` carry. Raises `BadInput` for a base that nothing tells of."""
+    """Return the base's true name, by config or data.lock.yaml: adapters made for the base carry it.
+
+    Raises `BadInput` for a base that is in neither.
+    """
     own = config["base"] if config["base"]["name"] == base else {"name": base, "path": "", "model": ""}
     if not own["path"] and base not in lock["bases"]:
         raise BadInput(f"base {base}: neither config's base.name nor in data.lock.yaml: name the config of its build")

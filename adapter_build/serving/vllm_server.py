@@ -1,7 +1,7 @@
 """Entry point of the embedded engine: vLLM's OpenAI server, corrected where its CPU build fails.
 
-Takes vLLM's own `serve` options. vLLM starts its engine in a second process that imports this file again, so what
-stands at the top level holds there too.
+Takes vLLM's own `serve` options. vLLM starts its engine in a second process that imports this file again: the top
+level's corrections hold there too.
 """
 
 import ctypes
@@ -60,7 +60,7 @@ def _correct_lora() -> None:
     PunicaWrapperCPU.add_lora_logits = add_lora_logits
 
 
-# Whoever started the server may be killed before it can stop it: the kernel then ends the server, and its engine.
+# The parent may be killed before it can stop the server: the kernel then ends the server, and its engine.
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 importlib.metadata.version = _version
 _correct_lora()
@@ -71,7 +71,7 @@ if __name__ == "__main__":
     from vllm.entrypoints.launchers.api_server.entry import main
     from vllm.model_executor.models import registry
 
-    # The socket of whoever started the engine, where there is one: it outlives the engine.
+    # The parent's listening socket, where there is one: it outlives the engine.
     if LISTENER in os.environ:
         launcher.create_server_socket = lambda *_, **__: socket.socket(fileno=int(os.environ[LISTENER]))
     if BOUNDS in os.environ:

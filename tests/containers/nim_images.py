@@ -86,7 +86,7 @@ def refusing_registry(status: int, message: str = "") -> Iterator[str]:
 
 
 def processes_show(text: str) -> bool:
-    """Whether any process of this machine has `text` in its command line."""
+    """Tell if any process of this machine has `text` in its command line."""
     for line in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if line.parent.name != str(os.getpid()) and text.encode() in line.read_bytes():

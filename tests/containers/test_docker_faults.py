@@ -1,4 +1,4 @@
-"""What can go wrong with an engine, a registry, an image, a disk: one clear line each, and nothing left behind."""
+"""Faults of an engine, a registry, an image, a disk: one clear line each, and nothing left behind."""
 
 import contextlib
 import dataclasses

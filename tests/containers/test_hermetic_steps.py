@@ -1,4 +1,4 @@
-"""What a step did not declare it cannot reach, and the message names the declaration; its twin that declares passes.
+"""A step cannot reach an undeclared file; the message names the declaration, and the twin that declares passes.
 
 Run as an ordinary user, in containers and on the host: root would be let through where a mode says no.
 """

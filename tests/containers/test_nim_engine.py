@@ -120,7 +120,7 @@ def test_an_image_that_writes_elsewhere_may_be_let(check):
 
 
 def test_no_key(check):
-    refused(check, check(key=""), "NGC_API_KEY is not set", "export it")
+    refused(check, check(key=""), "NIM needs NGC_API_KEY", "export it")
 
 
 @pytest.mark.parametrize("worded", [True, False])
@@ -152,7 +152,7 @@ def test_no_digest(check):
 
 
 def test_no_gpu(check):
-    """What this engine, which has no driver, says to `--gpus`."""
+    """Return the answer of this engine, which has no driver, to `--gpus`."""
     refused(check, check(gpus=1), "could not select device driver", "nvidia-container-toolkit")
 
 

@@ -147,7 +147,7 @@ def test_bad_ones_are_refused_and_the_others_answer_as_before(serving: Serving) 
 
 
 def test_replaced_while_it_answers(serving: Serving) -> None:
-    """What began on the former weights ends on them; nobody is turned away; soon the new ones answer alone."""
+    """A request ends on the weights that it began with; none is refused; soon the new weights answer alone."""
     former, former_long = complete(serving.url, "law", PROMPT).text, "".join(pieces(serving, "law"))
     texts: list[str] = []
     stop = threading.Event()
@@ -181,7 +181,7 @@ def _copies(serving: Serving, name: str) -> list[Path]:
 
 
 def _left(serving: Serving, name: str, count: int) -> bool:
-    """Whether soon no more copies are left of an adapter."""
+    """Tell if soon no more copies are left of an adapter."""
     deadline = time.monotonic() + 10
     while len(_copies(serving, name)) != count and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> AdapterStore:
 
 
 def same(copy: Path | None, folder: Path) -> bool:
-    """Whether a copy is one, of what a server reads."""
+    """Tell if a copy has the files that a server reads, as they are."""
     assert copy
     names = sorted(path.name for path in copy.iterdir())
     assert names == ["adapter_config.json", WEIGHTS]

@@ -10,7 +10,7 @@ import pytest
 from loopback_server import Quiet, serving
 
 from adapter_build.core.faults import BadInput
-from adapter_build.serving.deployment_checks import Asking, check, served_length
+from adapter_build.serving.deployment_checks import CheckTerms, check, served_length
 
 SPECIALS = {"<|end|>": 2}
 ROWS = [{"id": str(n), "input": f"why {n}?", "base": f"base {n}", "adapter": f"law {n}"} for n in range(8)]
@@ -65,7 +65,7 @@ def told() -> Iterator[Any]:
 
 def found(told: Any, **how: Any) -> dict[str, Any]:
     """Check the server on all rows."""
-    return check(told.url, "tiny", {"law": ROWS}, SPECIALS, Asking(**how))["law"]
+    return check(told.url, "tiny", {"law": ROWS}, SPECIALS, CheckTerms(**how))["law"]
 
 
 def test_first_lines_are_compared_eight_at_a_time(told: Any) -> None:

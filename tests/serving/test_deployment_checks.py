@@ -9,7 +9,7 @@ from running_server import PROMPT, ROOT, golden
 
 from adapter_build.core.faults import BadInput
 from adapter_build.serving import embedded_engine
-from adapter_build.serving.deployment_checks import Asking, check, special_tokens
+from adapter_build.serving.deployment_checks import CheckTerms, check, special_tokens
 from adapter_build.serving.inference_client import _post, complete
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -51,17 +51,17 @@ def test_check_passes_with_two_adapters(engine: Engine) -> None:
         }  # fmt: skip
     assert checked["law"]["answer"] != checked["tax"]["answer"]
     rows["tax"][0]["adapter"] += "s"
-    again = check(engine.url, "tiny", rows, engine.specials, Asking(differing=1))
+    again = check(engine.url, "tiny", rows, engine.specials, CheckTerms(differing=1))
     assert [found["equals_evaluation"] for found in again.values()] == [True, False]
 
 
 def test_eight_prompts_at_once_are_answered_as_one_by_one(engine: Engine) -> None:
     rows = golden(engine.url, "law", prompts=8)
     assert len({row["adapter"] for row in rows["law"]}) == 8
-    together = check(engine.url, "tiny", rows, engine.specials, Asking(at_once=8))
+    together = check(engine.url, "tiny", rows, engine.specials, CheckTerms(at_once=8))
     assert together == check(engine.url, "tiny", rows, engine.specials)
     assert together["law"]["compared_answers"] == 16 and together["law"]["equals_evaluation"]
-    shorter = Asking(most=7, differing=16)
+    shorter = CheckTerms(most=7, differing=16)
     assert len(check(engine.url, "tiny", rows, engine.specials, shorter)["law"]["answer"]) < 10
 
 
@@ -95,12 +95,12 @@ def test_answers_that_are_not_evaluations_fail(engine: Engine) -> None:
     ):  # fmt: skip
         assert part in str(told.value)
     assert "\n" not in str(told.value)
-    found = check(engine.url, "tiny", rows, engine.specials, Asking(differing=1))["law"]
+    found = check(engine.url, "tiny", rows, engine.specials, CheckTerms(differing=1))["law"]
     assert (found["differing_answers"], found["equals_evaluation"]) == (1, False)
     rows["law"][2]["base"] = "Another base"
     with pytest.raises(BadInput, match="2 of 6 answers of it and base tiny are not evaluation's, 1 may be: law to"):
-        check(engine.url, "tiny", rows, engine.specials, Asking(differing=1))
-    assert check(engine.url, "tiny", rows, engine.specials, Asking(differing=None))["law"]["differing_answers"] == 2
+        check(engine.url, "tiny", rows, engine.specials, CheckTerms(differing=1))
+    assert check(engine.url, "tiny", rows, engine.specials, CheckTerms(differing=None))["law"]["differing_answers"] == 2
 
 
 def test_adapter_that_is_its_base_fails(engine: Engine) -> None:
