@@ -41,7 +41,7 @@ OVERLAYS := $(if $(CONFIG),$(call several,CONFIG))
 # The step runner says what was wrong; Snakemake's own account of it goes to its log.
 # The settings of profiles/default, given here because Snakemake announces a profile that it reads.
 # Where it cannot write it ends without a word, before it reads anything of ours.
-WRITABLE = $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python -m adapter_build.workflow.writable,true)
+WRITABLE = $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python -m adapter_build.cli.check_writable,true)
 QUIETLY = $(WRITABLE) && $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(OVERLAYS))
 OVERLAY := $(if $(CONFIG),--config config.yaml $(OVERLAYS))
 SAY_WHY := { account="$$(ls -t .snakemake/log/*.log 2>/dev/null | head -n 1)"; [ -s "$$account" ] || \
@@ -58,7 +58,7 @@ build: environment
 
 environment:
 	@python="$$(adapter_build/cli/find_python.sh)" && "$$python" -m adapter_build.cli.install_environment workflow
-	@$(if $(CONFIG),$(RUN)/python -m adapter_build.workflow.configuration config.yaml $(OVERLAYS))
+	@$(if $(CONFIG),$(RUN)/python -m adapter_build.cli.check_configuration config.yaml $(OVERLAYS))
 
 test: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)

@@ -25,7 +25,7 @@ from adapter_build.core.digests import file_digest  # noqa: E402
 from adapter_build.hermetic.environments import ENVIRONMENTS  # noqa: E402
 from adapter_build.hermetic.images import LOCAL  # noqa: E402
 from adapter_build.hermetic.runtime import Runtime  # noqa: E402
-from adapter_build.lineage.artifacts import artifacts  # noqa: E402
+from adapter_build.lineage.results_folder import artifacts  # noqa: E402
 
 
 def main() -> None:

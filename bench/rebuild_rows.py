@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from adapter_build.lineage.lineage import read_lineage
+from adapter_build.lineage.attested_steps import read_lineage
 from adapter_build.records.splits import SPLITS
 
 ADAPTER = "law-titlegen"

@@ -17,10 +17,9 @@ from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.core.strict_json import read_object
 from adapter_build.records.ledger import read_ledger
-from adapter_build.report.data import data_flow, examples, loss, verdict
 from adapter_build.report.figures import interval_chart, loss_curve
 from adapter_build.report.page import render, write
-from adapter_build.report.tuned_settings import tuned_settings
+from adapter_build.report.summaries import data_flow, examples, loss, tuned_settings, verdict
 from adapter_build.serving.sentinel import read_sentinel
 
 MEND = "run `make`"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapter_build.core.digests import file_digest
-from adapter_build.lineage.artifacts import artifacts
+from adapter_build.lineage.results_folder import artifacts
 
 # A Docker Engine and a registry, a Slurm, an S3 server: for those that ask.
 pytest_plugins = ["docker_fixtures", "slurm_fixtures", "s3_fixtures"]

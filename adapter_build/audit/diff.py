@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,16 @@ from typing import Any
 from adapter_build.audit.diff_records import compare_records, files_read
 from adapter_build.core.strict_json import read_object
 from adapter_build.hermetic.devices import cpu_named
+from adapter_build.lineage.attested_steps import Step, made, outside
 from adapter_build.lineage.built_adapter import Build, built_adapter
-from adapter_build.lineage.lineage import Step, made, outside
-from adapter_build.lineage.promised_bytes import unrepeatable
-from adapter_build.report.data import loss
+from adapter_build.lineage.guarantees import unrepeatable
+from adapter_build.report.summaries import loss
 
 WHOSE = ("base", "adapter", "difference")
 # Where an adapter's name stands in the name of a step or of a file.
 NAMED = "(results/(?:prompts|checkpoints|adapters|evaluation|loras)|[a-z]+_(?:prompts|adapter))/"
+SHOWN = 20  # records
+SIGNS = {"in": "+", "out": "-", "moved": ">", "edited": "~", "unused": "."}
 
 
 def diff(before: str, after: str) -> dict[str, Any]:
@@ -128,3 +130,49 @@ def _by_step(a: dict[str, Step], b: dict[str, Step], facts: Callable[[Step], dic
         for entry in _changed(facts(a[name]), facts(b[name])):
             steps[json.dumps(entry)].append(name)
     return [{**json.loads(entry), "steps": names} for entry, names in steps.items()]
+
+
+def changes(found: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines on what `audit_diff.diff` found."""
+    a, b = found["before"], found["after"]
+    yield f"{a['adapter']} in {a['results']} → {b['adapter']} in {b['results']}"
+    if not any(found[section] for section in found if section not in ("before", "after")):
+        yield f"nothing changed: {a['digest']}"
+        return
+    for section in ("data", "records", "parameters", "code", "images", "metrics"):
+        if found[section]:
+            yield section
+            yield from _records(found[section]) if section == "records" else map(_line, found[section])
+    same = "the same adapter" if a["digest"] == b["digest"] else f"adapter {a['digest'][:13]} → {b['digest'][:13]}"
+    yield f"files: {len(found['files'])} differ; {same}"
+    for entry in found["unexplained"]:
+        expected = f": {entry['expected']} lets it" if "expected" in entry else ""
+        expected += f" (on {entry['processors']})" if "processors" in entry else ""
+        yield f"  of the same inputs, code and parameters {entry['steps'][0]} made another {entry['name']}{expected}"
+
+
+def _line(entry: dict[str, Any]) -> str:
+    before, after = (_short(entry[side]) for side in ("before", "after"))
+    steps = entry.get("steps", [])
+    of = f"  ({steps[0]}{f' and {len(steps) - 1} more' if len(steps) > 1 else ''})" if steps else ""
+    return f"  {entry['name']}  {before} → {after}{of}"
+
+
+def _records(rows: list[dict[str, Any]]) -> Iterator[str]:
+    for row in rows[:SHOWN]:
+        edited = [what for what in ("raw", "prompt") if row[what] == "edited"]
+        uses = list(dict.fromkeys(row[side] or "not in the raw data" for side in ("before", "after")))
+        note = f"  ({' and '.join(edited)} edited)" if edited else ""
+        yield f"  {SIGNS[row['change']]} {row['record_id']}  {' → '.join(uses)}{note}"
+    if len(rows) > SHOWN:
+        yield f"    and {len(rows) - SHOWN:,} more: --json lists all"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = " ".join(value) if isinstance(value, list) else str(value)
+    text = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", text)  # a digest, or a commit
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from adapter_build.audit.records import LEDGER, fate, records
+from adapter_build.audit.training_records import LEDGER, fate, records
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.records.ledger import query
 from adapter_build.records.splits import SPLITS

@@ -6,24 +6,31 @@ import datetime
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
+import yaml
+from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Commit, Component, ComponentType, Pedigree
 from cyclonedx.model.license import DisjunctiveLicense
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.spdx import fixup_id
+from packageurl import PackageURL
 
+from adapter_build import ROOT
 from adapter_build.audit.diff_records import raw_files
-from adapter_build.audit.export_packages import packages
-from adapter_build.audit.model_card import model_card
 from adapter_build.core.atomic_file import write_atomically
+from adapter_build.core.digests import file_digest
+from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.core.strict_json import read_object
+from adapter_build.lineage.attested_steps import Step, producers
 from adapter_build.lineage.built_adapter import Build
-from adapter_build.lineage.lineage import Step, producers
+from adapter_build.pins.advisories import PINNED
 
 WEIGHTS = ("adapter_model.safetensors", ".nemo")  # of either layout
+LISTED = ROOT / "containers/licences.yaml"
 
 
 def write_bom(build: Build, target: str) -> str:
@@ -146,3 +153,77 @@ def _file(name: str, digest: str, kind: ComponentType, prefix: str = "") -> Comp
 
 def _sha256(digest: str) -> HashType:
     return HashType(alg=HashAlgorithm.SHA_256, content=digest)
+
+
+def packages(lock: str, digest: str) -> list[Component]:
+    """Return a component for each package of a lock, if the lock that lies here is the one that was built with.
+
+    Raises `BadInput` for a version without an entry in containers/licences.yaml.
+    """
+    path = LISTED.parents[1] / lock
+    if not path.is_file() or file_digest(path) != digest:
+        return []
+    listed = yaml.load(LISTED.read_text("utf-8"), yaml.CBaseLoader)
+    return [_package(lock, name, version, listed) for name, version in PINNED.findall(path.read_text("utf-8"))]
+
+
+def _package(lock: str, name: str, version: str, listed: dict[str, Any]) -> Component:
+    reference = f"{lock}#{name}"
+    try:
+        stated = listed["packages"][name][version]
+    except KeyError:
+        raise BadInput(f"{LISTED}: {name} {version} of {lock} is missing: run make lock") from None
+    return Component(
+        type=ComponentType.LIBRARY,
+        bom_ref=reference,
+        name=name,
+        version=version,
+        purl=PackageURL("pypi", name=name, version=version),
+        licenses=map(LicenseFactory().make_from_string, stated) if len(stated) == 1 else map(_named, stated),
+        components=[
+            Component(
+                type=ComponentType.LIBRARY,
+                bom_ref=f"{reference}/{part}",
+                name=part,
+                licenses=[LicenseFactory().make_from_string(licence)],
+            )
+            for part, licence in listed["bundled"].get(name, {}).items()
+        ],
+    )
+
+
+def _named(licence: str) -> Any:
+    """Return one licence of several, which CycloneDX takes by identifier or name alone."""
+    return LicenseFactory().make_with_name(licence)
+
+
+def model_card(build: Build, scores: dict[str, Any]) -> dict[str, Any]:
+    """Return the model card: how it was trained, on what, and how well it does."""
+    tuned = build.step(f"tune_adapter/{build.adapter}")
+    metrics = [
+        {
+            "type": metric,
+            "value": f"{score['mean']:g}",
+            "slice": f"{scores['records']} test records: {whose}",
+            "confidenceInterval": {"lowerBound": f"{score['low']:g}", "upperBound": f"{score['high']:g}"},
+        }
+        for whose in ("base", "adapter", "difference")
+        for metric, score in sorted(scores[whose].items())
+    ]
+    prompts = sorted(name for name in build.made if name.startswith(f"results/prompts/{build.adapter}/"))
+    return {
+        "modelParameters": {
+            "approach": {"type": "supervised"},
+            "task": "text-generation",
+            "architectureFamily": "transformer",
+            "modelArchitecture": "LoRA adapter (PEFT)",
+            "datasets": [{"ref": name} for name in prompts],
+            "inputs": [{"format": "text"}],
+            "outputs": [{"format": "text"}],
+        },
+        "quantitativeAnalysis": {"performanceMetrics": metrics},
+        "properties": [
+            {"name": f"tune_adapter:{option}", "value": " ".join(words)}
+            for option, words in sorted(tuned.parameters.items())
+        ],
+    }

@@ -21,8 +21,8 @@ from requests import RequestException
 
 from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.faults import BadInput
+from adapter_build.lineage.attested_steps import Step
 from adapter_build.lineage.built_adapter import Build
-from adapter_build.lineage.lineage import Step
 
 PRODUCER = "urn:hermetic-step:v1"
 NAMESPACE = "hermetic-step"  # of jobs

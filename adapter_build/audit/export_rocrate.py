@@ -7,10 +7,10 @@ from pathlib import Path
 from cyclonedx.spdx import fixup_id
 from rocrate.model.entity import Entity
 
-from adapter_build.audit.crate import BIOSCHEMAS, Crate, once
+from adapter_build.audit.rocrate_entities import BIOSCHEMAS, Crate, once
 from adapter_build.core.faults import BadInput
+from adapter_build.lineage.attested_steps import Step, outside
 from adapter_build.lineage.built_adapter import Build
-from adapter_build.lineage.lineage import Step, outside
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",

@@ -3,14 +3,14 @@
 import subprocess
 from pathlib import Path
 
-from adapter_build.audit.difference import KINDS, file_differences
+from adapter_build.audit.compare_files import KINDS, file_differences
 from adapter_build.core.digests import file_digest
 from adapter_build.hermetic import attestation
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.changes import changes
 from adapter_build.hermetic.devices import cpu_facts, cpu_named
 from adapter_build.hermetic.envelope import unseal
-from adapter_build.lineage.lineage import Step, read_attestation
+from adapter_build.lineage.attested_steps import Step, read_attestation
 
 SHOWN = 5  # differences of a file
 SHOWN_OF_DIFFOSCOPE = 60  # lines

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.lineage.held_steps import less_held
-from adapter_build.lineage.lineage import Step, origins, producers
-from adapter_build.lineage.promised_bytes import promises
+from adapter_build.lineage.attested_steps import Step, origins, producers
+from adapter_build.lineage.guarantees import promises, unconfined
 
 
 def tree(steps: dict[str, Step], artifact: str) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def promised(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:
     names = {name for edge in edges(node) for name in edge} | {node["step"]}
     found = [steps[name] for name in sorted(names & steps.keys())]
     yield from (f"{step.name}: {told}" for step in found for told in promises(step))
-    yield from (f"{which}: {told}" for which, told in less_held(found))
+    yield from (f"{which}: {told}" for which, told in unconfined(found))
 
 
 def committed(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:

@@ -1,35 +1,37 @@
-"""Whether what lies on disk is what was attested: of a whole build, or of a staged adapter that went elsewhere."""
+"""Verify that files are as attested: those of a whole build, or of a staged adapter that went elsewhere."""
 
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from adapter_build.audit import checks
-from adapter_build.audit.bundle import adapter, attestations, bare, companions
-from adapter_build.audit.checks import NOTE, UNPROVEN, Finding, altered
-from adapter_build.audit.key import trusted
+from adapter_build.audit.signing_key import trusted
+from adapter_build.audit.verify_attestations import (
+    NOTE,
+    UNPROVEN,
+    Finding,
+    altered,
+    check_attestations,
+    check_code,
+    check_commits,
+    check_images,
+    within_results,
+)  # fmt: skip
+from adapter_build.audit.verify_bundle import check_adapter, check_companions, check_without_bundle
 from adapter_build.core.digests import hash_files
 from adapter_build.core.faults import BadInput, say
 from adapter_build.core.printable import removal
 from adapter_build.core.strict_json import Malformed
-from adapter_build.lineage.artifacts import BUNDLE, NOT_ARTIFACTS, SIGNATURE
-from adapter_build.lineage.lineage import Step, made, producers, read_attestation
+from adapter_build.lineage.attested_steps import Step, made, producers, read_attestation
+from adapter_build.lineage.results_folder import BUNDLE, IN_PROGRESS, SIGNATURE, files_and_links
 from adapter_build.workflow.planned_steps import planned_steps
-
-IN_PROGRESS = {
-    ".attempts": re.compile(r"\.clock|.+\.owner|.+-\w{8}(\.lock)?|.+-[0-9a-f]{64}\.mac"),
-    ".kept": re.compile(r"\.clock|.+-[0-9a-f]{64}"),
-    ".digests": re.compile(r"\.clock|[0-9a-f]{64}|\.[0-9a-f]{64}\.\w{8}"),
-}
 
 
 def verify(path: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> list[Finding]:
-    """Return what does not hold of a results folder, or of a staged adapter's folder that has its bundle; sorted.
+    """Return the findings on a results folder, or on a staged adapter's folder with its bundle; sorted.
 
-    `keys` are the public keys that are trusted. Every file is read and hashed, whatever is known of it.
+    `keys` are the public keys that are trusted. Every file is read and hashed; no cached digest is used.
     """
     for key in (*keys, *certificates):
         if key.resolve().is_relative_to(path.resolve()):
@@ -37,16 +39,16 @@ def verify(path: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> li
                 f"{key}: lies in {path}, which it is to prove: take the public key from its builder, by another way"
             )
     if os.path.lexists(path / BUNDLE):
-        return sorted(set(adapter(path, keys, certificates)))
+        return sorted(set(check_adapter(path, keys, certificates)))
     if (path / "lineage").is_dir():
         return sorted(set(_tree(path, keys, certificates)))
     if any(os.path.lexists(path / name) for name in (SIGNATURE, "adapter_config.json")):
-        return sorted(set(bare(path, keys, certificates)))
+        return sorted(set(check_without_bundle(path, keys, certificates)))
     raise BadInput(f"{path}: neither a results folder (no lineage/) nor a staged adapter (no {BUNDLE}): run make")
 
 
 def report(path: Path, keys: list[Path] | None, certificates: list[Path], as_json: bool) -> bool:
-    """Print what does not hold and what is not proven, one finding a line, and whether all holds."""
+    """Print the findings, one a line, then the verdict; return whether all holds and all is proven."""
     if keys is None:
         keys, roots = trusted(Path("config.yaml"))
         certificates = certificates or roots
@@ -59,10 +61,10 @@ def report(path: Path, keys: list[Path] | None, certificates: list[Path], as_jso
         else:
             mend = f": {finding.mend}" if finding.mend else ""
             say(f"{finding.kind:<12}{finding.name}: {finding.what}{mend}")
-    told = [f"{faults} things do not hold"] * bool(faults) + [f"{unproven} are not proven"] * bool(unproven)
+    verdict = [f"{faults} things do not hold"] * bool(faults) + [f"{unproven} are not proven"] * bool(unproven)
     if not as_json:
-        say(f"{path}: {', '.join(told) or 'all holds'}")
-    return not told
+        say(f"{path}: {', '.join(verdict) or 'all holds'}")
+    return not verdict
 
 
 def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> Iterator[Finding]:
@@ -76,14 +78,14 @@ def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> 
             yield Finding("attestation", str(path), f"not an attestation of a step ({reason})", "make clean, then make")
     if not steps:
         yield Finding(UNPROVEN, str(results), "no attestation there can be read: nothing is proven", "make")
-    yield from attestations(steps, keys)
-    yield from checks.code(steps, results.parent)
-    yield from checks.commits(steps, results.parent)
-    yield from checks.images(steps)
-    here = {f"results/{path.relative_to(results).as_posix()}": path for path in _listed(results)}
+    yield from check_attestations(steps, keys)
+    yield from check_code(steps, results.parent)
+    yield from check_commits(steps, results.parent)
+    yield from check_images(steps)
+    here = {f"results/{path.relative_to(results).as_posix()}": path for path in files_and_links(results)}
     attested = made(steps)
     read = {(name, digest): step for step in steps.values() for name, digest in step.read.items()}
-    outside = {name: results.parent / name for name, _ in read if not checks.within_results(name)}
+    outside = {name: results.parent / name for name, _ in read if not within_results(name)}
     links = [name for name, path in here.items() if path.is_symlink()]
     files = {name: path for name, path in {**here, **outside}.items() if path.is_file() and not path.is_symlink()}
     hashed = hash_files(path for name, path in files.items() if name in attested or name in outside)
@@ -109,39 +111,30 @@ def _tree(results: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> 
     staged = sorted({name.split("/")[2] for name in attested if name.startswith("results/loras/")})
     beside = {f"results/loras/{name}/{companion}" for name in staged for companion in (BUNDLE, SIGNATURE)}
     yield from _strangers(sorted(here.keys() - attested.keys() - folders - beside - {name for name, _ in read}))
-    yield from _no_proof(results)
+    yield from _misplaced(results)
     for folder in (results / "loras" / name for name in staged if (results / "loras" / name).is_dir()):
         names = [name for name in {*here, *attested} - beside if name.startswith(f"results/loras/{folder.name}/")]
         sound = all(name in attested and digests.get(name) == attested[name] for name in names)
-        yield from companions(folder, attested, sound, keys, certificates)
+        yield from check_companions(folder, attested, sound, keys, certificates)
 
 
-def _listed(results: Path) -> Iterator[Path]:
-    """Yield every file and link below a results folder that is not work in progress, nor an attestation."""
-    for folder, folders, files in os.walk(results):
-        if Path(folder) == results:
-            folders[:] = [name for name in folders if name not in NOT_ARTIFACTS]
-        links = [name for name in folders if Path(folder, name).is_symlink()]
-        yield from (Path(folder, name) for name in [*links, *files])
-
-
-def _no_proof(results: Path) -> Iterator[Finding]:
-    """Tell what lies among attestations and work in progress, and is neither."""
+def _misplaced(results: Path) -> Iterator[Finding]:
+    """Report files among attestations and work in progress that are neither."""
     for folder, folders, files in os.walk(results / "lineage"):
         links = [name for name in folders if Path(folder, name).is_symlink()]
         for path in sorted(Path(folder, name) for name in [*links, *files]):
             if path.suffix != ".json" or path.name in links:
                 yield Finding("foreign", str(path), "no attestation", removal(path, ""))
-    for name in sorted({*NOT_ARTIFACTS} - {"lineage"}):
+    for name, known in sorted(IN_PROGRESS.items()):
         folder = results / name
         found = [folder] if folder.is_symlink() else sorted(folder.glob("*"))
         for path in found:
-            if not IN_PROGRESS[name].fullmatch(path.name) or path.is_symlink():
+            if not known.fullmatch(path.name) or path.is_symlink():
                 yield Finding("foreign", str(path), "no work of a step's", removal(path, ""))
 
 
 def _strangers(names: list[str]) -> Iterator[Finding]:
-    """Tell files that a step makes, but whose attestation is gone, from those that nothing makes."""
+    """Report files without an attestation: `unexplained` where a step of this checkout makes them, else `foreign`."""
     if not names:
         return
     try:

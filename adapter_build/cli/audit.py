@@ -78,14 +78,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _key(_options: argparse.Namespace) -> None:
-    from adapter_build.audit.key import own_key
+    from adapter_build.audit.signing_key import own_key
 
     _print(own_key(Path("config.yaml")))
 
 
 def _show(options: argparse.Namespace) -> None:
     from adapter_build.audit.show import committed, dot, drawn, mermaid, promised, tree
-    from adapter_build.lineage.lineage import read_lineage
+    from adapter_build.lineage.attested_steps import read_lineage
 
     steps = read_lineage(options.results)
     node = tree(steps, Path(options.artifact).as_posix())
@@ -97,21 +97,20 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _records(options: argparse.Namespace) -> None:
-    from adapter_build.audit.records import records
+    from adapter_build.audit.training_records import records
 
     for row in records(options.results, options.adapter):
         say(json.dumps(row) if options.json else f"{row['record_id']:<12}{row['role']:<12}{row['times']}")
 
 
 def _why(options: argparse.Namespace) -> None:
-    from adapter_build.audit.records import why
+    from adapter_build.audit.training_records import why
 
     print(why(options.results, options.record))
 
 
 def _diff(options: argparse.Namespace) -> None:
-    from adapter_build.audit.diff import diff
-    from adapter_build.audit.diff_text import changes
+    from adapter_build.audit.diff import changes, diff
 
     found = diff(options.before, options.after)
     if options.json:
@@ -127,11 +126,22 @@ def _rebuild(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from adapter_build.audit.export import export
+    from adapter_build.lineage.built_adapter import build_of
 
-    given = {form: vars(options)[form] for form in ("ro_crate", "openlineage", "cyclonedx")}
-    form, target = next((form, target) for form, target in given.items() if target is not None)
-    say(export(options.results, options.adapter, form, target))
+    build = build_of(options.results, options.adapter)
+    # One format's library is of no use to the others, and slow to import.
+    if options.ro_crate is not None:
+        from adapter_build.audit.export_rocrate import write_rocrate
+
+        say(write_rocrate(build, options.ro_crate))
+    elif options.openlineage is not None:
+        from adapter_build.audit.export_openlineage import send_events
+
+        say(send_events(build, options.openlineage))
+    else:
+        from adapter_build.audit.export_cyclonedx import write_bom
+
+        say(write_bom(build, options.cyclonedx))
 
 
 def _print(lines: Iterable[str]) -> None:

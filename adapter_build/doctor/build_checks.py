@@ -16,8 +16,8 @@ from adapter_build.models.base_model import BaseModel
 from adapter_build.models.base_sources import check_pinned
 from adapter_build.nim.settings import nim_settings
 from adapter_build.records.data_lock import LOCK, dataset_of
+from adapter_build.workflow.config_checks import MEGATRON
 from adapter_build.workflow.configuration import engine_of
-from adapter_build.workflow.tuning_backend import MEGATRON
 
 OPEN_LICENCES = ("apache-2.0", "mit")  # a model under any other asks who fetches it
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -16,8 +16,8 @@ from adapter_build.core.regular_file import open_regular, read_regular
 from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic.envelope import parse_envelope
 from adapter_build.hermetic.settings import paths_of
-from adapter_build.lineage.artifacts import BUNDLE, SIGNATURE
-from adapter_build.lineage.lineage import Step, ancestry, read_step
+from adapter_build.lineage.attested_steps import Step, ancestry, read_step
+from adapter_build.lineage.results_folder import BUNDLE, SIGNATURE
 
 STAGED = "stage_adapter/"  # how the name of a step begins that stages an adapter
 LONGEST_BUNDLE = 2**26  # bytes; that of the default build has 90 thousand

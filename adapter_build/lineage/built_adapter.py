@@ -8,7 +8,7 @@ from pathlib import Path
 from adapter_build.core.digests import combine, file_digest
 from adapter_build.core.faults import BadInput
 from adapter_build.core.printable import removal
-from adapter_build.lineage.lineage import Step, chain, made, read_lineage, staged_adapters
+from adapter_build.lineage.attested_steps import Step, chain, made, read_lineage, staged_adapters
 
 
 @dataclass(frozen=True)

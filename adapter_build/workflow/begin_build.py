@@ -1,4 +1,4 @@
-"""What a build does before its first step."""
+"""The beginning of a build, before its first step."""
 
 import contextlib
 import getpass
@@ -14,11 +14,10 @@ from adapter_build.hermetic.runtime import Runtime
 from adapter_build.hermetic.settings import set_for_steps
 from adapter_build.models.base_model import BaseModel
 from adapter_build.nim.settings import NimSettings
-from adapter_build.workflow.build_lock import hold
-from adapter_build.workflow.leftover_jobs import end_leftover_jobs
+from adapter_build.workflow.config_checks import MEGATRON
+from adapter_build.workflow.exclusive_build import end_leftover_jobs, take_build_lock
 from adapter_build.workflow.restricted_pods import restrict_pods
-from adapter_build.workflow.tuning_backend import MEGATRON
-from adapter_build.workflow.writable import check_writable
+from adapter_build.workflow.writable_checkout import check_writable
 
 __all__ = ["begin", "check_writable", "tell_steps"]
 
@@ -31,7 +30,7 @@ def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, bas
     Ends this process with one line if another build runs here, or if an image that it will need could not be started.
     """
     try:
-        hold()
+        take_build_lock()
         end_leftover_jobs()
         restrict_pods()
         make_key(config["signing"]["key"])
@@ -55,7 +54,7 @@ def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, bas
 
 
 def name_user() -> None:
-    """Give a user without a name, as a number that a container runs as, one for Snakemake, which asks for it."""
+    """Set USER for a user without a name, such as a container's numeric uid: Snakemake asks for one."""
     try:
         getpass.getuser()
     except (KeyError, OSError):
@@ -63,7 +62,7 @@ def name_user() -> None:
 
 
 def tell_steps(config: dict[str, Any], runtime: Runtime, sent: bool) -> None:
-    """Set what step runners are told; in a job that a build `sent`, say how its steps are held on this node."""
+    """Set the variables of step runners; in a job that a build `sent`, name this node's runtime and its isolation."""
     name_user()
     set_for_steps(config, runtime.name)
     if sent:

@@ -5,7 +5,7 @@ from typing import Any
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.images import Image, confirmed_image
 from adapter_build.nim.settings import NimSettings, nim_settings
-from adapter_build.workflow.tuning_backend import MEGATRON
+from adapter_build.workflow.config_checks import MEGATRON
 
 
 def published(config: dict[str, Any], model: str) -> tuple[NimSettings | None, Image | None]:

@@ -76,7 +76,7 @@ def run_step(arguments: argparse.Namespace) -> None:
             forget(step, action.key())
             if arguments.bundle:
                 from adapter_build.lineage.adapter_bundle import write_bundle  # what one rule asks for
-                from adapter_build.lineage.lineage import read_lineage
+                from adapter_build.lineage.attested_steps import read_lineage
 
                 write_bundle(arguments.bundle, read_lineage(attestation.LINEAGE.parent), step)
                 let_others_read(arguments.bundle)

@@ -19,7 +19,7 @@ from attestation_samples import statement
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.envelope import parse_envelope, seal, unseal
 from adapter_build.hermetic.store import parse_record
-from adapter_build.lineage.lineage import read_step
+from adapter_build.lineage.attested_steps import read_step
 from adapter_build.models import base_checks, tokenizer_files
 from adapter_build.models.adapter_checks import check_config
 from adapter_build.models.base_checks import check_tokens, read_shape

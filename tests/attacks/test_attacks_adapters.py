@@ -23,7 +23,7 @@ import acquire_raw
 import stage_adapter
 import take_megatron
 from adapter_build.core.faults import run
-from adapter_build.lineage.artifacts import BUNDLE
+from adapter_build.lineage.results_folder import BUNDLE
 from adapter_build.serving.adapter_store import AdapterStore
 from adapter_build.serving.engine_supervisor import refusal
 

@@ -22,8 +22,8 @@ from adapter_build.core.digests import file_digest
 from adapter_build.hermetic.envelope import read_statement, seal, unseal
 from adapter_build.hermetic.keys import make_key, private_key
 from adapter_build.lineage.adapter_bundle import write_bundle
-from adapter_build.lineage.artifacts import BUNDLE, SIGNATURE
-from adapter_build.lineage.lineage import read_step
+from adapter_build.lineage.attested_steps import read_step
+from adapter_build.lineage.results_folder import BUNDLE, SIGNATURE
 
 ROOT = Path(__file__).parents[2]
 FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")

@@ -5,7 +5,7 @@ import json
 import pytest
 from slurm_fixtures import PROFILE
 
-from adapter_build.lineage.lineage import read_lineage
+from adapter_build.lineage.attested_steps import read_lineage
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

@@ -18,7 +18,7 @@ from adapter_samples import adapter_config, adapter_tensors, poisoned, write_ada
 from openai import BadRequestError, NotFoundError, OpenAI
 from running_server import PROMPT, ROOT, Serving, served
 
-from adapter_build.lineage.artifacts import BUNDLE
+from adapter_build.lineage.results_folder import BUNDLE
 from adapter_build.serving.api_key import KEY
 from adapter_build.serving.inference_client import complete, get
 from adapter_build.serving.request_bounds import MAX_BODY

@@ -12,7 +12,7 @@ import pytest
 
 from adapter_build.records.ledger import SCHEMA
 from adapter_build.records.splits import SPLITS, finished_files
-from adapter_build.report.data import data_flow
+from adapter_build.report.summaries import data_flow
 
 
 def row(record_id: Any, **changes: Any) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_acquire_raw import RECORDS, dumped, record
 
-from adapter_build.audit.records import fate
+from adapter_build.audit.training_records import fate
 from adapter_build.core.faults import BadInput
 from adapter_build.records import json_stream
 from adapter_build.records.bad_records import Faults
 from adapter_build.records.raw_records import dropping_raw_records, read_raw_records
-from adapter_build.report.data import data_flow
+from adapter_build.report.summaries import data_flow
 from split_records import question_and_answer
 
 SCHEMA = Path(__file__).parents[2] / "schemas/raw-record.schema.json"

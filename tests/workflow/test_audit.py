@@ -15,7 +15,7 @@ from adapter_build.core.jsonl import read_jsonl
 from adapter_build.hermetic.envelope import read_statement, seal
 from adapter_build.models.nemo_archive import read_member
 from adapter_build.records.ledger import SCHEMA, query, read_ledger, write_ledger
-from adapter_build.report.data import data_flow
+from adapter_build.report.summaries import data_flow
 
 pytestmark = pytest.mark.slow
 WEIGHTS = "results/loras/law-titlegen/adapter_model.safetensors"

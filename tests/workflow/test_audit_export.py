@@ -19,7 +19,7 @@ from test_audit import audit
 
 from adapter_build.core.digests import file_digest
 from adapter_build.hermetic.envelope import read_statement, seal
-from adapter_build.lineage.lineage import chain, producers, read_lineage
+from adapter_build.lineage.attested_steps import chain, producers, read_lineage
 from adapter_build.pins.advisories import PINNED
 
 HERE = Path(__file__).parent

@@ -174,7 +174,7 @@ def test_a_step_whose_options_promise_no_bytes_may_differ(copy_of_built, promise
 
 
 def _unpromised(folder, name, value):
-    script = folder / "adapter_build/lineage/promised_bytes.py"
+    script = folder / "adapter_build/lineage/guarantees.py"
     text = script.read_text()
     assert text.count('"attention": "fastest"') == 1
     script.write_text(text.replace('"attention": "fastest"', f'"{name}": "{value}"'))

@@ -18,7 +18,7 @@ from serve_build import serving
 from tiny_chain import python, script
 
 from adapter_build.core.jsonl import read_jsonl
-from adapter_build.lineage.artifacts import artifacts
+from adapter_build.lineage.results_folder import artifacts
 from adapter_build.workflow.configuration import read_config
 
 HERE = Path(__file__).parent

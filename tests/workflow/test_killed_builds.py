@@ -12,8 +12,8 @@ import pytest
 import yaml
 from conftest import STORE
 
-from adapter_build.audit.checks import NOTE
 from adapter_build.audit.verify import verify
+from adapter_build.audit.verify_attestations import NOTE
 
 pytestmark = pytest.mark.slow
 

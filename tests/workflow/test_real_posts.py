@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from conftest import SLICE, Checkout, needs_slice
 
-from adapter_build.audit.records import why
+from adapter_build.audit.training_records import why
 
 OVERLAY = ("--configfile", "configs/law-stackexchange.yaml")
 PROMPTS = [f"results/prompts/law-titlegen/{split}.jsonl" for split in ("train", "val", "test")]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapter_build.lineage.lineage import read_lineage
+from adapter_build.lineage.attested_steps import read_lineage
 
 pytestmark = pytest.mark.slow
 

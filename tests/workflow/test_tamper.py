@@ -18,7 +18,7 @@ from adapter_build.hermetic.envelope import read_statement, seal, unseal
 from adapter_build.hermetic.environments import lock_digest
 from adapter_build.hermetic.keys import make_key, private_key, public_half
 from adapter_build.lineage.adapter_bundle import BUNDLE, SIGNATURE
-from adapter_build.lineage.artifacts import artifacts
+from adapter_build.lineage.results_folder import artifacts
 
 pytestmark = pytest.mark.slow
 ADAPTER = "results/loras/law-titlegen"

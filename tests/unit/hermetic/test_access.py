@@ -19,7 +19,7 @@ from adapter_build.hermetic.access import READ, SEARCH, WRITE, Reader
 from adapter_build.hermetic.sandbox import Mount, check_readable
 from adapter_build.nim import container as nim_container
 from adapter_build.nim.container import check_layout, prepare_cache
-from adapter_build.workflow.writable import WRITTEN
+from adapter_build.workflow.writable_checkout import WRITTEN
 
 TRY = Path(__file__).with_name("try_access.py").read_text()  # that user may not enter this folder
 STRANGER = 12345
@@ -188,9 +188,15 @@ def test_a_checkout_that_another_user_owns(tmp_path, part):
     tmp_path.chmod(0o755)
     for name in WRITTEN if part != "." else ():
         (tmp_path / name).mkdir()
-    code = "from adapter_build.core.faults import run; from adapter_build.workflow.writable import check_writable; "
-    code += "run(check_writable)"
-    command = [*WITHOUT_POWER, "env", f"PYTHONPATH={ROOT}", sys.executable, "-B", "-c", code]
+    command = [
+        *WITHOUT_POWER,
+        "env",
+        f"PYTHONPATH={ROOT}",
+        sys.executable,
+        "-B",
+        "-m",
+        "adapter_build.cli.check_writable",
+    ]
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
     os.chown(tmp_path / part, STRANGER, STRANGER)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -14,13 +14,13 @@ from conftest import ROOT, Checkout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter_build.audit.checks import commits
+from adapter_build.audit.verify_attestations import check_commits
 from adapter_build.core.digests import file_digest
 from adapter_build.hermetic import attestation, checkout
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.checkout import own_commit
 from adapter_build.hermetic.execution import Ran
-from adapter_build.lineage.lineage import origins, read_step
+from adapter_build.lineage.attested_steps import origins, read_step
 
 WHO = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
 STRANGER = 12345
@@ -204,7 +204,7 @@ def test_the_attestation_carries_the_commit_or_why_there_is_none(tmp_path, monke
     reason = "the checkout is no git repository: git clone gives a checkout with its commit"
     assert found["without"].commit is None and found["without"].ran["noCommit"] == reason
     assert list(origins(found.values())) == [f"commit {commit}", f"no commit ({reason})"]
-    note = next(finding for finding in commits(found, tmp_path) if finding.name == "commit")
+    note = next(finding for finding in check_commits(found, tmp_path) if finding.name == "commit")
     assert (note.kind, note.what) == ("note", f"no commit ({reason}): without")
     before = dataclasses.replace(found["without"], ran={})
     assert list(origins([before])) == ["no commit (its attestation does not say why)"]

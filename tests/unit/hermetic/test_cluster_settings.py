@@ -9,8 +9,8 @@ from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.environments import ENVIRONMENTS
 from adapter_build.hermetic.runtime import Runtime
 from adapter_build.hermetic.storage import name_of
+from adapter_build.workflow.exclusive_build import end_leftover_jobs
 from adapter_build.workflow.growing import growing
-from adapter_build.workflow.leftover_jobs import end_leftover_jobs
 
 ROOT = Path(__file__).parents[3]
 

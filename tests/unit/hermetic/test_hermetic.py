@@ -43,7 +43,7 @@ def test_set_digest_knows_name_and_content(tmp_path):
 def test_closure_follows_our_imports_only():
     names = {path.relative_to(ROOT).as_posix() for path in closure(ROOT / "scripts/step.py")}
     assert {"scripts/step.py", "adapter_build/core/faults.py", "adapter_build/hermetic/__init__.py"} <= names
-    assert "adapter_build/workflow/build_lock.py" not in names
+    assert "adapter_build/workflow/exclusive_build.py" not in names
     assert not any("site-packages" in name for name in names)
 
 
@@ -54,7 +54,7 @@ def test_code_digest_changes_with_an_imported_module(tmp_path, monkeypatch):
     monkeypatch.setattr(closure_module, "ROOT", tmp_path)
     monkeypatch.setattr(closure_module, "SCRIPTS", scripts)
     before = code_digest(scripts / "step.py")
-    (package / "workflow/build_lock.py").write_text("# nothing to do with step.py\n")
+    (package / "workflow/exclusive_build.py").write_text("# nothing to do with step.py\n")
     assert code_digest(scripts / "step.py") == before
     with open(package / "hermetic/host.py", "a") as module:
         module.write("# a remark\n")

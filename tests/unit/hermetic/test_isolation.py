@@ -14,7 +14,7 @@ from conftest import ROOT
 from adapter_build.hermetic import bubblewrap, confinement, isolation, landlock
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt
-from adapter_build.lineage.held_steps import less_held
+from adapter_build.lineage.guarantees import unconfined
 
 ASKS = "from adapter_build.hermetic.bubblewrap import obstacle, works; print(works()); print(obstacle())"
 needs_bubblewrap = pytest.mark.skipif(not bubblewrap.works(), reason="needs bubblewrap: apt-get install bubblewrap")
@@ -116,10 +116,10 @@ def test_what_is_audited_names_steps_that_were_held_less():
         "e": "none",
     }
     steps = [SimpleNamespace(name=name, ran={"isolation": held}) for name, held in ran.items()]
-    assert list(less_held(steps)) == [
+    assert list(unconfined(steps)) == [
         ("c", "held by landlock abi 4, left open: x"), ("2 steps", "held by nothing to what it declares")
     ]  # fmt: skip
-    assert list(less_held(steps[:2])) == []
+    assert list(unconfined(steps[:2])) == []
 
 
 @pytest.mark.slow

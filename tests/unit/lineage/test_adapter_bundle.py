@@ -10,8 +10,8 @@ from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic.envelope import seal
 from adapter_build.hermetic.keys import make_key, public_half
 from adapter_build.lineage.adapter_bundle import model_signed, read_bundle, write_bundle
-from adapter_build.lineage.artifacts import BUNDLE, SIGNATURE
-from adapter_build.lineage.lineage import read_step
+from adapter_build.lineage.attested_steps import read_step
+from adapter_build.lineage.results_folder import BUNDLE, SIGNATURE
 
 
 def step(name, made, read=()):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapter_build.audit.export_packages import packages
+from adapter_build.audit.export_cyclonedx import packages
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
 from adapter_build.pins.advisories import read_locks
@@ -80,6 +80,6 @@ def test_a_version_without_an_entry_is_named(tmp_path, monkeypatch):
     (tmp_path / "containers/licences.yaml").write_text("packages: {}\nbundled: {}\n")
     lock = tmp_path / "containers/tune/requirements.lock"
     lock.write_text("torch==9.9 \\\n    --hash=sha256:00\n")
-    monkeypatch.setattr("adapter_build.audit.export_packages.LISTED", tmp_path / "containers/licences.yaml")
+    monkeypatch.setattr("adapter_build.audit.export_cyclonedx.LISTED", tmp_path / "containers/licences.yaml")
     with pytest.raises(BadInput, match=r"torch 9\.9 of containers/tune/requirements\.lock is missing: run make lock"):
         packages("containers/tune/requirements.lock", file_digest(lock))

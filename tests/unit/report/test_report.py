@@ -20,9 +20,9 @@ from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import read_jsonl, write_jsonl
 from adapter_build.models.nemo_archive import CONFIG, write_archive
 from adapter_build.records.ledger import write_ledger
-from adapter_build.report.data import EXAMPLE_IDS, data_flow, examples, loss, verdict
 from adapter_build.report.figures import interval_chart, loss_curve, share_bar, thinned, ticks
 from adapter_build.report.page import flatten, render, spoken_bound
+from adapter_build.report.summaries import EXAMPLE_IDS, data_flow, examples, loss, verdict
 
 VOID = {"meta", "br"}
 HOSTILE = "\"><script>alert('x')</script><img src=http://evil.example/x onerror=alert(1)>&amp;{{ 7*7 }}</dd>\x00\u202e'"

@@ -15,7 +15,7 @@ from silent_mount import silent
 
 from adapter_build.core.digests import file_digest
 from adapter_build.hermetic.envelope import seal
-from adapter_build.lineage.artifacts import BUNDLE
+from adapter_build.lineage.results_folder import BUNDLE
 from adapter_build.serving.adapter_store import AdapterStore, Change
 
 WEIGHTS = "adapter_model.safetensors"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter_build.core.faults import BadInput
+from adapter_build.workflow.config_schema import leaves
 from adapter_build.workflow.configuration import SCHEMA, fill, overlaid
-from adapter_build.workflow.finished_values import leaves
 from adapter_build.workflow.settings_file import kind, read_settings
 
 ROOT = Path(__file__).parents[3]

@@ -4,6 +4,7 @@ Which it is the ending of a file's name tells. What cannot be read as that, or d
 is compared as text or as bytes.
 """
 
+import io
 import mmap
 import struct
 import tarfile
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from adapter_build.audit.differing_tensors import of_tensors
-from adapter_build.audit.differing_values import (
+from adapter_build.audit.compare_tensors import of_tensors
+from adapter_build.audit.compare_values import (
     Difference,
     in_words,
     of_json,
@@ -25,7 +26,6 @@ from adapter_build.audit.differing_values import (
     only_in,
     shared,
 )
-from adapter_build.audit.view_file import ViewFile
 from adapter_build.core.regular_file import open_regular
 
 CHUNK = 2**20
@@ -60,12 +60,42 @@ def _content(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
+class _ViewFile(io.RawIOBase):
+    """A view of bytes as a file object, without a copy, for readers of archives."""
+
+    def __init__(self, view: memoryview) -> None:
+        super().__init__()
+        self._view, self._position = view, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        some = self._view[self._position : self._position + len(buffer)]
+        buffer[: len(some)] = some
+        self._position += len(some)
+        return len(some)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._view)}[whence]
+        if start + offset < 0:
+            raise ValueError("a place before the beginning")
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
 def _of_tar(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
     yield from _of_members(_tar(here), _tar(rebuilt))
 
 
 def _tar(view: memoryview) -> Members:
-    with tarfile.open(fileobj=ViewFile(view), mode="r:") as archive:
+    with tarfile.open(fileobj=_ViewFile(view), mode="r:") as archive:
         return {
             entry.name: (
                 {"mode": oct(entry.mode), "time": str(entry.mtime), "owner": f"{entry.uid}:{entry.gid}",
@@ -77,7 +107,7 @@ def _tar(view: memoryview) -> Members:
 
 
 def _of_zip(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
-    with zipfile.ZipFile(ViewFile(here)) as before, zipfile.ZipFile(ViewFile(rebuilt)) as after:
+    with zipfile.ZipFile(_ViewFile(here)) as before, zipfile.ZipFile(_ViewFile(rebuilt)) as after:
         yield from _of_members(_zip(before), _zip(after))
 
 

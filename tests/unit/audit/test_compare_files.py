@@ -12,7 +12,7 @@ import pytest
 from adapter_samples import adapter_tensors
 from safetensors.numpy import save_file
 
-from adapter_build.audit.difference import file_differences
+from adapter_build.audit.compare_files import file_differences
 from adapter_build.models.nemo_archive import write_archive
 from adapter_build.records.ledger import write_ledger
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adapter_build.audit.differing_values import Difference, only_in
+from adapter_build.audit.compare_values import Difference, only_in
 from adapter_build.core import strict_json
 from adapter_build.models.safetensors_file import DTYPES
 

@@ -1,30 +1,21 @@
-"""Whether a staged adapter is what its bundle says, beside its build or anywhere else."""
+"""Check a staged adapter against the bundle that travels with it, beside its build or anywhere else."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
-from adapter_build.audit import checks
-from adapter_build.audit.checks import KEY, UNPROVEN, Finding, altered
+from adapter_build.audit.verify_attestations import KEY, UNPROVEN, Finding, altered, check_attestations
 from adapter_build.core.digests import hash_files
 from adapter_build.core.printable import name_shown, removal
 from adapter_build.core.strict_json import Malformed
-from adapter_build.hermetic.keys import public_key
 from adapter_build.lineage.adapter_bundle import last_steps, model_signed, read_bundle, staged_name
-from adapter_build.lineage.artifacts import BUNDLE, SIGNATURE
-from adapter_build.lineage.lineage import Step
+from adapter_build.lineage.attested_steps import Step
+from adapter_build.lineage.results_folder import BUNDLE, SIGNATURE
 
 
-def attestations(steps: dict[str, Step], keys: Sequence[Path]) -> Iterator[Finding]:
-    """Check attestations by themselves: their form, their signatures, how they fit together."""
-    trusted = [public_key(path) for path in keys]
-    return chain(checks.forms(steps), checks.signatures(steps, trusted), checks.chain(steps), checks.promised(steps))
-
-
-def companions(
+def check_companions(
     folder: Path, attested: dict[str, str], sound: bool, keys: Sequence[Path], certificates: Sequence[Path]
 ) -> Iterator[Finding]:
-    """Check the bundle and the signature of an adapter that lies in its build, whose own files were checked before."""
+    """Check the bundle and the signature of an adapter in its build; `sound`: its own files are as attested."""
     again = removal(folder / "README.md")
     if not (folder / BUNDLE).is_file():
         yield Finding("missing", str(folder / BUNDLE), "the attestations that travel with the adapter", again)
@@ -42,8 +33,8 @@ def companions(
         yield from _signature(folder, keys, certificates, again)
 
 
-def adapter(folder: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> Iterator[Finding]:
-    """Check a staged adapter by its bundle alone."""
+def check_adapter(folder: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> Iterator[Finding]:
+    """Check a staged adapter by its bundle alone, wherever it lies."""
     again = "fetch the adapter again"
     steps, findings = _bundle(folder, keys, again)
     yield from findings
@@ -76,7 +67,7 @@ def adapter(folder: Path, keys: Sequence[Path], certificates: Sequence[Path]) ->
 
 
 def _bundle(folder: Path, keys: Sequence[Path], again: str) -> tuple[dict[str, Step], list[Finding]]:
-    """Return the steps of a bundle, and what does not hold of them by themselves."""
+    """Return the steps of a bundle, and the findings on these by themselves."""
     bundle = folder / BUNDLE
     if bundle.is_symlink():
         return {}, [Finding("altered", str(bundle), "a link in place of a file", again)]
@@ -86,16 +77,16 @@ def _bundle(folder: Path, keys: Sequence[Path], again: str) -> tuple[dict[str, S
         return {}, [Finding("attestation", str(bundle), getattr(error, "strerror", None) or str(error), again)]
     if not steps:
         return {}, [Finding(UNPROVEN, str(bundle), "it is empty: no attestation says what made the adapter", again)]
-    return steps, list(attestations(steps, keys))
+    return steps, list(check_attestations(steps, keys))
 
 
 def _staged(steps: dict[str, Step]) -> dict[str, str]:
-    """Return the files that a bundle leads to, with their digests."""
+    """Return file → sha256 of the outputs of a bundle's last steps."""
     return {name: digest for step in last_steps(steps) for name, digest in step.made.items()}
 
 
 def _unbound(steps: dict[str, Step], folder: Path) -> str | None:
-    """Return why a bundle is not that of the adapter of the folder's name; None if it is, or if it has no steps."""
+    """Return the reason why a bundle does not belong to the folder's adapter; None if it does, or has no steps."""
     if not steps:
         return None
     try:
@@ -115,8 +106,8 @@ def _signature(folder: Path, keys: Sequence[Path], certificates: Sequence[Path],
         yield Finding("signature", path, f"does not hold: {reason}", again)
 
 
-def bare(folder: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> Iterator[Finding]:
-    """Tell what is not proven of an adapter's folder without a bundle, and check the signature, if there is one."""
+def check_without_bundle(folder: Path, keys: Sequence[Path], certificates: Sequence[Path]) -> Iterator[Finding]:
+    """Report that nothing is proven of an adapter's folder without a bundle; check its signature, if it has one."""
     again = "fetch the adapter again, with its attestations"
     yield Finding(UNPROVEN, str(folder / BUNDLE), "it is missing: no attestation says what made the adapter", again)
     yield from _signature(folder, keys, certificates, again)

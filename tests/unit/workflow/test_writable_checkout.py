@@ -10,7 +10,7 @@ from conftest import ROOT
 from adapter_build.core import file_systems
 from adapter_build.core.faults import BadInput
 from adapter_build.workflow import begin_build
-from adapter_build.workflow.writable import WRITTEN, check_writable
+from adapter_build.workflow.writable_checkout import WRITTEN, check_writable
 
 NAMELESS = 54321
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who can be anyone")
@@ -65,7 +65,7 @@ def test_a_folder_of_ones_own_that_is_closed(tmp_path, monkeypatch, below):
 
 def test_a_full_disk_is_named_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("adapter_build.workflow.writable.free_bytes", lambda _: 1000)
+    monkeypatch.setattr("adapter_build.workflow.writable_checkout.free_bytes", lambda _: 1000)
     monkeypatch.setattr(file_systems, "free_bytes", lambda _: 1000)
     with pytest.raises(BadInput, match=r"^the file system /\S* \(0.0 MB left\) is full: free some space there"):
         check_writable()

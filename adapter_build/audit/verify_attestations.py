@@ -1,4 +1,4 @@
-"""What can be checked of attestations by themselves: their form, signatures, how they fit together, their code."""
+"""Checks of attestations by themselves: form, signatures, how they fit together, the code and images that they name."""
 
 import hashlib
 import subprocess
@@ -19,10 +19,9 @@ from adapter_build.hermetic.checkout import git
 from adapter_build.hermetic.closure import does_the_same
 from adapter_build.hermetic.envelope import signer, unseal
 from adapter_build.hermetic.images import image_of
-from adapter_build.hermetic.keys import PublicKey
-from adapter_build.lineage.held_steps import less_held
-from adapter_build.lineage.lineage import Step, origins, producers
-from adapter_build.lineage.promised_bytes import promises
+from adapter_build.hermetic.keys import PublicKey, public_key
+from adapter_build.lineage.attested_steps import Step, origins, producers
+from adapter_build.lineage.guarantees import promises, unconfined
 
 NOTE = "note"
 UNPROVEN = "unproven"
@@ -31,8 +30,9 @@ KEY = "PUBLIC_KEY, from its builder and not from there"
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One thing that does not hold, of a kind, with what to do; of kind `unproven`, one that may or may
-    not hold; of kind `note`, one that a reader should know.
+    """A result of an audit: a fault of some kind, with its mend.
+
+    Kind `unproven` is a claim that may or may not hold; kind `note` is a fact that a reader should know.
     """
 
     kind: str
@@ -42,19 +42,28 @@ class Finding:
 
 
 def again(step: Step) -> str:
-    """Return what makes a step run again."""
+    """Return the command that makes a step run again."""
     plain = [path for path in step.made if within_results(path)]
     return removal(min(plain)) if plain else "make clean, then make"
 
 
 def altered(name: str, digest: str | None, attested: str, mend: str) -> Finding:
-    """Return the finding on a file that is not what was attested; a digest of None: it cannot be read."""
+    """Return the finding on a file that is not as attested; a digest of None: it cannot be read."""
     found = f"sha256 {digest[:12]}…" if digest else "it cannot be read"
     return Finding("altered", name, f"{found}, attested {attested[:12]}…", mend)
 
 
-def forms(steps: Mapping[str, Step]) -> Iterator[Finding]:
-    """Check every statement against in-toto's and SLSA's published messages, and the names of what it says was made."""
+def check_attestations(steps: Mapping[str, Step], keys: Sequence[Path]) -> Iterator[Finding]:
+    """Check attestations by themselves: their form, their signatures by public `keys`, how they fit together."""
+    trusted = [public_key(path) for path in keys]
+    yield from check_forms(steps)
+    yield from check_signatures(steps, trusted)
+    yield from check_chain(steps)
+    yield from check_guarantees(steps)
+
+
+def check_forms(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check every statement against in-toto's and SLSA's published messages, and that its outputs lie in results/."""
     for step in steps.values():
         document = unseal(step.envelope)
         try:
@@ -67,24 +76,24 @@ def forms(steps: Mapping[str, Step]) -> Iterator[Finding]:
                 yield Finding("attestation", step.name, f"says that it made {path!r}, outside of results/", again(step))
 
 
-def promised(steps: Mapping[str, Step]) -> Iterator[Finding]:
-    """Note where a step's bytes are promised, and check that its options are those that its action key was made of."""
+def check_guarantees(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check that each step's options are those of its action key, and note the limits of its guarantees."""
     for step in steps.values():
         internal = unseal(step.envelope)["predicate"]["buildDefinition"]["internalParameters"]
         if internal["action"].get("params") != step.parameters or key_of(internal["action"]) != step.key:
             yield Finding("attestation", step.name, "its options are not those of its action key", again(step))
-        yield from (Finding(NOTE, step.name, told) for told in promises(step))
-    yield from (Finding(NOTE, which, told) for which, told in less_held(steps.values()))
+        yield from (Finding(NOTE, step.name, limit) for limit in promises(step))
+    yield from (Finding(NOTE, name, confinement) for name, confinement in unconfined(steps.values()))
 
 
 def within_results(name: str) -> bool:
-    """Whether a name is that of a file below results/, written plainly."""
+    """Tell whether a name is a normalized path of a file below results/."""
     parts = PurePosixPath(name).parts
     return len(parts) > 1 and parts[0] == "results" and ".." not in parts and "/".join(parts) == name
 
 
-def signatures(steps: Mapping[str, Step], keys: Sequence[PublicKey]) -> Iterator[Finding]:
-    """Check that one of the keys signed every attestation. Without a key nothing is proven, whatever they say."""
+def check_signatures(steps: Mapping[str, Step], keys: Sequence[PublicKey]) -> Iterator[Finding]:
+    """Check that one of the keys signed every attestation. Without a key nothing is proven, whatever they state."""
     if not keys:
         unsigned = sum(not step.envelope["signatures"] for step in steps.values())
         if unsigned:
@@ -107,8 +116,8 @@ def signatures(steps: Mapping[str, Step], keys: Sequence[PublicKey]) -> Iterator
             yield Finding("signature", step.name, f"signed with a key that is not trusted ({named[0][:12]}…)", mend)
 
 
-def chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
-    """Check that every step read what the step before it left, and that no file was made twice."""
+def check_chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check that every step read each file as its producer left it, and that no file was made twice."""
     made_by = producers(dict(steps))
     for step in steps.values():
         for path in step.made:
@@ -124,8 +133,8 @@ def chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
                 yield Finding("unexplained", path, f"{step.name} read it, but nothing says who made it", removal(path))
 
 
-def code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
-    """Check the scripts and locks that ran against those that lie here. A remark that was edited is a note."""
+def check_code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
+    """Check the scripts and locks that ran against those of this checkout. An edited comment is a note."""
     for (path, digest), step in _ran(steps.values()).items():
         here, mend = root / path, f"git checkout -- {quote(path)}, or make"
         if not here.is_file():
@@ -136,10 +145,10 @@ def code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
             yield Finding(NOTE if same else "code", path, what, mend)
 
 
-def commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
-    """Check the scripts and locks that ran against the commits that they came from, as far as git here has those.
+def check_commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
+    """Check the scripts and locks that ran against their commits, as far as this repository has those.
 
-    Of steps without a commit it is a note, and why.
+    Steps without a commit are noted, with the reason.
     """
     for origin, names in origins(steps.values()).items():
         if not steps[names[0]].commit:
@@ -160,12 +169,12 @@ def commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
 
 
 def _ran(steps: Iterable[Step]) -> dict[tuple[str, str], Step]:
-    """Return (path, sha256) of every script and lock, each with one of the steps that it ran in."""
+    """Return (path, sha256) of every script and lock → one of the steps that ran it."""
     return {file: step for step in steps for file in step.code.items()}
 
 
 def _git(root: Path, *words: str) -> bytes | None:
-    """Return what a command of git's prints; None if it fails, or where there is no git."""
+    """Return the output of a git command; None if it fails, or where there is no git."""
     try:
         done = git(root, *words)
     except (OSError, subprocess.TimeoutExpired):
@@ -173,8 +182,8 @@ def _git(root: Path, *words: str) -> bytes | None:
     return None if done.returncode else done.stdout
 
 
-def images(steps: Mapping[str, Step]) -> Iterator[Finding]:
-    """Check that every container that ran is the one that the environment's image stands for now."""
+def check_images(steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Check that every container that ran is of the image that its environment stands for now."""
     for step in steps.values():
         if not step.image:
             continue

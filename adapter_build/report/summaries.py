@@ -3,17 +3,33 @@
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import read_jsonl
+from adapter_build.models.nemo_archive import CONFIG, read_member
 from adapter_build.records.splits import SPLITS
 
 EXAMPLE_IDS = 5  # of the records that one filter dropped
 EXAMPLES = 20  # predictions shown
 EXCERPT = 320  # characters of a prompt shown
+OUTCOME = ("format", "step", "validation_loss", "base_sha256")  # in this project's own checkpoints, beside the settings
+# In a checkpoint of NeMo 24.07, by their names here.
+MEGATRON = {
+    "rank": "peft.lora_tuning.adapter_dim",
+    "alpha": "peft.lora_tuning.alpha",
+    "dropout": "peft.lora_tuning.adapter_dropout",
+    "target_modules": "peft.lora_tuning.target_modules",
+    "learning_rate": "optim.lr",
+    "micro_batch_size": "micro_batch_size",
+    "global_batch_size": "global_batch_size",
+    "sequence_length": "data.train_ds.max_seq_length",
+    "seed": "seed",
+}
 
 
 def data_flow(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -97,6 +113,26 @@ def loss(metrics: Path) -> dict[str, Any]:
                 broken += 1
     best = min(curves["validation"], key=lambda point: (point[1], point[0]), default=None)
     return {**curves, "step": steps, "tokens": tokens, "best": best, "broken": broken}
+
+
+def tuned_settings(checkpoint: Path) -> dict[str, Any]:
+    """Return an adapter's settings by their names in config.yaml. Raises `BadInput` for any other file."""
+    try:
+        config = yaml.safe_load(read_member(checkpoint, CONFIG))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{checkpoint}: its {CONFIG} is not YAML ({error}): tune the adapter again") from None
+    if isinstance(config, dict) and config.get("format") == "hf-lora":
+        return {key: value for key, value in config.items() if key not in OUTCOME}
+    found = {name: _at(config, path) for name, path in MEGATRON.items()}
+    if found["rank"] is None:
+        raise BadInput(f"{checkpoint}: its {CONFIG} describes no LoRA adapter: tune the adapter again")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _at(config: Any, path: str) -> Any:
+    for key in path.split("."):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config
 
 
 def verdict(difference: dict[str, float]) -> dict[str, str]:

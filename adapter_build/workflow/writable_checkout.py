@@ -1,13 +1,13 @@
-"""Check that this user can build here: Snakemake, which writes before it reads anything of ours, says nothing of it."""
+"""A checkout that this user can write, with room left: Snakemake ends without a word where that does not hold."""
 
 import os
 from pathlib import Path
 from shlex import quote
 
-from adapter_build.core.faults import BadInput, run
+from adapter_build.core.faults import BadInput
 from adapter_build.core.file_systems import SPARE, free_bytes, why_closed, why_full
 
-WRITTEN = (".snakemake", "results", "logs", "benchmarks")  # by every build, in its checkout
+WRITTEN = (".snakemake", "results", "logs", "benchmarks")  # folders of the checkout, by every build
 
 
 def check_writable() -> None:
@@ -33,7 +33,3 @@ def _check_writable(path: Path) -> None:
         f"{path.absolute()}: not writable for uid {own}, uid {owner} owns it: sudo chown -R {own} "
         f"{quote(str(Path.cwd()))}, or build in a clone of your own"
     )
-
-
-if __name__ == "__main__":
-    run(check_writable)

@@ -11,8 +11,8 @@ from rocrate.rocrate import ROCrate
 
 from adapter_build.core.digests import file_digest
 from adapter_build.hermetic.environments import lock_path
+from adapter_build.lineage.attested_steps import Step
 from adapter_build.lineage.built_adapter import Build
-from adapter_build.lineage.lineage import Step
 
 TERMS = "https://w3id.org/ro/terms/workflow-run"
 BIOSCHEMAS = "https://bioschemas.org/profiles"

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from adapter_build.audit.diff_text import changes
+from adapter_build.audit.diff import changes
 from adapter_build.audit.rebuild_causes import another_processor
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic import devices
 from adapter_build.hermetic.devices import cpu_facts, cpu_named, device_class, gpu_facts
-from adapter_build.lineage.promised_bytes import promises, unrepeatable
+from adapter_build.lineage.guarantees import promises, unrepeatable
 
 
 @pytest.fixture

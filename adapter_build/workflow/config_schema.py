@@ -1,0 +1,159 @@
+"""The configuration's schema: a configuration is validated by it, its defaults are filled in, its values normalized.
+
+Values come out as steps are given them: whole numbers without a point, no negative zero, paths expanded. A validation
+error names the key, and the text to write in place of what stands there.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError, validators
+
+from adapter_build import ROOT
+from adapter_build.core.config_paths import CONTROL, expanded, expanded_url
+from adapter_build.core.faults import BadInput
+from adapter_build.workflow.settings_file import kind, number
+
+SCHEMA = json.loads((ROOT / "schemas" / "config.schema.json").read_text(encoding="utf-8"))
+PATHS = {"path": expanded, "path-or-url": expanded_url}  # formats of the schema
+_KINDS = {"object": "names and values", "array": "a list", "boolean": "true or false"}
+
+
+def fill(config: dict[str, Any], schema: dict[str, Any]) -> None:
+    """Fill in the defaults of a schema in place, values in their final form. Raises `BadInput` naming the key."""
+    _unset(config, schema, ())
+    errors = sorted(_filling(schema).iter_errors(config), key=lambda error: [str(part) for part in error.path])
+    if errors:
+        raise BadInput(" ".join(_explain(errors[0]).split()))
+    finish(config, schema)
+
+
+def _unset(config: dict[str, Any], schema: dict[str, Any], where: tuple[str, ...]) -> None:
+    """Take out the keys that are null. Raises `BadInput` for a name that is no text, and where null drops nothing."""
+    for key, value in list(config.items()):
+        place = ".".join([*where, str(key)])
+        if not isinstance(key, str):
+            raise BadInput(f"config: {place}: a name is text, found {key!r}: write it in quotes")
+        known = schema.get("properties", {})
+        inner = known.get(key, schema.get("additionalProperties") or {})
+        if value is None and key in known:
+            del config[key]
+        elif value is None and inner:
+            others = [name for name, other in config.items() if other is not None]
+            raise BadInput(f"config: {place}: null drops one that a file before this names{did_you_mean(key, others)}")
+        elif isinstance(value, dict):
+            _unset(value, inner, (*where, key))
+
+
+def _filling(schema: dict[str, Any]) -> Draft202012Validator:
+    """Return a validator that also fills in defaults, as the jsonschema manual shows."""
+    check_properties = Draft202012Validator.VALIDATORS["properties"]
+
+    def properties(validator: Any, known: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if validator.is_type(instance, "object"):
+            for name, subschema in known.items():
+                if "default" in subschema:
+                    instance.setdefault(name, json.loads(json.dumps(subschema["default"])))
+        yield from check_properties(validator, known, instance, schema)
+
+    return validators.extend(Draft202012Validator, {"properties": properties})(schema)
+
+
+def finish(config: Any, schema: Mapping[str, Any]) -> None:
+    """Write each value of a valid configuration in its place in one way. Raises `BadInput` naming the key."""
+    for holder, key, inner, where in leaves(config, schema):
+        holder[key] = _finished(holder[key], inner, f"config: {where}")
+
+
+def leaves(value: Any, schema: Mapping[str, Any], where: str = "") -> Iterator[tuple[Any, Any, Mapping[str, Any], str]]:
+    """Yield each value's holder, its key in that, its schema and its dotted name."""
+    if isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties") or {}
+        inside = [(key, known.get(key, others), f"{where}.{key}" if where else key) for key in value]
+    else:
+        inside = [(index, schema.get("items", {}), where) for index in range(len(value))]
+    for key, inner, name in inside:
+        if isinstance(value[key], dict | list):
+            yield from leaves(value[key], inner, name)
+        else:
+            yield value, key, inner, name
+
+
+def _finished(value: Any, schema: Mapping[str, Any], where: str) -> Any:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise BadInput(f"{where}: {value} is no number that can be used: write one with digits")
+        return int(value) if kind(schema) == "integer" else value or 0.0
+    if isinstance(value, str) and schema.get("format") in PATHS and value:
+        return PATHS[schema["format"]](where, value)
+    if isinstance(value, str) and CONTROL.search(value):
+        raise BadInput(f"{where}: {value!r}: has a line break or another control character: remove it")
+    return value
+
+
+def _explain(error: ValidationError) -> str:
+    where = ".".join(map(str, error.absolute_path))
+    prefix = f"config: {where}: " if where else "config: "
+    value = error.instance
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = next(key for key in value if key not in known)
+        return f"{prefix}unknown key {unknown!r}{did_you_mean(str(unknown), known)}"
+    if error.validator == "type":
+        wanted = kind(error.schema)
+        return f"{prefix}expected {_KINDS.get(wanted, wanted)}, {_found(error)}"
+    if error.validator == "enum":
+        choices = ", ".join(map(str, error.validator_value))
+        if not isinstance(value, str) or kind(error.schema) == "integer":
+            return f"{prefix}expected one of {choices}, {_found(error)}"
+        close = did_you_mean(value, choices.split(", ")).partition(" (known: ")[0]
+        return f"{prefix}{value!r} is none of: {choices}{close}"
+    if error.validator == "required" and where.startswith("adapters."):
+        return (
+            f"{prefix}has no prompt, which an adapter needs that no file before this one has: set it, or name another"
+        )
+    if error.validator == "minProperties":
+        return f"{prefix}none is left: name one"
+    return f"{prefix}{error.message}"
+
+
+def _found(error: ValidationError) -> str:
+    """Say what stands in place of a value of the wanted type, and how to write that."""
+    value, wanted = error.instance, kind(error.schema)
+    found = "found " + (
+        "nothing (null)" if value is None else str(value).lower() if value in (True, False) else repr(value)
+    )
+    if isinstance(value, bool) and wanted == "string":
+        words = "yes, on or true" if value else "no, off or false"
+        return f"{found}, which is how YAML reads {words}: write a word in quotes"
+    if wanted == "string" and not isinstance(value, dict | list | type(None)):
+        return f"{found}: write it in quotes"
+    if wanted == "array":
+        return f"{found}: write [{value}]" if isinstance(value, str | int | float) else found
+    if wanted not in ("integer", "number") or not isinstance(value, str):
+        return found
+    meant = number(value)
+    if meant is None:
+        mends = {"0": "in decimal digits, without a leading 0", "_": "without _", ":": "without :", ",": "without ,"}
+        odd = next(
+            (sign for sign in ("_", ":", ",") if sign in value), "0" if value.lstrip("+-").startswith("0") else ""
+        )
+        return f"{found}: write it {mends[odd]}" if odd and any(map(str.isdigit, value)) else found
+    if wanted == "integer" and not float(meant).is_integer():
+        return f"{found}: write a whole number"
+    return f"{found}: write {_in_yaml(meant)}"
+
+
+def _in_yaml(value: float) -> str:
+    """Return a number as YAML 1.1 reads it: with a point where there is an exponent."""
+    text = repr(value)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """Return the end of a complaint about an unknown word: the closest that is known, or all that are."""
+    close = difflib.get_close_matches(word, list(map(str, known)), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(map(str, known))})"
