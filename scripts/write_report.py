@@ -12,13 +12,14 @@ from typing import Any
 
 import find_package  # noqa: F401
 from adapter_build import ROOT
+from adapter_build.core.atomic_file import replacing
 from adapter_build.core.digests import combine, file_digest
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.core.strict_json import read_object
 from adapter_build.records.ledger import read_ledger
 from adapter_build.report.figures import interval_chart, loss_curve
-from adapter_build.report.page import render, write
+from adapter_build.report.page import render
 from adapter_build.report.summaries import data_flow, examples, loss, tuned_settings, verdict
 from adapter_build.serving.sentinel import read_sentinel
 
@@ -70,7 +71,8 @@ def main() -> None:
         ready=ready,
         settings=settings,
     )
-    write(arguments.report, page)
+    with replacing(arguments.report) as part:
+        part.write_text(page, encoding="utf-8", newline="\n")
 
 
 def parse_settings(text: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from adapter_build.hermetic.attempt import attempt
 from adapter_build.hermetic.execution import Ran, child
 from adapter_build.hermetic.terminal import StatusLine
 from adapter_build.lineage.guarantees import unrepeatable
-from adapter_build.workflow.configuration import did_you_mean
+from adapter_build.workflow.config_schema import did_you_mean
 from adapter_build.workflow.planned_steps import plan
 from adapter_build.workflow.step_runner import action_of, parse
 

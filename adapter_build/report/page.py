@@ -9,7 +9,6 @@ from typing import Any
 
 import jinja2
 
-from adapter_build.core.atomic_file import replacing
 from adapter_build.report.figures import share_bar
 
 # What HTML does not allow in text, whatever a model answered, and the marks that turn the direction of writing.
@@ -48,9 +47,3 @@ def spoken_bound(bound: str) -> str:
     if not dots:
         return bound
     return f"{low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}"
-
-
-def write(path: Path, page: str) -> None:
-    """Write the page atomically."""
-    with replacing(path) as part:
-        part.write_text(page, encoding="utf-8", newline="\n")
