@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from adapter_build.core.atomic_file import PART
+
 # Beside a staged adapter, and outside its digest (adapter_bundle.py).
 BUNDLE = "attestations.intoto.jsonl"
 SIGNATURE = "model.sig"
@@ -12,7 +14,7 @@ SIGNATURE = "model.sig"
 IN_PROGRESS = {
     ".attempts": re.compile(r"\.clock|.+\.owner|.+-\w{8}(\.lock)?|.+-[0-9a-f]{64}\.mac"),
     ".kept": re.compile(r"\.clock|.+-[0-9a-f]{64}"),
-    ".digests": re.compile(r"\.clock|[0-9a-f]{64}|\.[0-9a-f]{64}\.\w{8}"),
+    ".digests": re.compile(rf"\.clock|[0-9a-f]{{64}}|{re.escape(PART)}[0-9a-f]{{32}}"),
 }
 NOT_ARTIFACTS = ("lineage", *IN_PROGRESS)  # attestations hold times
 
