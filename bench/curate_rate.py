@@ -1,4 +1,4 @@
-"""What curating costs for ever more records: 25 thousand, 200 thousand and a million, in shards of 25 thousand.
+"""Cost of curating ever more records: 25 thousand, 200 thousand and a million, in shards of 25 thousand.
 
     .venvs/workflow/bin/python bench/curate_rate.py POSTS [RECORDS …]
 

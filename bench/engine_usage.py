@@ -1,4 +1,4 @@
-"""What an engine, a process group, has used: CPU seconds and memory."""
+"""Resources used by an engine, a process group: CPU seconds and memory."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whether the embedded engine serves the titles that transformers and PEFT write, text for text, in float32.
+"""Compare the embedded engine's titles with those of transformers and PEFT, text for text, in float32.
 
     .venvs/workflow/bin/python bench/equal_titles.py POSTS [RESULTS]
 

@@ -69,7 +69,7 @@ def random_model(shape: dict[str, Any] = SHAPE) -> Any:
 
 
 class RandomBase:
-    """What a restored .nemo file of random weights would be, without the 16 GB of the file."""
+    """Stand-in for a restored .nemo file of random weights, without the 16 GB of the file."""
 
     def __init__(self, tokenizer: str) -> None:
         from transformers import AutoTokenizer

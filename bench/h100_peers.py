@@ -1,4 +1,4 @@
-"""What others do on the same card: the shape of Llama-3.1-8B, random weights, LoRA of rank 16 on every linear layer.
+"""Speed of peers on the same card: the shape of Llama-3.1-8B, random weights, LoRA of rank 16 on every linear layer.
 
     python bench/h100_peers.py PROMPTS TOKENIZER [PEER …]
 

@@ -1,4 +1,4 @@
-"""What a real base's adapter loses by rounding to FP8, whether a GPU gives the same bytes twice, and after a kill -9.
+"""Loss of a real base's adapter by rounding to FP8, and equality of a GPU's bytes in two runs and after a kill -9.
 
     python bench/h100_rounding.py NEMO PROMPTS [SEEDS]
 

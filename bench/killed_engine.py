@@ -25,7 +25,7 @@ SECONDS_TO_TELL = 300
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was seen; the watch's times in seconds from the kill, and from when the new engine was ready."""
+    """Observations of a kill; the watch's times are seconds from the kill, and from the new engine's readiness."""
 
     killed: float  # of the monotonic clock
     before: list[Reply]  # ended before the kill

@@ -1,4 +1,4 @@
-"""What our layer costs: requests of one token to the embedded engine, and to the same vLLM without our middleware.
+"""Cost of our middleware: requests of one token to the embedded engine, and to the same vLLM without our middleware.
 
 Both serve the tests' two-layer base, so that little but the server's own work is counted, and take the same requests by
 turns. The layer alone is driven too, around an application that does nothing.
@@ -112,7 +112,7 @@ def _plain(scratch: Path, adapters: dict[str, Path]) -> Iterator[tuple[str, int]
 
 
 def _healthy(url: str) -> bool:
-    """Whether vLLM, which starts to listen when it is ready, lists its models."""
+    """Tell if vLLM, which starts to listen when it is ready, lists its models."""
     try:
         return get(url, "/v1/models")[0] == 200
     except BadInput:

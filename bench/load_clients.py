@@ -17,7 +17,7 @@ Expected = Mapping[tuple[str, str], str]
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of one request; times are of the monotonic clock, in seconds. Without an answer `status` is 0."""
+    """Outcome of one request; times are of the monotonic clock, in seconds. Without an answer `status` is 0."""
 
     model: str
     prompt: str
@@ -83,7 +83,7 @@ async def alone(url: str, models: Sequence[str], prompts: Sequence[str], most: i
 
 
 def told_apart(expected: Expected) -> bool:
-    """Whether the answer to any prompt says which model gave it."""
+    """Tell if each prompt's answer identifies the model that gave it."""
     return len({(prompt, text) for (_, prompt), text in expected.items()}) == len(expected)
 
 

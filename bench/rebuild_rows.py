@@ -1,4 +1,4 @@
-"""What is executed again after a change: the rows of the rebuild table, each with what is expected of it.
+"""Rows of the rebuild table: a change, and the steps that are expected to run again after it.
 
 `change(folder)` alters a built checkout of the tiny chain and returns the folder to build in; a step is expected if it
 must run, and not if it is skipped or comes from the store.

@@ -1,4 +1,4 @@
-"""How fast a large artifact is restored and verified, against `openssl dgst -sha256` on the same file.
+"""Rate of restoring and verifying a large artifact, against `openssl dgst -sha256` on the same file.
 
     .venvs/workflow/bin/python bench/restore_rate.py [GIGABYTES]
 

@@ -1,4 +1,4 @@
-"""Which layers bear rounding to FP8: a base's loss by which of them are rounded, on a CPU, nothing tuned.
+"""Layers that tolerate rounding to FP8: a base's loss by the layers that are rounded, on a CPU, nothing tuned.
 
     .venvs/tune/bin/python bench/rounded_layers.py NEMO PROMPTS [RECORDS]
 

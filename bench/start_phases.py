@@ -1,4 +1,4 @@
-"""Where the time from the start of check_deployment to its sentinel goes, on the embedded job, seen from outside."""
+"""Phases of check_deployment from its start to the sentinel, on the embedded job, seen from outside."""
 
 import itertools
 import os

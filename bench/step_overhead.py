@@ -1,4 +1,4 @@
-"""What the step runner adds to a container: one small step against a bare `docker run` of the same command.
+"""Overhead of the step runner on a container: one small step against a bare `docker run` of the same command.
 
     DOCKER_HOST=… .venvs/workflow/bin/python bench/step_overhead.py
 

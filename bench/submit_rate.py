@@ -1,4 +1,4 @@
-"""How fast a sweep's tuning jobs go to Slurm: 50, 100 and 200 adapters, on the tests' own cluster.
+"""Rate of submitting a sweep's tuning jobs to Slurm: 50, 100 and 200 adapters, on the tests' own cluster.
 
     .venvs/workflow/bin/python bench/submit_rate.py
 

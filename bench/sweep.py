@@ -1,4 +1,4 @@
-"""What planning costs when many adapters are built at once: a dry run of 50, 100 and 200 of them.
+"""Cost of planning many adapters at once: a dry run of 50, 100 and 200 of them.
 
     .venvs/workflow/bin/python bench/sweep.py
 

@@ -1,4 +1,4 @@
-"""How fast `audit verify` reads a large build, against one `openssl dgst -sha256` process on the same files.
+"""Rate of `audit verify` on a large build, against one `openssl dgst -sha256` process on the same files.
 
     .venvs/workflow/bin/python bench/verify_rate.py [GIGABYTES]
 
