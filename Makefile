@@ -6,7 +6,7 @@
 #               CONFIG="configs/llama-3.1-8b-nim.yaml 'my own.yaml'"
 # make ask Q='May my landlord keep my deposit?' | Q=@question.txt   its title, by base and adapter, from that server
 # make watch    beside make serve: check it again and again, and keep logs/deployment.json, a readiness file for others
-# make doctor   what a build and its server will need and lack: driver, memory, disk, keys, images, base, port
+# make doctor   checks of everything that a build and its server need: driver, memory, disk, keys, images, base, port
 # make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | 'diff RESULTS RESULTS' | …   what a build
 #               was made of, and whether it still is
 # make why STEP=tune_adapter/law-titlegen   what changed since a step last ran; runs nothing

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Print a Python 3.11 that can make virtual environments, or say what to type to get one.
+# Print a Python 3.11 that can make virtual environments, or the command that installs one.
 set -eu
 
 for candidate in "${PYTHON:-}" python3.11 python3 /usr/bin/python3.11; do

@@ -32,7 +32,7 @@ def main() -> None:
         _make(name, lock, folder)
         shutil.copyfile(lock, installed)
     marker, digest = venv_marker(name), f"{lock_digest(name)}\n"
-    if not marker.exists() or marker.read_text() != digest:  # its time stays where nothing changed
+    if not marker.exists() or marker.read_text() != digest:  # an unchanged marker keeps its time
         marker.write_text(digest)
 
 

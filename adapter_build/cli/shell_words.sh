@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Quote for a shell what a make variable holds, so that nothing in it is run: one file, if there is one of the whole name,
+# Quote a make variable's value for a shell, so that nothing in it is run: one file, if there is one of the whole name,
 # else words, which quotes and backslashes hold together. A leading ~ is a home folder. Exit code 1 for an open quote.
 set -euo pipefail
 

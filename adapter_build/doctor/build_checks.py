@@ -19,7 +19,7 @@ from adapter_build.records.data_lock import LOCK, dataset_of
 from adapter_build.workflow.config_checks import MEGATRON
 from adapter_build.workflow.configuration import engine_of
 
-OPEN_LICENCES = ("apache-2.0", "mit")  # a model under any other asks who fetches it
+OPEN_LICENCES = ("apache-2.0", "mit")  # a model under any other licence is gated
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 Finding = tuple[str, str]  # ok | warn | FAIL, and the text
 

@@ -26,7 +26,7 @@ IMAGE_BYTES = 40 * GB  # NIM's, packed and unpacked
 CUDA_BYTES = 10 * GB  # PyTorch for CUDA, packed and unpacked
 CUDA_DRIVER = 580  # the oldest release that runs CUDA 13, which containers/tune/requirements.cuda.lock has
 LORA_SHARE = 1.4  # of the weights' bytes: NIM's list-model-profiles wants 22 GB for 8 billion weights in bf16 with LoRA
-CONTEXT = 621 * 2**20  # what a process takes of an H100 before it has computed anything (driver 580, CUDA 13)
+CONTEXT = 621 * 2**20  # bytes of an H100 that a process takes before it computes (driver 580, CUDA 13)
 QUERY = ["nvidia-smi", "--query-gpu=name,memory.free,driver_version", "--format=csv,noheader,nounits"]
 
 

@@ -42,7 +42,7 @@ class NimSettings:
 
     @property
     def digest(self) -> str:
-        """The image's digest."""
+        """Digest of the image."""
         return self.image.partition("@")[2]
 
     def text(self) -> str:
@@ -96,7 +96,7 @@ def _plain(name: str) -> str:
 
 @dataclass(frozen=True)
 class Version:
-    """A major version of NIM: `layouts` of an adapter's folder, and `limits`, the variables for rank and count."""
+    """Major version of NIM: `layouts` of an adapter's folder, and `limits`, the variables for rank and count."""
 
     layouts: tuple[tuple[str, ...], ...]
     limits: Callable[[int, int], dict[str, str]]

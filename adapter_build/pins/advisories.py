@@ -36,7 +36,7 @@ Locks = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class Found:
-    """An advisory of one version of a package, by every name it has; `fixed` are the versions without it."""
+    """Advisory of one version of a package, by every name that it has; `fixed` are the versions without it."""
 
     package: str
     version: str
@@ -46,7 +46,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Exempt:
-    """A reviewed reason why advisories of a locked version do not matter here."""
+    """Exemption of a locked version from advisories, with the reviewed reason."""
 
     ids: list[str]
     package: str
@@ -158,7 +158,7 @@ def _ask(program: Path, pairs: list[tuple[str, str]]) -> tuple[list[Found], list
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         packages = json.loads(done.stdout)["dependencies"]
-    except (ValueError, KeyError):  # it ends with a traceback where nothing answers
+    except (ValueError, KeyError):  # pip-audit ends with a traceback where nothing answers
         return [], [name for name, _ in pairs]
     found = [
         Found(one["name"], one["version"], (fault["id"], *fault["aliases"]), tuple(fault["fix_versions"]))

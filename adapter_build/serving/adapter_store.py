@@ -26,7 +26,7 @@ from adapter_build.models.llama_shape import llama_modules
 
 SERVED = ("adapter_config.json", "adapter_model.safetensors")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-PATIENCE, ONCE_SILENT = 10.0, 1.0  # seconds for a file system to answer; where one did not, for the others
+PATIENCE, ONCE_SILENT = 10.0, 1.0  # seconds for a file system to answer; for each other one, once one has not
 UNANSWERED = f"no answer in {PATIENCE:g} s: the adapter is left out until its file system answers"
 AGAIN = "stage the adapter again"
 Stamp = tuple[tuple[str, int, int, int, int], ...]  # per file: name, inode, size, times of content and of inode in ns
@@ -41,7 +41,7 @@ class Change(NamedTuple):
 
 
 class AdapterStore:
-    """The model store `folder`, for a server of `base`: true name `model`, config.json `config`, ranks to `max_rank`.
+    """Model store `folder`, for a server of `base`: true name `model`, config.json `config`, ranks to `max_rank`.
 
     `copies` is a folder for the copies, each of which belongs to the caller that is given it. `weights` are the base's
     safetensors, against whose norms adapters are measured.

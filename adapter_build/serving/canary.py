@@ -21,7 +21,7 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's greedy answer to one prompt: its tokens, and the margin in log probability of each."""
+    """Greedy answer of a model to one prompt: its tokens, and the margin in log probability of each."""
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
@@ -34,7 +34,7 @@ class Answer:
 
     @property
     def firm(self) -> tuple[int, ...]:
-        """The tokens before the first near tie."""
+        """Tokens before the first near tie."""
         near = next((index for index, margin in enumerate(self.margins) if margin < MARGIN), len(self.margins))
         return self.tokens[:near]
 

@@ -18,7 +18,7 @@ MISSED = 2  # intervals without a new status after which the last one is not goo
 
 
 class DeploymentWatch:
-    """The sentinel of a build and each adapter's golden prompt. Raises `BadInput` where one is missing in `results`."""
+    """Sentinel of a build and each adapter's golden prompt. Raises `BadInput` where one is missing in `results`."""
 
     def __init__(self, results: Path) -> None:
         path = results / "deploy" / "ready.json"

@@ -46,7 +46,7 @@ CAUSE = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?([\w.]+(?:
 
 
 class EngineEnded(BadInput):
-    """The engine ended by itself; the message says how."""
+    """Unexpected end of the engine; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _wait_until_it_listens(
 ) -> None:
     began = time.monotonic()
     with Progress("waiting for the engine", total=None, unit="s") as bar:
-        while not _told(channel, 0.2):
+        while not _readable(channel, 0.2):
             waited = time.monotonic() - began
             if process.poll() is not None:
                 cause = _cause(log, begin)
@@ -182,7 +182,7 @@ def _wait_until_it_listens(
             bar.update(round(time.monotonic() - began) - round(waited))
 
 
-def _told(channel: socket.socket, seconds: float) -> bool:
+def _readable(channel: socket.socket, seconds: float) -> bool:
     """Tell if the channel has bytes to read within `seconds`. An end of file is none: the engine ends."""
     if not select.select([channel], [], [], seconds)[0]:
         return False

@@ -169,7 +169,7 @@ class EngineHealth:
 
 
 class _Answering:
-    """An answer on its way to the client. A 5xx of vLLM's never reaches the client."""
+    """Answer on its way to the client. A 5xx of vLLM's never reaches the client."""
 
     def __init__(self, send: Send, health: EngineHealth) -> None:
         self.empty = False

@@ -59,7 +59,7 @@ class Backoff:
 
 
 class Supervisor:
-    """A server at `url` that serves `adapters` of a store, by name; each change of them is a line to `say`.
+    """Supervised server at `url` of the `adapters` of a store, by name; each change of them is a line to `say`.
 
     `begin` starts an engine at `listener`; its argument is the reason that clients are told until the engine serves. An
     engine that ends by itself is followed by another, with the same adapters.

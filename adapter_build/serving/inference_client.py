@@ -24,7 +24,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True)
 class Answer:
-    """A greedy completion: its stripped text, its tokens, the reason of its end, and the count of its prompt's tokens.
+    """Greedy completion: its stripped text, its tokens, the reason of its end, and the count of its prompt's tokens.
 
     Tokens and count are None where the server does not give them.
     """
