@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     paths = {"required": True, "nargs": "+", "type": Path, "metavar": "PATH"}
     parser.add_argument("--engine", required=True, choices=["embedded", "nim"])
-    parser.add_argument("--nim", help="engine nim: its settings, as nim_settings.NimSettings.text() gives them")
+    parser.add_argument("--nim", help="engine nim: its settings, as nim.settings.NimSettings.text() gives them")
     parser.add_argument("--base", required=True, help="the name the base is served under")
     parser.add_argument("--files", **paths, help="the base's Hugging Face files")
     parser.add_argument("--staged", **paths, help="the files of every staged adapter, in a folder of its name")

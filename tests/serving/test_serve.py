@@ -151,7 +151,7 @@ def test_a_watch_keeps_a_status(serving: Serving, tmp_path: Path, wrong: str) ->
 def test_a_watch_refuses_what_it_cannot_use(tmp_path: Path, run_script: Any) -> None:
     (tmp_path / "results").mkdir()
     inside = run_script(
-        "workflow", "watch_deployment", results=tmp_path / "results", status=tmp_path / "results/x.json"
+        "workflow", "cli.watch_deployment", results=tmp_path / "results", status=tmp_path / "results/x.json"
     )
     assert inside.returncode == 2 and "holds artifacts alone" in inside.stderr
     nothing = run_script("workflow", "cli.watch_deployment", results=tmp_path / "results", status=tmp_path / "x.json")
