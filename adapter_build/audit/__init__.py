@@ -1,1 +1,1 @@
-"""Answers of an audit: what an adapter was made of, and whether it still is that."""
+"""The questions of `make audit`: verify, show, records, why, diff, rebuild, export, key."""

@@ -1,7 +1,7 @@
-"""Where two files differ: down to the tensor, record, cell or member of an archive, else to the line or the byte.
+"""Differences of two files: by tensor, record, cell or member of an archive, else by line or byte.
 
-Which it is the ending of a file's name tells. What cannot be read as that, or differs in nothing but how it is written,
-is compared as text or as bytes.
+The ending of the name chooses the comparison. A file that cannot be read as its ending says, or that has the same
+content in another encoding, is compared as text or as bytes.
 """
 
 import io
@@ -29,7 +29,7 @@ from adapter_build.audit.compare_values import (
 from adapter_build.core.regular_file import open_regular
 
 CHUNK = 2**20
-Members = dict[str, tuple[dict[str, str], Callable[[], memoryview]]]  # name → what is said of it, its content
+Members = dict[str, tuple[dict[str, str], Callable[[], memoryview]]]  # name → metadata, content
 UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OverflowError, RecursionError,
     struct.error, tarfile.TarError, zipfile.BadZipFile, pa.ArrowException, NotImplementedError,
@@ -42,13 +42,13 @@ def file_differences(here: Path, rebuilt: Path) -> list[Difference]:
 
 
 def differences(here: memoryview, rebuilt: memoryview, name: str) -> list[Difference]:
-    """Return every difference of two contents of a file of this name."""
+    """Return every difference of two contents; the ending of `name` chooses the comparison."""
     if _first_byte(here, rebuilt) is None:
         return []
     kind = KINDS.get(Path(name).suffix)
     try:
         found = list(kind(here, rebuilt)) if kind else []
-    except UNREADABLE:  # damaged, or not what its name says
+    except UNREADABLE:  # damaged, or of another format than its name says
         found = []
     return found or [_of_bytes(here, rebuilt)]
 
@@ -126,8 +126,8 @@ def _of_members(before: Members, after: Members) -> Iterator[Difference]:
         if name not in before or name not in after:
             yield only_in(name, name in before)
             continue
-        (said, old), (says, new) = before[name], after[name]
-        inside = [*differences(old(), new(), name), *of_values(said, says)]
+        (old_metadata, old), (new_metadata, new) = before[name], after[name]
+        inside = [*differences(old(), new(), name), *of_values(old_metadata, new_metadata)]
         yield from (Difference(f"{name}: {found.where}", found.what, found.size) for found in inside)
     yield from of_order("members", before, after)
 

@@ -1,4 +1,4 @@
-"""Where two safetensors files differ, and by how much. Nothing is copied that does not differ."""
+"""Differences of two safetensors files, by tensor, with their size. Equal tensors are not copied."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from adapter_build.audit.compare_values import Difference, only_in
 from adapter_build.core import strict_json
 from adapter_build.models.safetensors_file import DTYPES
 
-AT_ONCE = 2**24  # numbers of a tensor that are compared at once
+CHUNK = 2**24  # numbers of a tensor that are compared at once
 
 
 def of_tensors(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
@@ -29,7 +29,7 @@ def of_tensors(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
 
 
 def _tensors(view: memoryview) -> dict[str, tuple[str, Any]]:
-    """Return tensor → its dtype and shape in words, and its bytes; what the header says besides, under its own name."""
+    """Return tensor → its dtype and shape in words, and its bytes; `__metadata__` of the header is an entry too."""
     begin = 8 + int.from_bytes(view[:8], "little")
     header = strict_json.loads(bytes(view[8:begin]))
     metadata = header.pop("__metadata__", None)
@@ -47,8 +47,8 @@ def _numbers(name: str, kind: str, before: memoryview, after: memoryview) -> Dif
     old, new = (np.frombuffer(view, DTYPES[dtype]) for view in (before, after))
     count, apart, largest, first = 0, 0.0, 0.0, -1
     bits = f"u{old.itemsize}"
-    for begin in range(0, old.size, AT_ONCE):
-        some, others = (numbers[begin : begin + AT_ONCE] for numbers in (old, new))
+    for begin in range(0, old.size, CHUNK):
+        some, others = (numbers[begin : begin + CHUNK] for numbers in (old, new))
         left, right, differ = _floats(some, dtype), _floats(others, dtype), some.view(bits) != others.view(bits)
         largest = max(largest, float(np.nanmax(np.abs(left), initial=0)))
         if differ.any():
@@ -63,5 +63,5 @@ def _numbers(name: str, kind: str, before: memoryview, after: memoryview) -> Dif
 
 
 def _floats(numbers: np.ndarray, dtype: str) -> np.ndarray:
-    """Return float32; bfloat16 is its upper half."""
+    """Return the numbers as float32; a bfloat16 is the upper half of one."""
     return (numbers.astype("<u4") << 16).view("<f4") if dtype == "BF16" else numbers.astype(np.float32)

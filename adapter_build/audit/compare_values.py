@@ -1,6 +1,6 @@
-"""Where two tables or JSON documents differ, and by how much where it is numbers.
+"""Differences of two tables or JSON documents, with their size where they are numbers.
 
-Everything is looked at in memory, as views of bytes, so that a file and a member of an archive are the same to it.
+Contents are views of bytes in memory, so that a file and a member of an archive are compared alike.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-WIDTH = 60  # characters of a text that are shown
+WIDTH = 60  # characters of a text that a message shows
 IDS = ("id", "record_id")
 
 
@@ -21,8 +21,8 @@ IDS = ("id", "record_id")
 class Difference:
     """One place where two files differ.
 
-    `size` tells how far numbers are apart, as a share of the larger one, of a tensor as a share of its largest number;
-    NaN if one of them is NaN, infinite for all that is not a number.
+    `size` is the distance of two numbers as a share of the larger one; of tensors, the largest distance as a share of
+    the largest number. It is NaN if a number is NaN, and infinite for anything that is not a number.
     """
 
     where: str
@@ -93,7 +93,7 @@ def _unique(rows: Sequence[Any], key: str) -> bool:
 
 
 def of_order(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
-    """Yield where the same names stand in another order."""
+    """Yield the first place where the same names stand in another order."""
     old, new = list(before), list(after)
     if old != new and {*old} == {*new}:
         first = shared(old, new)
@@ -106,12 +106,12 @@ def shared(before: Sequence[Any], after: Sequence[Any]) -> int:
 
 
 def only_in(where: str, here: bool) -> Difference:
-    """Return the difference that something is in one file alone."""
+    """Return the difference of a name that one of the two files lacks."""
     return Difference(where, "only here, not in what was rebuilt" if here else "only in what was rebuilt")
 
 
 def in_words(before: Any, after: Any) -> str:
-    """Return two values side by side, long texts around the place where they part."""
+    """Return two values side by side, long texts cut to the surroundings of their first difference."""
     old, new = (value if isinstance(value, str) else json.dumps(value, default=str) for value in (before, after))
     part = shared(old, new)
     begin = max(0, part - WIDTH // 2)

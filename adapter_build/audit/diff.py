@@ -1,4 +1,4 @@
-"""What changed between two adapters: data, parameters, code, images, metrics, files."""
+"""Changes between two adapters: data, records, parameters, code, images, metrics, files; as JSON or as lines."""
 
 import json
 import re
@@ -17,19 +17,18 @@ from adapter_build.lineage.guarantees import unrepeatable
 from adapter_build.report.summaries import loss
 
 WHOSE = ("base", "adapter", "difference")
-# Where an adapter's name stands in the name of a step or of a file.
+# In the name of a step or a file, the part before the name of its adapter.
 NAMED = "(results/(?:prompts|checkpoints|adapters|evaluation|loras)|[a-z]+_(?:prompts|adapter))/"
 SHOWN = 20  # records
 SIGNS = {"in": "+", "out": "-", "moved": ">", "edited": "~", "unused": "."}
 
 
 def diff(before: str, after: str) -> dict[str, Any]:
-    """Return what changed between two builds (see `built_adapter`), every section a list, empty if nothing did.
+    """Return the changes between two builds (see `built_adapter`): a list a section, empty if nothing changed.
 
-    An entry has `name`, `before` and `after` (null where there is none), and `steps` where it is of some of them. One
-    that is unexplained has `expected` where an option of its step lets it give other bytes, and `processors` where the
-    two steps ran on processors of two kinds.
-    Adapters of different names are compared as if they had one.
+    An entry has `name`, `before` and `after` (null where absent), and `steps` where it concerns some steps only. An
+    unexplained entry has `expected` where an option lets its step give other bytes, and `processors` where the two
+    steps ran on processors of two kinds. Adapters of different names are compared as if they had one name.
     """
     a, b = (built_adapter(name) for name in (before, after))
     for build in (a, b):
@@ -52,7 +51,7 @@ def diff(before: str, after: str) -> dict[str, Any]:
 
 
 def _neutral(side: Build, rename: bool) -> dict[str, Step]:
-    """Return the steps by name; with `rename`, a star stands in the adapter's place in every name."""
+    """Return the steps by name; with `rename`, a star replaces the adapter's name in names of steps and files."""
     if not rename:
         return side.steps
     place = re.compile(f"^{NAMED}{re.escape(side.adapter)}(?=[./]|$)")
@@ -105,7 +104,7 @@ def _metrics(side: Build) -> dict[str, float | None]:
 
 
 def _unexplained(a: dict[str, Step], b: dict[str, Step]) -> list[dict[str, Any]]:
-    """Return the files that differ although their step's action, all that it may depend on, does not."""
+    """Return the files that differ although the action of their step, which is all that they depend on, does not."""
     found = []
     for name in sorted(a.keys() & b.keys()):
         if a[name].key == b[name].key:
@@ -117,14 +116,14 @@ def _unexplained(a: dict[str, Step], b: dict[str, Step]) -> list[dict[str, Any]]
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return an entry per key whose value is another, or is not in both."""
+    """Return an entry per key whose value differs or which one side lacks."""
     names = [*after, *(name for name in before if name not in after)]
     entries = ({"name": name, "before": before.get(name), "after": after.get(name)} for name in names)
     return [entry for entry in entries if entry["before"] != entry["after"]]
 
 
 def _by_step(a: dict[str, Step], b: dict[str, Step], facts: Callable[[Step], dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what of the facts on a step is another, for the steps that both have; one entry for the same change."""
+    """Return the changed facts of the steps that both sides have; steps with the same change share an entry."""
     steps = defaultdict(list)
     for name in sorted(a.keys() & b.keys()):
         for entry in _changed(facts(a[name]), facts(b[name])):
@@ -133,7 +132,7 @@ def _by_step(a: dict[str, Step], b: dict[str, Step], facts: Callable[[Step], dic
 
 
 def changes(found: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines on what `audit_diff.diff` found."""
+    """Yield lines for a terminal on the result of `diff`."""
     a, b = found["before"], found["after"]
     yield f"{a['adapter']} in {a['results']} → {b['adapter']} in {b['results']}"
     if not any(found[section] for section in found if section not in ("before", "after")):

@@ -1,4 +1,4 @@
-"""Which raw records came, went or were edited between two adapters, by the ledgers, the prompts and the raw records."""
+"""Raw records that came, went or were edited between two adapters, from ledgers, prompts and raw files."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ SIDE = """{side} AS (
     FROM ledger_{side} LEFT JOIN used_{side} USING (record_id) LEFT JOIN raw_{side} USING (record_id)
     LEFT JOIN prompt_{side} USING (record_id)
 )"""
-# A record that was dropped then as now, by the same filter on the same value, is no difference if the bound is.
+# A record dropped by the same filter on the same value in both builds is no difference, even if the bound changed.
 CHANGED = """
 SELECT before, after FROM before FULL JOIN after ON before.record_id = after.record_id
 WHERE (before.record_id, before.raw, before.role, before.prompt, before.outcome, before.split, before.step,
@@ -44,15 +44,15 @@ def files_read(results: Path, adapter: str) -> list[Path]:
 
 
 def compare_records(*builds: tuple[Path, str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return what differs between two (results, adapter): counts as {name, before, after}, and a row per record.
+    """Return the differences of two (results, adapter): counts as {name, before, after}, and a row per record.
 
-    The rows are in the raw order of the second build, and say:
+    The rows are in the raw order of the second build, with the columns:
 
     record_id
-    change    in, out, moved (to another role), edited; unused: it differs, but neither adapter had a use for it
-    raw       in, out or edited, if the raw record itself is another; else null
-    prompt    edited, if the prompt made of it is another; else null
-    before    its role, or what became of it; null if there was no such record
+    change    in, out, moved (to another role), edited; unused: the record differs, but neither adapter used it
+    raw       in, out or edited, if the raw record itself changed; else null
+    prompt    edited, if its prompt is another; else null
+    before    its role or its fate; null if there was no such record
     after     the same of the second build
     """
     relations: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def _described(before: dict[str, Any] | None, after: dict[str, Any] | None) -> d
 
 
 def raw_files(results: Path) -> list[Path]:
-    """Return the file of raw records; of a build that took finished splits, those."""
+    """Return the file of raw records; the split files of a build from finished splits."""
     raw = results / "raw/records.jsonl"
     return [raw] if raw.is_file() else [results / f"curated/law-qa-{split}.jsonl" for split in SPLITS]
 
@@ -105,7 +105,7 @@ def _prompts(results: Path, adapter: str) -> list[Path]:
 
 
 def _contents(files: list[Path]) -> pa.Table:
-    """Return the digest of each record, whatever the order of its keys."""
+    """Return the digest of each record, which does not depend on the order of its keys."""
     rows = []
     for row in (row for file in files for row in read_jsonl(file)):
         digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,6 @@
-"""An adapter as a CycloneDX 1.6 ML-BOM: model and card, base, data, environments with their packages and the licences
-of each, images, and what came of what.
+"""An adapter as a CycloneDX 1.6 ML-BOM: model and card, base, data, images, environments with packages and licences.
+
+Dependencies tell which component was made of which.
 """
 
 import datetime
@@ -39,7 +40,7 @@ def write_bom(build: Build, target: str) -> str:
     build.check([scores, *raw_files(build.results), *map(build.file, build.staged)])
     bom = _bom(build)
     document = json.loads(JsonV1Dot6(bom).output_as_string())
-    # The library has no model card yet; what it validates has.
+    # The library cannot write a model card yet; its schema has one.
     document["metadata"]["component"]["modelCard"] = model_card(build, read_object(scores, "make"))
     write_atomically(Path(target), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return f"{target}: a CycloneDX 1.6 ML-BOM, {len(bom.components)} components beside the model"
@@ -68,14 +69,14 @@ def _bom(build: Build) -> Bom:
 
 
 def _upstream(name: str, made_by: dict[str, Step], known: dict[str, Component]) -> list[Component]:
-    """Return the nearest of the known components that a file was made from, by way of any others."""
+    """Return the nearest known components among the ancestors of a file."""
     sources = made_by[name].read if name in made_by else {}
     found = [[known[path]] if path in known else _upstream(path, made_by, known) for path in sources]
     return [component for components in found for component in components]
 
 
 def _model(build: Build) -> Component:
-    """Return the adapter, whose hash is that of its weights."""
+    """Return the component of the adapter; its hash is that of the weights."""
     base = build.exported("model")
     return Component(
         type=ComponentType.MACHINE_LEARNING_MODEL,
@@ -95,7 +96,7 @@ def _model(build: Build) -> Component:
 
 
 def _base(build: Build, reference: str = "base") -> Component:
-    """Return the base model, with its files as tuning read them."""
+    """Return the component of the base model, with its files as tuning read them."""
     converted = next((name for name in build.steps if name.startswith("convert_base/")), "convert_base/*")
     files = build.step(converted).read
     parts = [_file(name, digest, ComponentType.FILE, f"{reference}/") for name, digest in files.items()]
@@ -119,7 +120,7 @@ def _licence(licence: str) -> DisjunctiveLicense:
 
 
 def _data(build: Build) -> dict[str, str]:
-    """Return the files of records on the way from the raw data to the prompts."""
+    """Return file → sha256 of the records, from the raw data to the prompts."""
     folders = ("results/raw/", "results/curated/law-qa-", f"results/prompts/{build.adapter}/")
     acquired = [step for name, step in build.steps.items() if name in ("acquire_raw", "acquire_curated")]
     brought = {
@@ -156,7 +157,7 @@ def _sha256(digest: str) -> HashType:
 
 
 def packages(lock: str, digest: str) -> list[Component]:
-    """Return a component for each package of a lock, if the lock that lies here is the one that was built with.
+    """Return a component for each package of a lock, if the lock that lies here has the digest of the build's.
 
     Raises `BadInput` for a version without an entry in containers/licences.yaml.
     """
@@ -198,7 +199,7 @@ def _named(licence: str) -> Any:
 
 
 def model_card(build: Build, scores: dict[str, Any]) -> dict[str, Any]:
-    """Return the model card: how it was trained, on what, and how well it does."""
+    """Return the model card as CycloneDX 1.6 has it in JSON: training data, settings and scores."""
     tuned = build.step(f"tune_adapter/{build.adapter}")
     metrics = [
         {

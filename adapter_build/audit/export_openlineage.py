@@ -1,4 +1,4 @@
-"""An adapter's lineage as OpenLineage events: START and COMPLETE of each step, after those that it reads from."""
+"""An adapter's lineage as OpenLineage events: START and COMPLETE of each step, producers before consumers."""
 
 import os
 import urllib.parse
@@ -26,15 +26,15 @@ from adapter_build.lineage.built_adapter import Build
 
 PRODUCER = "urn:hermetic-step:v1"
 NAMESPACE = "hermetic-step"  # of jobs
-FILES = "file"  # of datasets, whose names are those of files as in every checkout
+FILES = "file"  # namespace of datasets; their names are paths in the checkout
 RETRY = {"total": 2, "backoff_factor": 0.2, "status_forcelist": [502, 503, 504], "allowed_methods": ["POST"]}
 
 
 def send_events(build: Build, target: str) -> str:
     """Write the events to a file as JSON lines, or post them to a server; return a line that says so.
 
-    A URL without a path is a server's, whose path OpenLineage fixes; OPENLINEAGE_API_KEY is the key that it asks for.
-    Raises `BadInput` where the server refuses one or does not answer.
+    OpenLineage's own path is added to a URL that has none; OPENLINEAGE_API_KEY is the server's key. Raises `BadInput`
+    where the server refuses an event or does not answer.
     """
     sent = events(build)
     if urllib.parse.urlsplit(target).scheme in ("http", "https"):
@@ -45,7 +45,7 @@ def send_events(build: Build, target: str) -> str:
 
 
 def events(build: Build) -> list[RunEvent]:
-    """Return the events, times as attested. The run that all steps are of is named after theirs."""
+    """Return the events, times as attested. The id of the parent run is derived from the ids of the steps' runs."""
     set_producer(PRODUCER)
     steps = list(build.steps.values())
     whole = str(uuid.uuid5(uuid.NAMESPACE_URL, " ".join(sorted(step.invocation for step in steps))))

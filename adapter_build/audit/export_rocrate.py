@@ -1,4 +1,4 @@
-"""An adapter's lineage as a folder of files and what they are: an RO-Crate, by the profile Provenance Run Crate."""
+"""An adapter's lineage as an RO-Crate, a folder of files with metadata, by the profile Provenance Run Crate."""
 
 import datetime
 import tempfile
@@ -28,7 +28,7 @@ def write_rocrate(build: Build, target: str) -> str:
     """
     folder = Path(target)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"{folder}: is there already: name a folder that is not")
+        raise BadInput(f"{folder}: is there already: name a folder that does not exist")
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     crate = Crate(build)
     build.check(map(build.file, crate.carried))
@@ -59,7 +59,7 @@ def _workflow(crate: Crate) -> Entity:
 
 
 def _run(crate: Crate, workflow: Entity, position: int, step: Step) -> Entity:
-    """Add the run of a step: its rule, its script, what that was given and what it made."""
+    """Add the run of a step: its rule, its script, inputs, parameters and outputs."""
     tool, lock = crate.code(step)
     once(workflow, "hasPart", tool)
     rule = step.name.partition("/")[0]
@@ -96,7 +96,7 @@ def _run(crate: Crate, workflow: Entity, position: int, step: Step) -> Entity:
 
 
 def _whole(crate: Crate, workflow: Entity, runs: list[Entity]) -> None:
-    """Add the run of the workflow, the engine that conducted it, and what the crate is."""
+    """Add the run of the workflow, the engine that conducted it, and the description of the crate itself."""
     build, steps = crate.build, list(crate.build.steps.values())
     given = [crate.file(*file) for file in sorted(outside(build.steps).items())]
     left = [crate.file(path, build.made[path]) for path in crate.carried]
@@ -134,5 +134,5 @@ def _whole(crate: Crate, workflow: Entity, runs: list[Entity]) -> None:
 
 
 def _time(moment: str) -> str:
-    """Return an attestation's time as the profile has it: with an offset."""
+    """Return an attestation's time as the profile wants it: with an offset."""
     return datetime.datetime.fromisoformat(moment).isoformat()

@@ -1,8 +1,8 @@
-"""Make again what a build made, each step by itself, from the inputs that lie here; compare it byte by byte.
+"""Rebuild steps one by one, each from the inputs that lie here, and compare their outputs byte by byte.
 
-The step runner runs each step without a store in a checkout of its own, below results/.attempts, which has links to the
-step's declared inputs, a copy of the scripts, and nothing else. So a difference is that step's own, not one that it was
-handed.
+The step runner runs each step without a store, in a checkout of its own below results/.attempts that has links to the
+step's declared inputs, a copy of our code, and nothing else. So a difference is that step's own, and none that it
+inherited.
 """
 
 import os
@@ -26,23 +26,23 @@ from adapter_build.workflow.config_schema import did_you_mean
 from adapter_build.workflow.planned_steps import plan
 from adapter_build.workflow.step_runner import action_of, parse
 
-# Nothing kept, nothing signed.
+# Variables of the step runner that are emptied: nothing is taken from a store, kept or signed.
 UNSET = ("STEP_STORE", "STEP_STORE_URL", "STEP_KEY", "STEP_CERTIFICATES", "STEP_TRUSTED")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one step and why: same, within tolerance, may differ by its options, differs, could not run."""
+    """The outcome of one step and its reasons: same, within tolerance, may differ, differs, could not run."""
 
     outcome: str
     reasons: list[str] = field(default_factory=list)
 
 
 def rebuild(wanted: Sequence[str], snakemake: Sequence[str], keep: Path | None, diffoscope: bool) -> bool:
-    """Rebuild the steps named (a rule's name stands for all its steps; none: all), and say what came of each.
+    """Rebuild the steps named (a rule's name stands for all its steps; none: all), and print each one's outcome.
 
     `snakemake` are options that name targets and configuration. Rebuilt files that differ are left under `keep`. Return
-    whether all is the same. Raises `BadInput` for a step that is not among those of the targets.
+    True if all are the same. Raises `BadInput` for a step that is not among those of the targets.
     """
     if keep and keep.exists() and any(keep.iterdir()):
         raise BadInput(f"--keep {keep}: not empty: name a new folder")
@@ -82,14 +82,14 @@ def _chosen(steps: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Judge:
-    """Runs steps again with these variables; `keep` and `diffoscope` as `rebuild` takes them."""
+    """The comparison of steps, run again with the variables `settings`; `keep`, `diffoscope`: as in `rebuild`."""
 
     settings: dict[str, str]
     keep: Path | None
     diffoscope: bool
 
     def verdict(self, step: str, call: list[str], root: Path) -> Verdict:
-        """Run one step again, below `root`, and compare what it makes with what lies here."""
+        """Run one step again, below `root`, and compare its outputs with those that lie here."""
         action = action_of(parse(call))
         inputs, outputs = ([path for paths in files.values() for path in paths]
                            for files in (action.inputs, action.outputs))  # fmt: skip
@@ -118,7 +118,7 @@ class _Judge:
 
 
 def prepare(action: Action, root: Path) -> Path:
-    """Make a checkout for one step below `root`, deep enough that an input above it (`../data.json`) is in `root`."""
+    """Make a checkout for one step, so deep below `root` that an input above it (`../data.json`) is in `root` too."""
     inputs = [Path(os.path.normpath(path)) for paths in action.inputs.values() for path in paths]
     above = max((path.parts.count("..") for path in inputs), default=0)
     checkout = root.joinpath(*["above"] * above, "checkout")
@@ -136,7 +136,7 @@ def prepare(action: Action, root: Path) -> Path:
 
 
 def _run(call: list[str], settings: dict[str, str], checkout: Path) -> str | None:
-    """Call the step runner there; return why it failed, or None."""
+    """Call the step runner in a checkout; return the reason of its failure, or None."""
     if "--bundle" in call:  # of attestations that only the whole build has
         at = call.index("--bundle")
         call = call[:at] + call[at + 2 :]

@@ -1,4 +1,4 @@
-"""Why a file that was made again is not the one that lies here: where they differ, and what is known of the reason."""
+"""Explanations of a rebuilt file that differs from the one that lies here: the differences, and their likely cause."""
 
 import subprocess
 from pathlib import Path
@@ -17,7 +17,7 @@ SHOWN_OF_DIFFOSCOPE = 60  # lines
 
 
 def attested(step: str) -> Step | None:
-    """Return what is attested of a step's last run; None where nothing is, or nothing that can be read."""
+    """Return the attested last run of a step; None without an attestation that can be read."""
     try:
         return read_attestation(attestation.LINEAGE.parent, attestation.LINEAGE / f"{step}.json")
     except (OSError, ValueError, KeyError, TypeError):
@@ -25,9 +25,9 @@ def attested(step: str) -> Step | None:
 
 
 def explanation(here: Path, rebuilt: Path, diffoscope: bool) -> tuple[list[str], float]:
-    """Return where two files differ, in lines, and how far their numbers are apart at most (infinite: more than that).
+    """Return the differences of two files in lines, and the largest size among them (see `Difference.size`).
 
-    With `diffoscope`, that command explains what is not of a kind that this project writes.
+    With `diffoscope`, that command explains files of other kinds than `KINDS`.
     """
     found = file_differences(here, rebuilt)
     lines = [f"{here}: {len(found):,} difference{'s' if len(found) > 1 else ''}"]
@@ -41,13 +41,13 @@ def explanation(here: Path, rebuilt: Path, diffoscope: bool) -> tuple[list[str],
 
 
 def untouched(here: Path, action: Action, last: Step) -> bool:
-    """Whether the file here is what its step left, and all that it was made of is as it was."""
+    """Tell whether the file here is as its step left it, and the step's action is unchanged."""
     same = last.made.get(here.as_posix()) == file_digest(here)
     return same and not changes(action.with_digests(), unseal(last.envelope))
 
 
 def cause(here: Path, rebuilt: Path, action: Action, last: Step | None) -> list[str]:
-    """Return in lines whether the file here was altered, something it is made of has changed, or neither."""
+    """Return the cause in lines: the file here was altered, something that it is made of has changed, or neither."""
     if not last:
         return ["    no attestation that can be read says what it was made from"]
     made = last.made.get(here.as_posix())
@@ -62,9 +62,9 @@ def cause(here: Path, rebuilt: Path, action: Action, last: Step | None) -> list[
 
 
 def another_processor(last: Step, here: dict[str, str]) -> str | None:
-    """Return that a step ran on another processor than the one here, a possible cause; None if it was the same kind."""
+    """Return a line on a step that ran on another kind of processor, a possible cause; None if it was the same kind."""
     there = last.ran.get("cpu")
-    if not there:  # an attestation of before
+    if not there:  # older attestations name no processor
         return f"its attestation does not name the processor that made it; this one is {cpu_named(here)}"
     kind = ("vendor", "family", "model") if "vendor" in here else ("name",)
     if all(there.get(name) == here.get(name) for name in kind):

@@ -1,4 +1,4 @@
-"""The entities of an RO-Crate: a file, a value, an image, an attestation; each is there once, whoever names it."""
+"""The entities of an RO-Crate: files, values, images, attestations; each exists once, however often it is named."""
 
 import base64
 from pathlib import Path
@@ -21,29 +21,29 @@ CODE = ("adapter_build/", "scripts/", "containers/", "prompts/", "schemas/")
 
 
 class Crate:
-    """A crate while it is filled, in an order of its own, so that the same build gives the same crate.
+    """A crate under construction; entities keep their order, so that the same build gives the same crate.
 
-    The adapter, its scores, its ledger, the code and the attestations lie in it. Data, models and what was made on the
-    way are named by digest (RFC 6920: ni:///sha-256;…) and stay where they are.
+    It contains the adapter, its scores, its ledger, the code and the attestations. Data, models and intermediate files
+    are named by digest (RFC 6920: ni:///sha-256;…) and stay where they are.
     """
 
     def __init__(self, build: Build) -> None:
         self.build = build
         self.checkout = build.results.absolute().parent
         self.crate = ROCrate(version="1.1")
-        # Here rather than by the address of a context: a crate is read where there is no network.
+        # Defined here, not by the address of a context: a crate must be readable without network.
         self.crate.metadata.extra_terms.update({term: f"{TERMS}#{term}" for term in TERMS_USED})
         self.crate.metadata.extra_terms["buildInstructions"] = "https://codemeta.github.io/terms/buildInstructions"
         self.carried = [*build.staged, f"results/evaluation/{build.adapter}.json", "results/curated/ledger.parquet"]
 
     def add(self, identifier: str, kind: str, **properties: Any) -> Entity:
-        """Add an entity, or return the one of this name."""
+        """Return the entity of this identifier, which is added if it is new."""
         identifier = f"#{quote(identifier[1:])}" if identifier.startswith("#") else identifier
         told = {"@type": kind, **properties}
         return self.crate.get(identifier) or self.crate.add(ContextEntity(self.crate, identifier, properties=told))
 
     def file(self, path: str, digest: str) -> Entity:
-        """Return the entity of a file, which lies in the crate if it is of a kind that does and still that file."""
+        """Return the entity of a file: in the crate if it carries the file and that is unchanged, else by digest."""
         source = self.build.file(path) if path.startswith("results/") else self.checkout / path
         told = {"name": path, "sha256": digest}
         carried = (path in self.carried or path.startswith(CODE)) and ".." not in Path(path).parts
@@ -57,7 +57,7 @@ class Crate:
         return entity
 
     def code(self, step: Step) -> tuple[Entity, Entity]:
-        """Return the script of a step, with the modules of ours in it, and its environment's lock."""
+        """Return the script of a step, with its closure of modules as parts, and its environment's lock."""
         names = f"scripts/{step.script}", str(lock_path(step.environment))
         tool, lock = (self.file(name, step.code[name]) for name in names)
         tool.properties()["@type"] = ["File", "SoftwareSourceCode"]
@@ -69,7 +69,7 @@ class Crate:
         return tool, lock
 
     def example(self, of: Entity, key: str, identifier: str, kind: str, value: Entity) -> None:
-        """Add a formal parameter, `input` or `output` of a tool or of the workflow, and a value that it had."""
+        """Add a formal parameter, `input` or `output` of a tool or of the workflow, with a value as its example."""
         parameter = self.add(identifier, "FormalParameter", name=value["name"], additionalType=kind)
         parameter["conformsTo"] = {"@id": f"{BIOSCHEMAS}/FormalParameter/1.0-RELEASE"}
         once(of, key, parameter)
@@ -77,7 +77,7 @@ class Crate:
         once(value, "exampleOfWork", parameter)
 
     def attestation(self, step: Step) -> Entity:
-        """Add the attestation of a step as it is, signature and all."""
+        """Add the attestation of a step with its signature."""
         path = f"results/lineage/{step.name}.json"
         told = {"name": f"Attestation of {step.name}", "encodingFormat": "application/vnd.dsse.envelope.v1+json"}
         return self.crate.add_file(self.build.file(path), path, properties=told)
@@ -93,7 +93,7 @@ class Crate:
 
 
 def once(entity: Entity, key: str, value: Entity | str) -> None:
-    """Add a value to a property unless it is there; one value is no list."""
+    """Add a value to a property unless it has it; a single value is no list."""
     known = entity.get(key)
     if known is None:
         entity[key] = value

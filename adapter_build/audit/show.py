@@ -1,4 +1,4 @@
-"""How an artifact came to be, back to the raw data: as a tree for a terminal, as JSON, as a graph of the steps."""
+"""The ancestry of an artifact, back to the raw data: as a tree for a terminal, as JSON, as a graph of the steps."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +11,8 @@ from adapter_build.lineage.guarantees import promises, unconfined
 def tree(steps: dict[str, Step], artifact: str) -> dict[str, Any]:
     """Return the artifact's ancestry: path, sha256, the step that made it, and of each input the same.
 
-    A file that no step made (raw data, a prompt's program, the user's own base) has no step. Where the file that a step
-    read is not the one that its producer left, both digests stand there: `sha256` and `producer_sha256`.
+    A file that no step made (raw data, a prompt's program, the user's own base) has no step. Where a step read other
+    bytes than the producer left, the node has both digests: `sha256` and `producer_sha256`.
     """
     made_by = producers(steps)
     if artifact not in made_by:
@@ -36,7 +36,7 @@ def _last(steps: dict[str, Step]) -> list[str]:
 
 
 def drawn(node: dict[str, Any]) -> Iterator[str]:
-    """Yield the tree's lines. What a step read is drawn under the first of its files; the others refer back to it."""
+    """Yield the tree's lines. Inputs of a step are drawn under its first file; its other files refer back to that."""
     yield from _drawn(node, "", "", set())
 
 
@@ -57,7 +57,7 @@ def _drawn(node: dict[str, Any], first: str, rest: str, seen: set[str]) -> Itera
 
 
 def promised(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:
-    """Yield a line on each step of the tree whose bytes are promised on one type of card alone, or nowhere."""
+    """Yield a line on each limit of the guarantees of the tree's steps."""
     names = {name for edge in edges(node) for name in edge} | {node["step"]}
     found = [steps[name] for name in sorted(names & steps.keys())]
     yield from (f"{step.name}: {told}" for step in found for told in promises(step))
@@ -65,7 +65,7 @@ def promised(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:
 
 
 def committed(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:
-    """Yield a line on each commit that steps of the tree came from, and on those that came from none."""
+    """Yield a line on each commit that ran in the tree, and one on the steps without a commit."""
     names = {name for edge in edges(node) for name in edge} & steps.keys() | {node["step"]}
     for origin, found in origins(steps[name] for name in sorted(names)).items():
         yield f"{origin}: {found[0] if len(found) == 1 else f'{len(found)} steps'}"

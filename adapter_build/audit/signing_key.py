@@ -1,4 +1,4 @@
-"""The key that signs attestations and adapters: made where there is none, and told."""
+"""The key that signs attestations and adapters, and the public keys that this checkout trusts."""
 
 import contextlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from adapter_build.workflow.configuration import section
 
 
 def own_key(config: Path) -> list[str]:
-    """Return lines on this checkout's key; make the default one if it is wanted and missing."""
+    """Return lines on this checkout's key; make the default key if the configuration names it and it is missing."""
     key = section("signing", config)["key"]
     if not key:
         return ["signing.key is empty: nothing is signed"]
@@ -30,9 +30,9 @@ def own_key(config: Path) -> list[str]:
 
 
 def trusted(config: Path) -> tuple[list[Path], list[Path]]:
-    """Return the public keys that a configuration file trusts, its own builder's first, and the roots of its key.
+    """Return the public keys that a configuration file trusts, the builder's own first, and the roots of that key.
 
-    The builder's own counts where the private key lies beside it: a public half alone came from somebody else.
+    The builder's own key is trusted only with its private key beside it: a public half alone came from somebody else.
     """
     signing = section("signing", config)
     keys = _own(Path(signing["key"])) if signing["key"] else []

@@ -1,4 +1,4 @@
-"""Which raw records an adapter learned from, and why the others were dropped: the ledger, and the order of training."""
+"""The raw records that an adapter learned from and the fate of the others, from the ledger and the training order."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,10 +19,10 @@ USED = pa.schema([("record_id", pa.string()), ("role", pa.string()), ("times", p
 
 
 def records(results: Path, adapter: str) -> list[dict[str, Any]]:
-    """Return a row per raw record that had a part in an adapter, in the raw order.
+    """Return a row per raw record that an adapter used, in the raw order.
 
-    `role` is what it was used for: train, validation (it chose the checkpoint) or test (it measured it). `times` is how
-    often the optimizer had seen a training record when the checkpoint was taken: 0 for one whose turn had not come.
+    `role` is train, validation (it chose the checkpoint) or test (it measured the adapter). `times` counts how often
+    the optimizer had seen a training record when the checkpoint was taken; 0 before its first turn.
     """
     checkpoint = results / "checkpoints" / f"{adapter}.nemo"
     if not checkpoint.is_file():
@@ -57,7 +57,7 @@ def _prompts(results: Path, adapter: str, split: str) -> Path:
 
 
 def why(results: Path, record: str) -> str:
-    """Return one sentence on what became of a raw record. Raises `BadInput` for one that the raw file does not have."""
+    """Return one sentence on the fate of a raw record. Raises `BadInput` for an id that the ledger does not have."""
     rows = query("FROM ledger WHERE record_id = ?", (record,), ledger=results / LEDGER)
     if not rows:
         count = query("SELECT count(*) AS rows FROM ledger", ledger=results / LEDGER)[0]["rows"]
@@ -66,7 +66,7 @@ def why(results: Path, record: str) -> str:
 
 
 def fate(row: dict[str, Any]) -> str:
-    """Return what a row of a ledger says of its record."""
+    """Return the fate of a ledger's record in words: kept, or dropped by a filter on a measured value."""
     if row["outcome"] == "kept":
         return f"kept, in the split {row['split']}"
     split = f" from the split {row['split']}" if row["split"] else ""

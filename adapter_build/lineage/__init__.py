@@ -1,1 +1,1 @@
-"""The lineage of a build, read from its attestations, and what travels with an adapter."""
+"""The lineage of a build, read from its attestations, and the bundle that travels with an adapter."""

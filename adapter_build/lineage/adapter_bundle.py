@@ -1,6 +1,6 @@
-"""What travels beside a staged adapter, outside of its digest: the attestations of all that it came from, a signature.
+"""The bundle beside a staged adapter, outside of its digest: the attestations of its ancestry, and a signature.
 
-attestations.intoto.jsonl   a DSSE envelope per line: of every step that led to it, each after those that it read from
+attestations.intoto.jsonl   a DSSE envelope per line, one for each step of the ancestry, producers before consumers
 model.sig                   OpenSSF model signing over the adapter's own files, which `model_signing verify` checks
 """
 
@@ -19,17 +19,17 @@ from adapter_build.hermetic.settings import paths_of
 from adapter_build.lineage.attested_steps import Step, ancestry, read_step
 from adapter_build.lineage.results_folder import BUNDLE, SIGNATURE
 
-STAGED = "stage_adapter/"  # how the name of a step begins that stages an adapter
+STAGED = "stage_adapter/"  # begins the names of the steps that stage an adapter
 LONGEST_BUNDLE = 2**26  # bytes; that of the default build has 90 thousand
 
 LARGEST_SIGNATURE = 2**24  # bytes
 
 
 def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
-    """Write both files into the folder of what the step `name` staged, each whole or not at all.
+    """Write both files, each atomically, into the folder of the adapter that the step `name` staged.
 
-    The key is the one that STEP_KEY names; where it names none there is no signature. STEP_CERTIFICATES names the
-    key's certificate and those that lead from it to a root, if it has one.
+    STEP_KEY names the key; without one there is no signature. STEP_CERTIFICATES names the key's certificate, if it has
+    one, and the chain from it to a root.
     """
     envelopes = [step.envelope for step in ancestry(steps, [name]).values()]
     write_atomically(folder / BUNDLE, "".join(json.dumps(envelope, sort_keys=True) + "\n" for envelope in envelopes))
@@ -58,7 +58,7 @@ def write_bundle(folder: Path, steps: dict[str, Step], name: str) -> None:
 def read_bundle(path: Path) -> dict[str, Step]:
     """Return the steps of a bundle by the name that each was attested under.
 
-    Raises `Malformed`, naming the line, for one that is no attestation or a name that comes twice, and `OSError`.
+    Raises `Malformed`, naming the line, for a line that is no attestation or a name that comes twice, and `OSError`.
     """
     steps: dict[str, Step] = {}
     for number, line in enumerate(read_regular(path, LONGEST_BUNDLE).splitlines(), 1):
@@ -73,15 +73,15 @@ def read_bundle(path: Path) -> dict[str, Step]:
 
 
 def last_steps(steps: dict[str, Step]) -> list[Step]:
-    """Return the steps that a bundle leads to: those that made what no step read."""
+    """Return the last steps of a bundle: those whose outputs no step read."""
     read = {name for step in steps.values() for name in step.read}
     return [step for step in steps.values() if not read & step.made.keys()]
 
 
 def staged_name(last: Sequence[Step]) -> str:
-    """Return the name of the adapter that the last steps of a bundle staged: one step, and one folder of a model store.
+    """Return the name of the adapter that the last step of a bundle staged.
 
-    Raises `Malformed` for any other.
+    Raises `Malformed` unless there is one last step, with all outputs in the adapter's folder of the model store.
     """
     names = {step.name.removeprefix(STAGED) for step in last if step.name.startswith(STAGED)}
     if len(last) != 1 or not names:
@@ -95,7 +95,7 @@ def staged_name(last: Sequence[Step]) -> str:
 
 
 def model_signed(folder: Path, keys: list[Path], certificates: list[Path]) -> str | None:
-    """Return why the signature over an adapter's files does not hold; None if one of those that are trusted made it."""
+    """Return the reason why the signature over an adapter's files does not hold; None if a trusted key made it."""
     from model_signing import verifying
 
     if not os.path.lexists(folder / SIGNATURE):

@@ -1,4 +1,4 @@
-"""The lineage of a build, from its attestations: which step made a file, of which files."""
+"""The steps of a build as their attestations tell them, and the graph of files that they made and read."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ CIRCUMSTANCES = ("threads", "devices", "network")
 
 @dataclass(frozen=True)
 class Step:
-    """One step as its attestation tells it; files are path → sha256, paths as in the checkout that built them."""
+    """A step as its attestation tells it; files are path → sha256, with paths as in the checkout that built them."""
 
     name: str
     made: dict[str, str]
     read: dict[str, str]
     code: dict[str, str]  # its scripts and its lock
-    does: dict[str, str]  # script → sha256 of what it does, without remarks (hermetic/closure.py)
+    does: dict[str, str]  # script → sha256 of its code without comments and docstrings (hermetic/closure.py)
     environment: str
     ran: dict[str, Any]  # runtime, isolation, image id, host, user
     invocation: str
     commit: str | None
-    altered: bool  # whether the checkout differed from the commit
+    altered: bool  # the checkout differed from the commit
     reused: str | None  # the invocation whose outputs were restored
     script: str
     parameters: dict[str, list[str]]  # option of the script → its values
     circumstances: dict[str, Any]  # threads, class of the device, devices, network
     key: str  # of the action
     image: str | None  # repository@sha256:… of the image that was executed
-    started: str  # as is finished: UTC, ISO 8601, to the second
+    started: str  # as `finished`: UTC, ISO 8601, to the second
     finished: str
-    envelope: dict[str, Any]  # what was read, and may be signed
+    envelope: dict[str, Any]  # the attestation itself, with its signatures, if any
 
 
 def read_lineage(results: Path) -> dict[str, Step]:
@@ -77,13 +77,13 @@ def made(steps: dict[str, Step]) -> dict[str, str]:
 
 
 def outside(steps: dict[str, Step]) -> dict[str, str]:
-    """Return path → sha256 of every file that a step read and none made."""
+    """Return path → sha256 of every file that a step read and no step made."""
     own = made(steps)
     return {path: digest for step in steps.values() for path, digest in step.read.items() if path not in own}
 
 
 def origins(steps: Iterable[Step]) -> dict[str, list[str]]:
-    """Return the names of steps by the commit that they came from, in words; of those without one, by the reason."""
+    """Return commit, in words → names of its steps; steps without a commit stand under the reason."""
     found: dict[str, list[str]] = {}
     for step in steps:
         origin = f"commit {step.commit}{' and what was not committed' if step.altered else ''}"
@@ -99,9 +99,9 @@ def staged_adapters(steps: dict[str, Step]) -> list[str]:
 
 
 def chain(steps: dict[str, Step], adapter: str) -> dict[str, Step]:
-    """Return the steps that made and measured an adapter and its ledger, each after those that it read from.
+    """Return the steps that made and measured an adapter and its ledger, producers before consumers.
 
-    Raises `BadInput` where it was not staged, where a link is missing, or where they were made of one another.
+    Raises `BadInput` for an adapter that was not staged, a missing attestation, or a cycle.
     """
     if adapter not in (staged := staged_adapters(steps)):
         raise BadInput(f"no adapter {adapter!r} was staged (there are: {', '.join(staged) or 'none'}): make builds it")
@@ -110,9 +110,9 @@ def chain(steps: dict[str, Step], adapter: str) -> dict[str, Step]:
 
 
 def ancestry(steps: dict[str, Step], names: Iterable[str]) -> dict[str, Step]:
-    """Return the steps named and all that made something of what they were made of, each after those it read from.
+    """Return the steps named and all of their ancestors, producers before consumers.
 
-    Raises `BadInput` where a link is missing or the attestations go round in a circle.
+    Raises `BadInput` where an attestation is missing or the attestations form a cycle.
     """
     made_by = producers(steps)
     waiting = list(names)
@@ -137,7 +137,7 @@ def _name(folder: Path, path: Path) -> str:
 
 
 def read_step(envelope: dict[str, Any]) -> Step:
-    """Return a step from its envelope. Raises `Malformed` for what is none."""
+    """Return the step that an envelope attests. Raises `Malformed` where it attests none."""
     statement = unseal(envelope)
     definition, details = statement["predicate"]["buildDefinition"], statement["predicate"]["runDetails"]
     found = {item["name"]: item for item in definition["resolvedDependencies"]}

@@ -13,7 +13,7 @@ from adapter_build.lineage.attested_steps import Step, chain, made, read_lineage
 
 @dataclass(frozen=True)
 class Build:
-    """An adapter in a results folder. `steps` are those of `lineage.chain`; `made` is what any step left there."""
+    """An adapter in a results folder; `steps` are its chain, `made` is file → sha256 of every step's outputs there."""
 
     results: Path
     adapter: str
@@ -31,7 +31,7 @@ class Build:
         return combine({Path(name).name: self.made[name] for name in self.staged})
 
     def exported(self, option: str) -> str:
-        """What the adapter was exported with: the base's true name (model), its licence, its revision; may be empty."""
+        """Return an option of the adapter's export: the base's true name (model), licence or revision; may be empty."""
         return " ".join(self.step(f"export_adapter/{self.adapter}").parameters.get(option, []))
 
     def step(self, name: str) -> Step:
@@ -41,11 +41,11 @@ class Build:
         return self.steps[name]
 
     def file(self, name: str) -> Path:
-        """Return where an artifact lies whose name in an attestation, results/…, this is."""
+        """Return the path of an artifact from its name in an attestation, results/…."""
         return self.results / Path(name).relative_to("results")
 
     def check(self, files: Iterable[Path]) -> None:
-        """Raise `BadInput` for a file that is missing or not the one that its step made."""
+        """Raise `BadInput` for a file that is missing or not as its step left it."""
         for file in files:
             if not file.is_file():
                 raise BadInput(f"{file}: no such file: make")
@@ -56,7 +56,7 @@ class Build:
 def built_adapter(name: str) -> Build:
     """Return the build that a results folder, or a staged adapter's folder in one, names.
 
-    Raises `BadInput` where it is neither, or has several adapters or none.
+    Raises `BadInput` for any other folder, and for a results folder without exactly one adapter.
     """
     path = Path(name)
     staged = path.absolute().parent.name == "loras"

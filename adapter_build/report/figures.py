@@ -1,4 +1,4 @@
-"""The report's charts as inline SVG. Colours, fonts and dark mode are the page's: here are only shapes and classes."""
+"""The report's charts as inline SVG: shapes and classes; colours, fonts and dark mode are the page's."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ Interval = tuple[float, float, float]  # mean, low, high
 
 WIDTH = 560
 LEFT, RIGHT, TOP, BOTTOM = 62, 28, 30, 48  # room for text that the page may enlarge by half on a narrow screen
-MOST_POINTS = 400  # of a curve: more than that cannot be told apart on the page
+MOST_POINTS = 400  # of a curve: more cannot be told apart on the page
 
 
 def loss_curve(train: Sequence[Point], validation: Sequence[Point], label: str) -> Markup:
@@ -65,7 +65,7 @@ def interval_chart(rows: Sequence[tuple[str, Interval, Interval]], label: str) -
 
 
 def share_bar(kept: int, dropped: int, total: int) -> Markup:
-    """Draw kept and dropped as parts of `total`; the numbers stand beside it, so readers of the text miss nothing."""
+    """Draw kept and dropped as parts of `total`, hidden from screen readers, who find the numbers beside the bar."""
     scale = 100 / total if total else 0
     return Markup(
         '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
@@ -118,7 +118,7 @@ def _dot(name: str, x: float, y: float) -> str:
 
 
 def _mark(series: str, x: float, y: float) -> str:
-    """A circle for the base, a square for the adapter: told apart without colour."""
+    """Draw a circle for the base, a square for the adapter, which differ without colour."""
     if series == "base":
         return _dot(series, x, y)
     return f'<rect class="{series}" x="{_at(x - 4)}" y="{_at(y - 4)}" width="8" height="8"/>'

@@ -1,4 +1,4 @@
-"""The report's page: a Jinja template filled in so that nothing in the data can break out of it, and written whole."""
+"""The report's page: a Jinja template, filled in so that no data can break out of it."""
 
 import json
 import re
@@ -11,12 +11,12 @@ import jinja2
 
 from adapter_build.report.figures import share_bar
 
-# What HTML does not allow in text, whatever a model answered, and the marks that turn the direction of writing.
+# Characters that HTML forbids in text, and marks that turn the direction of writing: a model may answer with any.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def render(template: Path, **content: Any) -> str:
-    """Return the page: everything that comes from data is escaped, and what HTML forbids becomes U+FFFD."""
+    """Return the page: all data is escaped, and characters that HTML forbids become U+FFFD."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""What the report says of the ledger, the losses, the scores and the predictions, counted and made ready to print."""
+"""Summaries for the report: counts of the ledger, losses, tuned settings, verdicts on scores, example predictions."""
 
 import math
 import statistics
@@ -17,8 +17,8 @@ from adapter_build.records.splits import SPLITS
 EXAMPLE_IDS = 5  # of the records that one filter dropped
 EXAMPLES = 20  # predictions shown
 EXCERPT = 320  # characters of a prompt shown
-OUTCOME = ("format", "step", "validation_loss", "base_sha256")  # in this project's own checkpoints, beside the settings
-# In a checkpoint of NeMo 24.07, by their names here.
+OUTCOME = ("format", "step", "validation_loss", "base_sha256")  # keys of our checkpoints that are no settings
+# Our name of a setting → its path in a checkpoint of NeMo 24.07.
 MEGATRON = {
     "rank": "peft.lora_tuning.adapter_dim",
     "alpha": "peft.lora_tuning.alpha",
@@ -98,7 +98,7 @@ def _filters(dropped: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def loss(metrics: Path) -> dict[str, Any]:
     """Return the losses: `train` and `validation` as (step, loss); last `step`, all `tokens`, `best` validation.
 
-    Losses that are no number are counted in `broken`, not drawn.
+    Losses that are not finite are counted in `broken`, and in no curve.
     """
     curves: dict[str, list[tuple[float, float]]] = {"train": [], "validation": []}
     steps, tokens, broken = 0, 0, 0
@@ -116,7 +116,10 @@ def loss(metrics: Path) -> dict[str, Any]:
 
 
 def tuned_settings(checkpoint: Path) -> dict[str, Any]:
-    """Return an adapter's settings by their names in config.yaml. Raises `BadInput` for any other file."""
+    """Return the settings that a checkpoint was tuned with, by their names in config.yaml; a configuration may differ.
+
+    Raises `BadInput` for a file that is no checkpoint of a LoRA adapter.
+    """
     try:
         config = yaml.safe_load(read_member(checkpoint, CONFIG))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -136,7 +139,7 @@ def _at(config: Any, path: str) -> Any:
 
 
 def verdict(difference: dict[str, float]) -> dict[str, str]:
-    """Say what a paired difference with its 95 % interval shows: `better`, `worse` or `unclear`."""
+    """Judge a paired difference by its 95 % interval: `better`, `worse` or `unclear`, with a text."""
     if difference["low"] > 0:
         return {"kind": "better", "text": "better than its base: the whole interval lies above zero"}
     if difference["high"] < 0:
@@ -145,9 +148,9 @@ def verdict(difference: dict[str, float]) -> dict[str, str]:
 
 
 def examples(predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the first predictions, each with an excerpt of what its prompt does not share with the others.
+    """Return the first predictions, each with an excerpt of the part of its prompt that the others do not share.
 
-    `before` and `after` are the shared ends of the prompts: the instruction, whatever jq program wrote it.
+    `before` and `after` are the shared start and end of the prompts: the instruction of the jq program.
     """
     prompts = [row["input"] for row in predictions]
     before, after = ("", "") if len(prompts) < 2 else _shared(prompts)
@@ -172,7 +175,7 @@ def _shared(prompts: Sequence[str]) -> tuple[str, str]:
 
 
 def _common(texts: Sequence[str]) -> str:
-    """Return the characters that all texts begin with: those that the least and the greatest begin with."""
+    """Return the common prefix of all texts, which is that of the least and the greatest."""
     least, greatest = min(texts), max(texts)
     differ = (place for place, pair in enumerate(zip(least, greatest, strict=False)) if pair[0] != pair[1])
     return least[: next(differ, min(len(least), len(greatest)))]

@@ -1,1 +1,1 @@
-"""Configuration, the rules' side of steps, the step runner's command, the plan."""
+"""The configuration, the beginning of a build, the plan, and the step runner's command line."""

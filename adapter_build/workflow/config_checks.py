@@ -80,7 +80,7 @@ def _check_adapters(config: dict[str, Any]) -> None:
 
 
 def _check_lengths(config: dict[str, Any]) -> None:
-    """Refuse lengths beyond the positions of one's own base; those of another are known when it is acquired."""
+    """Check lengths against the positions of a base in base.path; those of a downloaded base are checked later."""
     context, answer = config["deploy"]["embedded"]["context_length"], config["evaluate"]["max_new_tokens"]
     if config["deploy"]["engine"] == "embedded" and answer >= context:
         raise BadInput(
@@ -101,7 +101,12 @@ def _check_lengths(config: dict[str, Any]) -> None:
 
 
 def _check_backend(config: dict[str, Any]) -> None:
-    """Raise `BadInput` naming the first key that the chosen backend cannot do."""
+    """Raise `BadInput` naming the first key that the chosen backend does not support.
+
+    embedded     nemo_toolkit's HFAutoModelForCausalLM, here or in this project's own image; reads base.format hf
+    nemo-24.07   the tutorial's: megatron_gpt_finetuning.py in NVIDIA's container; reads base.format megatron. Its
+                 adapter is a Megatron .nemo, which NIM 1.x serves, and neither NIM 2.x nor vLLM
+    """
     backend, base = config["tune"]["backend"], config["base"]
     if base["format"] != FORMATS[backend]:
         raise BadInput(
@@ -118,7 +123,7 @@ def _check_backend(config: dict[str, Any]) -> None:
 
 
 def _check_megatron(config: dict[str, Any]) -> None:
-    """Raise `BadInput` where a Megatron .nemo could not be served, or the container not be run."""
+    """Raise `BadInput` where a Megatron .nemo could not be served, or its container could not run."""
     deploy = config["deploy"]
     if deploy["engine"] != "nim":
         raise BadInput(

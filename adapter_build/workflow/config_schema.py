@@ -18,7 +18,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.workflow.settings_file import kind, number
 
 SCHEMA = json.loads((ROOT / "schemas" / "config.schema.json").read_text(encoding="utf-8"))
-PATHS = {"path": expanded, "path-or-url": expanded_url}  # formats of the schema
+PATHS = {"path": expanded, "path-or-url": expanded_url}  # by `format` in the schema
 _KINDS = {"object": "names and values", "array": "a list", "boolean": "true or false"}
 
 
@@ -32,7 +32,7 @@ def fill(config: dict[str, Any], schema: dict[str, Any]) -> None:
 
 
 def _unset(config: dict[str, Any], schema: dict[str, Any], where: tuple[str, ...]) -> None:
-    """Take out the keys that are null. Raises `BadInput` for a name that is no text, and where null drops nothing."""
+    """Remove the keys that are null. Raises `BadInput` for a name that is no text, and where null removes nothing."""
     for key, value in list(config.items()):
         place = ".".join([*where, str(key)])
         if not isinstance(key, str):
@@ -63,13 +63,13 @@ def _filling(schema: dict[str, Any]) -> Draft202012Validator:
 
 
 def finish(config: Any, schema: Mapping[str, Any]) -> None:
-    """Write each value of a valid configuration in its place in one way. Raises `BadInput` naming the key."""
+    """Normalize each value of a valid configuration in place. Raises `BadInput` naming the key."""
     for holder, key, inner, where in leaves(config, schema):
         holder[key] = _finished(holder[key], inner, f"config: {where}")
 
 
 def leaves(value: Any, schema: Mapping[str, Any], where: str = "") -> Iterator[tuple[Any, Any, Mapping[str, Any], str]]:
-    """Yield each value's holder, its key in that, its schema and its dotted name."""
+    """Yield of each value its container, its key in that, its schema and its dotted name."""
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties") or {}
         inside = [(key, known.get(key, others), f"{where}.{key}" if where else key) for key in value]
@@ -121,7 +121,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _found(error: ValidationError) -> str:
-    """Say what stands in place of a value of the wanted type, and how to write that."""
+    """Describe the value that is not of the wanted type, and the way to write the one that was meant."""
     value, wanted = error.instance, kind(error.schema)
     found = "found " + (
         "nothing (null)" if value is None else str(value).lower() if value in (True, False) else repr(value)

@@ -10,7 +10,7 @@ from adapter_build.workflow.config_checks import check_settings
 from adapter_build.workflow.config_schema import SCHEMA, fill
 from adapter_build.workflow.settings_file import given_setting, read_settings
 
-SPREAD = ("executor", "nodes", "shards")  # of `curate`: the same bytes come out, whatever these are
+SPREAD = ("executor", "nodes", "shards")  # settings of `curate` that change no bytes
 
 
 def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> dict[str, Any]:
@@ -25,14 +25,14 @@ def check(config: dict[str, Any], lock_path: Path = Path("data.lock.yaml")) -> d
 
 
 def read_config(*paths: Path) -> dict[str, Any]:
-    """Return a configuration file's content under that of its overlays, checked, defaults filled in; or `BadInput`."""
+    """Return a configuration file under its overlays, checked, defaults filled in. Raises `BadInput`."""
     config = overlaid(*paths)
     check(config)
     return config
 
 
 def overlaid(*paths: Path) -> dict[str, Any]:
-    """Return a configuration file's content under that of its overlays, as it stands there. Raises `BadInput`."""
+    """Return a configuration file under its overlays, unchecked, without defaults. Raises `BadInput`."""
     config: dict[str, Any] = {}
     for path in paths:
         overlay(config, read_settings(path, SCHEMA))
@@ -40,9 +40,9 @@ def overlaid(*paths: Path) -> dict[str, Any]:
 
 
 def as_given(file: Path, overlays: Sequence[Path], entries: Sequence[str], *, alone: bool) -> dict[str, Any]:
-    """Return what Snakemake was given, read as `overlaid` reads it: a file, --configfile, then --config.
+    """Return the configuration that Snakemake was given, unchecked: a file, under --configfile, under --config.
 
-    Where there are overlays the file may be missing; with `alone` it is not read at all. Raises `BadInput`.
+    The file may be missing if there are overlays; with `alone` it is not read at all. Raises `BadInput`.
     """
     files = overlays if alone or (overlays and not file.exists()) else [file, *overlays]
     config = overlaid(*files)
@@ -54,7 +54,7 @@ def as_given(file: Path, overlays: Sequence[Path], entries: Sequence[str], *, al
 def section(name: str, path: Path) -> dict[str, Any]:
     """Return one section of a configuration file, defaults filled in; the defaults alone where there is no such file.
 
-    Nothing else of it is checked: a build can be asked what it is where it could not be made. Raises `BadInput`.
+    No other section is checked: a build can be audited where it could not be made. Raises `BadInput`.
     """
     found = overlaid(path) if path.is_file() else {}
     config = {name: found[name]} if name in found else {}
@@ -63,10 +63,10 @@ def section(name: str, path: Path) -> dict[str, Any]:
 
 
 def overlay(config: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Put the keys of an overlay into `config`, one by one; null takes a key out again, so that its default counts.
+    """Merge an overlay into `config`, key by key; null removes a key, so that its default applies.
 
-    An overlay that brings an adapter of its own builds what it names and no other: adapters that stand in `config` and
-    that it does not name go.
+    An overlay with an adapter of its own builds the adapters that it names and no other: those of `config` that it does
+    not name are removed.
     """
     brought, known = changes.get("adapters"), config.get("adapters")
     if isinstance(brought, dict) and isinstance(known, dict):
@@ -79,7 +79,7 @@ def _merge(config: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         if isinstance(value, dict):
             before = config.get(key)
-            config[key] = before if isinstance(before, dict) else {}  # one of its own: YAML's aliases share theirs
+            config[key] = before if isinstance(before, dict) else {}  # a new one: aliases in YAML share theirs
             _merge(config[key], value)
         elif value is None and key in config:
             del config[key]
@@ -88,9 +88,9 @@ def _merge(config: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def of_the_result(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a checked configuration decides the result, and not merely where and how it is made.
+    """Return the part of a checked configuration that decides the result, not merely where and how it is made.
 
-    Of an adapter its prompt alone: the settings that it was tuned with are in its checkpoint (tuned_settings.py).
+    An adapter has its prompt alone: the settings that it was tuned with are in its checkpoint (`tuned_settings`).
     """
     kept = {
         key: config[key] for key in config if key not in ("runtime", "isolation", "store", "signing", "local_steps")
@@ -101,6 +101,6 @@ def of_the_result(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def engine_of(config: dict[str, Any]) -> str:
-    """Return the engine that serves the adapters, as adapter_checks.ENGINES name it."""
+    """Return the engine that serves the adapters: embedded, or nim- with its version."""
     deploy = config["deploy"]
     return f"nim-{deploy['nim']['version']}" if deploy["engine"] == "nim" else deploy["engine"]

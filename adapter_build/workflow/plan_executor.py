@@ -1,14 +1,14 @@
-"""Snakemake's `plan` executor: it runs nothing, and writes down every job that Snakemake would run.
+"""The `plan` executor of Snakemake: it runs nothing, and records every job that Snakemake would run.
 
     PLAN=plan.json python -m adapter_build.workflow.plan_executor --cores 1 [options of Snakemake]
 
-The file holds `jobs`, in the order in which they would run, each a job after those it depends on:
+The file holds `jobs`, in the order in which they would run:
 
     command  its shell command, as Snakemake would start it
-    params   its params as Snakemake remembers them, to see whether they have changed: a set of values
+    params   its params as Snakemake stores them, to detect changes: a set of values
 
-and `settings`, the variables STEP_… that the Snakefile has set for step runners. It is there only where Snakemake could
-plan: whoever reads the file knows that the list is whole, and that an empty one means that there is nothing to do.
+and `settings`, the variables STEP_… that the Snakefile has set for step runners. The file is written only if Snakemake
+could plan, so that its list is complete, and an empty list means that there is nothing to do.
 """
 
 import json
@@ -26,7 +26,7 @@ JOBS: list[dict[str, Any]] = []
 
 
 class Executor(dryrun.Executor):
-    """Records each job in place of running it."""
+    """An executor that records each job in place of running it."""
 
     def run_job(self, job: Any) -> None:
         """Record one job, or each job of a group, and tell the scheduler that it has ended."""

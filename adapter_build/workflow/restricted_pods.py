@@ -1,7 +1,7 @@
-"""Job pods of a build on Kubernetes, held to PodSecurity's level `restricted`.
+"""Job pods of a build on Kubernetes, made to meet PodSecurity's level `restricted`.
 
 Snakemake's executor has no setting for a pod's securityContext, and would install the storage plugin anew in every pod,
-from an index and in any version: the image has the one of the lock.
+from an index and in any version; the image has the locked one.
 """
 
 import sys
@@ -9,12 +9,12 @@ from typing import Any
 
 PLUGIN = "snakemake_executor_plugin_kubernetes"
 USER = 1000
-LABELS = {"app.kubernetes.io/component": "build-step"}  # what deploy/kubernetes/network.yaml lets out
+LABELS = {"app.kubernetes.io/component": "build-step"}  # the pods that deploy/kubernetes/network.yaml lets out
 HOME = "/workdir"  # the pod's own volume, where steps run
 
 
 def restrict_pods() -> None:
-    """Make the executor send every job's pod with what `restricted` asks for, where this build has that executor."""
+    """Patch the Kubernetes executor, if this build uses it, so that every job's pod meets `restricted`."""
     plugin = sys.modules.get(PLUGIN)
     if plugin is None:
         return
@@ -30,9 +30,9 @@ def restrict_pods() -> None:
 
 
 def restrict(template: Any, kinds: Any) -> None:
-    """Give a pod's template, of the client's `kinds`, an ordinary user, no power, no token, a read-only root.
+    """Set an ordinary user, no capability, no token and a read-only root in a pod's template, of the client's `kinds`.
 
-    Whatever security context it came with is replaced: nothing in a profile makes a pod privileged.
+    A security context that it had is replaced: no profile can make a pod privileged.
     """
     template.metadata = template.metadata or kinds.V1ObjectMeta()
     template.metadata.labels = {**(template.metadata.labels or {}), **LABELS}
@@ -43,7 +43,7 @@ def restrict(template: Any, kinds: Any) -> None:
         run_as_non_root=True,
         run_as_user=USER,
         run_as_group=USER,
-        fs_group=USER,  # volumes are its own to write
+        fs_group=USER,  # so that it may write to its volumes
         fs_group_change_policy="OnRootMismatch",
         seccomp_profile=kinds.V1SeccompProfile(type="RuntimeDefault"),
     )
@@ -56,5 +56,5 @@ def restrict(template: Any, kinds: Any) -> None:
             capabilities=kinds.V1Capabilities(drop=["ALL"]),
         )
         container.volume_mounts.append(kinds.V1VolumeMount(name="scratch", mount_path="/tmp"))
-        # The image knows no name of this user's, and so no home.
+        # The image has no entry for this uid, and so no name and no home.
         container.env = [*(container.env or []), kinds.V1EnvVar("HOME", HOME), kinds.V1EnvVar("USER", "adapters")]

@@ -1,7 +1,7 @@
-"""A file of settings, read by what the schema wants of each key, so that a value means what was written.
+"""A file of settings, each value read as the type that the schema wants of its key, so that it means what was written.
 
 YAML 1.1, which PyYAML reads, takes `no` for false, 010 for 8, 1:30 for 90 and 2024-01-01 for a date, keeps 1e-3 as
-text, and the last of two equal keys. Here a scalar without quotes is text until its key says what it must be.
+text, and the last of two equal keys. Here a scalar without quotes is text until the schema of its key gives a type.
 """
 
 import json
@@ -21,17 +21,17 @@ _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
 _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9]\d*|[1-9]\d{0,2}(?:_\d{3})+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,4})?")
 _NOT_FINITE = re.compile(r"([-+]?)\.(?:(inf|Inf|INF)|nan|NaN|NAN)")
-_DIGITS = 30  # of a whole number, more than any key takes
+_DIGITS = 30  # of a whole number: more than any key takes
 
 
 class Plain(str):
-    """A scalar that stands without quotes."""
+    """A scalar without quotes."""
 
 
 class _Loader(yaml.SafeLoader):
     """YAML in which a scalar is text and a name stands once."""
 
-    # Only that an anchored mapping is taken in (`<<`) is told from the text.
+    # The one resolver is that of the merge key (`<<`).
     yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))]}  # noqa: RUF012 - PyYAML's own
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
@@ -56,7 +56,7 @@ for tag in ("str", "merge"):
 
 
 def read_settings(path: Path, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings in a YAML or JSON file. Raises `BadInput` naming the file and, if it can, the line."""
+    """Return the settings in a YAML or JSON file. Raises `BadInput` naming the file and, where known, the line."""
     try:
         content = _parsed(read_regular_text(path, links=True))
         if content is None or (isinstance(content, Plain) and content in _NULL):
@@ -76,7 +76,7 @@ def read_settings(path: Path, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_setting(entry: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an entry of --config sets: `name=value`, the value as in a file, or text where it is no YAML."""
+    """Return the settings of an entry of --config: `name=value`, the value as in a file, or text if it is no YAML."""
     name, _, text = entry.partition("=")
     try:
         value = _parsed(text)
@@ -86,7 +86,7 @@ def given_setting(entry: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def typed(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return a value with its scalars as the schema wants them; what does not fit stays as it is."""
+    """Return a value with its scalars in the types of the schema; a scalar that does not fit stays text."""
     if isinstance(value, Plain):
         return _scalar(value, schema)
     if isinstance(value, dict):
@@ -98,7 +98,7 @@ def typed(value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def kind(schema: Mapping[str, Any]) -> str:
-    """Return the type of a key's value, null aside; of an enumeration, its values' type; empty where any may be."""
+    """Return the type of a key's value, null aside; of an enumeration, its values' type; empty where any is allowed."""
     if "enum" in schema:
         return "integer" if isinstance(schema["enum"][0], int) else "string"
     wanted = schema.get("type", "")
@@ -106,7 +106,7 @@ def kind(schema: Mapping[str, Any]) -> str:
 
 
 def number(text: str) -> int | float | None:
-    """Return the number that a text is in the decimal system, or None."""
+    """Return the number that a text writes in decimal digits, or None."""
     if special := _NOT_FINITE.fullmatch(text):
         return float(f"{special[1]}{'inf' if special[2] else 'nan'}")
     if not _NUMBER.fullmatch(text):
@@ -129,7 +129,7 @@ def _scalar(text: Plain, schema: Mapping[str, Any]) -> Any:
 
 
 def _whole(text: str, value: int | float) -> int | float:
-    """Return 1e3 or 8.0 as the whole number that it is, to the digit."""
+    """Return 1e3 or 8.0 as the exact whole number."""
     if isinstance(value, int) or not value.is_integer():
         return value
     return int(Decimal(text.replace("_", ""))) if abs(value) < 10**_DIGITS else value

@@ -1,4 +1,4 @@
-"""The step runner: one declared step, run in its environment with nothing but its inputs, and proof of what it did.
+"""The step runner: it runs one declared step in its environment, with nothing but its inputs, and attests the run.
 
     python scripts/step.py --env curate --log logs/split_records.log … -- scripts/split_records.py
 
@@ -68,14 +68,14 @@ def run_step(arguments: argparse.Namespace) -> None:
                 made = attestation.statement(step, action, digests, started, execution.ran, resumed)
                 envelope = attestation.sealed(made)
                 reuse.remember(private, digests, envelope)
-            if private.superseded():  # this job was given up, and its step begun again elsewhere
+            if private.superseded():  # the scheduler gave this job up, and the step has begun again elsewhere
                 status.finish(f"  {step:<32} left to a later attempt")
                 return
             attestation.write(step, envelope)
             private.publish(outputs)
             forget(step, action.key())
             if arguments.bundle:
-                from adapter_build.lineage.adapter_bundle import write_bundle  # what one rule asks for
+                from adapter_build.lineage.adapter_bundle import write_bundle  # one rule alone asks for a bundle
                 from adapter_build.lineage.attested_steps import read_lineage
 
                 write_bundle(arguments.bundle, read_lineage(attestation.LINEAGE.parent), step)
@@ -90,7 +90,7 @@ def run_step(arguments: argparse.Namespace) -> None:
 
 
 def step_name(arguments: argparse.Namespace) -> str:
-    """Return the name of the step that a command line is of, as in logs/STEP.log."""
+    """Return the name of the step of a command line, as in logs/STEP.log."""
     return name_of(arguments.log).relative_to("logs").with_suffix("").as_posix()
 
 
