@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput, run, say
-from adapter_build.hermetic.kept import outlived
+from adapter_build.hermetic.resume_state import stale_files
 from adapter_build.hermetic.store_sweep import last_keys, unreachable, unused
 from adapter_build.workflow.planned_steps import plan
 
@@ -29,7 +29,7 @@ def main() -> None:
         )
     name = planned.settings["STEP_STORE"]
     store = Path(name)
-    found = [*outlived(planned.calls)]
+    found = [*stale_files(planned.calls)]
     with contextlib.ExitStack() as held:
         if name and store.is_dir():
             keys = last_keys(planned.calls)

@@ -11,8 +11,8 @@ from pathlib import Path
 from adapter_build.audit.signing_key import trusted
 from adapter_build.core.faults import run, say
 from adapter_build.core.printable import removal
-from adapter_build.hermetic.digest_cache import cached_digest
 from adapter_build.hermetic.envelope import signer
+from adapter_build.hermetic.input_digests import cached_digest
 from adapter_build.hermetic.keys import public_key
 from adapter_build.lineage.attested_steps import made, read_lineage
 from adapter_build.lineage.results_folder import artifacts

@@ -10,7 +10,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.core.ports import free_port
 from adapter_build.core.strict_json import read_object
 from adapter_build.doctor.build_checks import Finding, Job
-from adapter_build.hermetic.checkout import disobeyed, own_commit
+from adapter_build.hermetic.checkout import ignored_git_variables, own_commit
 from adapter_build.hermetic.docker_engine import engine, found
 from adapter_build.hermetic.engine_kind import engine_kind
 from adapter_build.hermetic.environments import needed
@@ -119,7 +119,7 @@ def isolation(job: Job) -> Iterator[Finding]:
 
 def lineage(_job: Job) -> Iterator[Finding]:
     """Check that the checkout has a commit, which attestations name."""
-    if told := disobeyed():
+    if told := ignored_git_variables():
         yield "warn", told
     commit = own_commit()
     if commit.id:

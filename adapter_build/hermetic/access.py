@@ -1,8 +1,9 @@
-"""Access of another user to a file: a container's, who has no power to look past its mode."""
+"""File permissions: what a container's user, who has no root's power, may read, and folders of one user alone."""
 
 import contextlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ READ, WRITE, SEARCH = 4, 2, 1
 
 @dataclass(frozen=True)
 class Reader:
-    """A user without power over the files of others: a number, and the groups that count."""
+    """A user without root's power: its number, and its groups."""
 
     uid: int
     groups: frozenset[int]
@@ -20,7 +21,7 @@ class Reader:
     def may(self, path: Path, bits: int) -> bool:
         """Tell whether the mode of a file allows this user all of READ, WRITE and SEARCH in `bits`.
 
-        What an access control list says beside the mode is not looked at: with one, the answer is yes.
+        An access control list is not read: for a file with one the answer is yes.
         """
         try:
             found = path.stat()
@@ -32,13 +33,13 @@ class Reader:
     def barred(self, paths: Iterable[Path]) -> Path | None:
         """Return the first of these files and folders, and of all below them, that this user may not read."""
         for path in paths:
-            if path.is_symlink():  # it leads out of what the other sees, or to what is looked at anyway
+            if path.is_symlink():  # it leads out of what the user sees, or to a file that is checked anyway
                 continue
             wanted = READ | SEARCH if path.is_dir() else READ
             if not self.may(path, wanted):
                 return path
             if path.is_dir():
-                with contextlib.suppress(PermissionError):  # another's, whom it does not bar
+                with contextlib.suppress(PermissionError):  # a folder closed to this process: not barred for its owner
                     if found := self.barred(sorted(path.iterdir())):
                         return found
         return None
@@ -60,8 +61,38 @@ def let_others_read(folder: Path) -> None:
             path.chmod(mode | wanted)
 
 
+def private_folder() -> Path:
+    """Return a folder that this user alone may enter, for files that processes share while they live.
+
+    It is the session's runtime folder, or one made in the temporary folder, where others could lay a link or a folder
+    under its name. Raises `OSError` if they have.
+    """
+    session = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}")
+    if session.is_absolute() and _is_own(session):
+        return session
+    made = Path(tempfile.gettempdir()) / f"adapter-build-{os.geteuid()}"
+    with contextlib.suppress(FileExistsError):
+        made.mkdir(mode=0o700)
+    if not _is_own(made):
+        raise PermissionError(0, "another user's, or open to others", str(made))
+    return made
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether this is a folder, and no link to one, that this user owns and nobody else may enter."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(handle)
+    finally:
+        os.close(handle)
+    return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
+
+
 def mode_of(path: Path) -> str:
-    """Return whose a file is and its mode, in words."""
+    """Return a file's owner and mode in words."""
     found = path.stat()
     return f"mode {stat.S_IMODE(found.st_mode):o}, of uid {found.st_uid}"
 

@@ -10,8 +10,8 @@ from typing import Any
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.closure import code_digest
 from adapter_build.hermetic.devices import device_class
-from adapter_build.hermetic.digest_cache import cached_digest
 from adapter_build.hermetic.environments import lock_digest
+from adapter_build.hermetic.input_digests import cached_digest
 from adapter_build.hermetic.storage import name_of
 
 
@@ -21,7 +21,7 @@ class Action:
 
     `inputs` and `outputs` map an option of the script to its files, `params` to its values; all keep their order.
     `settings` are params that decide how it runs and never its result. `keep` is an option of the script that takes a
-    folder, what a killed run leaves to the next (hermetic/kept.py).
+    folder, what a killed run leaves to the next (hermetic/resume_state.py).
     `nodes`: how many nodes of its Slurm job each run the script, which makes of them what it will.
     `on_host`: it starts containers itself, and so runs in none and in no sandbox. `loopback`: its processes speak with
     each other by sockets, which takes no network.

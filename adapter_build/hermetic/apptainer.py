@@ -7,37 +7,36 @@ from collections.abc import Iterator
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt
-from adapter_build.hermetic.docker import PATH, PYTHON, seen
+from adapter_build.hermetic.docker import PATH, PYTHON, container_variables
 from adapter_build.hermetic.environments import FOREIGN
-from adapter_build.hermetic.execution import Execution, Ran, child
+from adapter_build.hermetic.execution import Execution, Limits, Ran, child
 from adapter_build.hermetic.images import Image, image_of
-from adapter_build.hermetic.limits import Limits
 from adapter_build.hermetic.nodes import on_nodes
 from adapter_build.hermetic.sandbox import WORK, mounts
 from adapter_build.hermetic.sandbox import command as script_command
 
 
 @contextlib.contextmanager
-def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Execution]:
+def running(action: Action, attempt: Attempt, _limits: Limits) -> Iterator[Execution]:
     """Start the script with `apptainer exec`. Memory and processes are for the scheduler to bound."""
     if not shutil.which("apptainer"):
         raise BadInput("runtime apptainer: no such command on this machine: install apptainer, or set runtime: host")
     image = image_of(action.environment)
     # Apptainer hands these over and keeps them from the command line.
-    handed = {f"APPTAINERENV_{name}": value for name, value in seen(action, place).items()}
+    handed = {f"APPTAINERENV_{name}": value for name, value in container_variables(action, attempt).items()}
     network = "the machine's network" if action.network else "no network"
-    words, variables, nodes = on_nodes(action, command(action, place, image), {"PATH": PATH, **handed})
+    words, variables, nodes = on_nodes(action, command(action, attempt, image), {"PATH": PATH, **handed})
     ran = Ran("apptainer", f"apptainer --containall, {network}{nodes}", image.reference, image.image_id)
     with child(words, variables, ran) as execution:
         yield execution
 
 
-def command(action: Action, place: Attempt, image: Image) -> list[str]:
+def command(action: Action, attempt: Attempt, image: Image) -> list[str]:
     """Return the command line."""
     words = ["apptainer", "--silent", "exec", "--containall", "--no-home", "--no-privs"]
     words += [] if action.network else ["--net", "--network", "none"]
     words += ["--nv"] if action.devices else []
-    for mount in mounts(action, place):
+    for mount in mounts(action, attempt):
         if {":", ","} & set(f"{mount.source}{mount.target}"):
             raise BadInput(f"{mount.source}: apptainer takes no file with a colon or a comma in its path: rename it")
         words += ["--bind", f"{mount.source}:{mount.target}:{'rw' if mount.writable else 'ro'}"]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.regular_file import KINDS
-from adapter_build.hermetic.lease import abandoned, expired, held
+from adapter_build.hermetic.liveness_lock import abandoned, expired, hold
 from adapter_build.hermetic.secrets import secret_files
 
 ATTEMPTS = Path("results/.attempts")
@@ -98,7 +98,7 @@ def attempt(step: str, secrets: Sequence[str] = (), shared_memory: bool = False)
         handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".lock", dir=ATTEMPTS.absolute())
         lock = cleanup.enter_context(open(handle, "w"))
         cleanup.callback(Path(path).unlink, missing_ok=True)
-        cleanup.enter_context(held(lock))
+        cleanup.enter_context(hold(lock))
         root = Path(path.removesuffix(".lock"))
         root.mkdir(mode=0o700)
         cleanup.callback(shutil.rmtree, root, ignore_errors=True)

@@ -18,10 +18,16 @@ from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
 from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.attestation_schema import (
+    BUILD_TYPE,
+    PROVENANCE,
+    STATEMENT_TYPE,
+    check_declaration,
+    check_statement,
+)
 from adapter_build.hermetic.checkout import Commit, own_commit
 from adapter_build.hermetic.closure import code_digests
 from adapter_build.hermetic.devices import cpu_facts, gpu_facts
-from adapter_build.hermetic.documents import BUILD_TYPE, PROVENANCE, STATEMENT_TYPE, check_declaration, check_statement
 from adapter_build.hermetic.envelope import payload, read_statement, seal, unseal
 from adapter_build.hermetic.environments import lock_digest, lock_file
 from adapter_build.hermetic.execution import Ran

@@ -97,17 +97,17 @@ def _mend() -> str:
     return "let this machine, or the container that the build runs in, make user namespaces"
 
 
-def command(action: Action, place: Attempt, python: Path) -> list[str]:
+def command(action: Action, attempt: Attempt, python: Path) -> list[str]:
     """Return the command line: what is seen, and the script. Variables are inherited, not shown to a process list.
 
     Started by root, bubblewrap would keep every capability: with one, a step mounts the machine's own /usr writable.
     """
-    shown = mounts(action, place)
+    shown = mounts(action, attempt)
     check_readable(shown, own_reader())
     words = ["bwrap"]
     if supported():
-        (place.root / "seccomp.bpf").write_bytes(program())
-        words = [*WITH_FILTER, str(place.root / "seccomp.bpf")]
+        (attempt.root / "seccomp.bpf").write_bytes(program())
+        words = [*WITH_FILTER, str(attempt.root / "seccomp.bpf")]
     words += [USERS] if _with_users() else []
     words += [*NAMESPACES, "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     # On a network others know it, and libraries look it up, by the machine's own name.

@@ -52,7 +52,7 @@ def own_commit(root: Path = ROOT) -> Commit:
         return Commit(None, reason=f"git says: {printable(said[0]).removeprefix('fatal: ').rstrip('.')}", mend=mend)
 
 
-def disobeyed() -> str:
+def ignored_git_variables() -> str:
     """Return in words which variables of git's name another repository or index than the checkout's own, which nothing
     here follows; empty where none is set.
     """

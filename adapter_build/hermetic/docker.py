@@ -14,10 +14,9 @@ from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.docker_engine import engine, require
 from adapter_build.hermetic.engine_kind import USUAL, EngineKind, engine_kind
 from adapter_build.hermetic.environments import FOREIGN
-from adapter_build.hermetic.execution import SECONDS_TO_END, Execution, Ran
+from adapter_build.hermetic.execution import SECONDS_TO_END, Execution, Limits, Ran
 from adapter_build.hermetic.images import image_of
-from adapter_build.hermetic.lease import abandoned
-from adapter_build.hermetic.limits import Limits
+from adapter_build.hermetic.liveness_lock import abandoned
 from adapter_build.hermetic.sandbox import HOME, WORK, check_readable, command, environment, mounts
 
 PYTHON = "/opt/env/bin/python"
@@ -28,7 +27,7 @@ ISOLATION = "container: read-only root, no capabilities, no new privileges, own 
 
 
 @contextlib.contextmanager
-def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Execution]:
+def running(action: Action, attempt: Attempt, limits: Limits) -> Iterator[Execution]:
     """Start the script in a container; stop and remove the container on leaving, and on TERM or INT."""
     if action.nodes > 1:
         raise BadInput(f"it wants {action.nodes} nodes, which runtime docker has not: set runtime: host or apptainer")
@@ -36,7 +35,7 @@ def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Executio
     with ended_by_signals(), engine() as client:
         reap(client)
         kind = engine_kind(client)
-        configuration = _configuration(client, action, place, limits, require(client, image), kind)
+        configuration = _configuration(client, action, attempt, limits, require(client, image), kind)
         identity = None
         try:
             identity = client.create_container_from_config(configuration)["Id"]
@@ -44,7 +43,7 @@ def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Executio
             client.start(identity)
             executed = client.inspect_container(identity)["Image"]
             network = "the machine's network" if action.network else "no network"
-            isolation = ", ".join(filter(None, [ISOLATION, network, kind.told]))
+            isolation = ", ".join(filter(None, [ISOLATION, network, kind.described]))
             ran = Ran("docker", isolation, image.reference, executed)
             yield Execution(lines(output), lambda: _code(client, identity, limits), ran)
         finally:
@@ -54,13 +53,13 @@ def running(action: Action, place: Attempt, limits: Limits) -> Iterator[Executio
 
 
 def _configuration(
-    client: Any, action: Action, place: Attempt, limits: Limits, image: str, kind: EngineKind = USUAL
+    client: Any, action: Action, attempt: Attempt, limits: Limits, image: str, kind: EngineKind = USUAL
 ) -> dict[str, Any]:
     """Return the container's configuration, as the engine's API takes it. Raises `BadInput` for what it cannot read."""
     from docker.types import DeviceRequest, Mount, Ulimit
 
     uid, gid, groups = os.getuid(), os.getgid(), sorted(os.getgroups())
-    shown = mounts(action, place)
+    shown = mounts(action, attempt)
     check_readable(shown, kind.reader(uid, gid, groups))
     host = client.create_host_config(
         mounts=[
@@ -95,15 +94,15 @@ def _configuration(
         user=kind.user(uid, gid),
         hostname=None if action.network else LABEL,
         working_dir=str(WORK),
-        environment=seen(action, place),
-        labels=labels(place.lock),
+        environment=container_variables(action, attempt),
+        labels=labels(attempt.lock),
         host_config=host,
     )
 
 
-def seen(action: Action, place: Attempt) -> dict[str, str]:
-    """Return the variables that a container is given. An image of others keeps its own PATH."""
-    given = environment(action, place, PATH)
+def container_variables(action: Action, attempt: Attempt) -> dict[str, str]:
+    """Return the variables that a container is given. A foreign image keeps its own PATH."""
+    given = environment(action, attempt, PATH)
     return {name: value for name, value in given.items() if name != "PATH" or action.environment not in FOREIGN}
 
 

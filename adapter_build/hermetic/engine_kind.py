@@ -40,8 +40,8 @@ class EngineKind:
         return "host" if self.remapped else None
 
     @property
-    def told(self) -> str:
-        """Return in words what is special; empty for an engine as most are."""
+    def described(self) -> str:
+        """Return in words how this engine differs from most; empty where it does not."""
         words = [
             "rootless engine" if self.rootless else "",
             "users not remapped for steps" if self.remapped else "",

@@ -10,7 +10,7 @@ from typing import Any
 from adapter_build.core import strict_json
 from adapter_build.core.regular_file import read_regular
 from adapter_build.core.strict_json import Malformed
-from adapter_build.hermetic.documents import LONGEST_ENVELOPE, PAYLOAD_TYPE, check_envelope, check_statement
+from adapter_build.hermetic.attestation_schema import LONGEST_ENVELOPE, PAYLOAD_TYPE, check_envelope, check_statement
 from adapter_build.hermetic.keys import PrivateKey, PublicKey
 
 

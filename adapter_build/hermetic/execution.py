@@ -1,4 +1,4 @@
-"""One run of a step's script, in whichever runtime: the lines it prints, its exit code, and what is to be attested."""
+"""One run of a step's script, in any runtime: its limits, the lines it prints, its exit code, facts to attest."""
 
 import contextlib
 import ctypes
@@ -11,11 +11,25 @@ from adapter_build.core.processes import end_group, ended_by_signals
 
 SECONDS_TO_END = 15
 PR_SET_PDEATHSIG = 1
+PROCESSES = 4096  # a step with numeric libraries starts threads by the dozen; a fork bomb starts more than this
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what a step uses of the machine. They decide whether it ends, never its result, and are in no key.
+
+    `memory` and `shared_memory` in MiB; None: the runtime's default. `ulimits` as `name=value`, for docker alone.
+    """
+
+    memory: int | None = None
+    shared_memory: int | None = None
+    ulimits: tuple[str, ...] = ()
+    processes: int = PROCESSES
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What the attestation says of how a step ran. The image's digests are those that the engine names."""
+    """The facts of a run that its attestation states. The image's digests are those that the engine names."""
 
     runtime: str
     isolation: str

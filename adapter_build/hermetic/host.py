@@ -3,33 +3,32 @@
 import contextlib
 from collections.abc import Iterator
 
-from adapter_build.hermetic import bubblewrap, confinement, isolation
+from adapter_build.hermetic import bubblewrap, isolation, landlock_sandbox
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.environments import interpreter
-from adapter_build.hermetic.execution import Execution, Ran, child
-from adapter_build.hermetic.limits import Limits
+from adapter_build.hermetic.execution import Execution, Limits, Ran, child
 from adapter_build.hermetic.nodes import on_nodes
 from adapter_build.hermetic.sandbox import environment
-from adapter_build.hermetic.variables import variables
+from adapter_build.hermetic.variables import step_variables
 
 
 @contextlib.contextmanager
-def running(action: Action, place: Attempt, _limits: Limits) -> Iterator[Execution]:
+def running(action: Action, attempt: Attempt, _limits: Limits) -> Iterator[Execution]:
     """Start the script. Limits belong to containers: without one, nothing of the machine is set aside for a step."""
     python = interpreter(action.environment)
     path = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
     held = isolation.of_step(action)
-    with confinement.sockets(action) if held == isolation.LANDLOCK else contextlib.nullcontext() as sockets:
+    with landlock_sandbox.sockets(action) if held == isolation.LANDLOCK else contextlib.nullcontext() as sockets:
         if held == isolation.BUBBLEWRAP:
-            words, seen = bubblewrap.command(action, place, python), environment(action, place, path)
+            words, given = bubblewrap.command(action, attempt, python), environment(action, attempt, path)
         else:
-            words = [str(python), str(action.script), *action.arguments(place.out, place.kept)]
+            words = [str(python), str(action.script), *action.arguments(attempt.out, attempt.kept)]
             if held == isolation.LANDLOCK:
-                words = confinement.command(action, place, python, sockets)
-            seen = variables(action, path, place.scratch, place.scratch, place.secrets)
-            seen |= {"STEP_SOCKETS": str(sockets)} if sockets else {}
+                words = landlock_sandbox.command(action, attempt, python, sockets)
+            given = step_variables(action, path, attempt.scratch, attempt.scratch, attempt.secrets)
+            given |= {"STEP_SOCKETS": str(sockets)} if sockets else {}
         ran = isolation.attested(held, action)
-        words, seen, nodes = on_nodes(action, words, seen)
-        with child(words, seen, Ran("host", ran + nodes)) as execution:
+        words, given, nodes = on_nodes(action, words, given)
+        with child(words, given, Ran("host", ran + nodes)) as execution:
             yield execution

@@ -3,7 +3,7 @@
 import os
 
 from adapter_build.core.faults import BadInput
-from adapter_build.hermetic import bubblewrap, confinement, landlock
+from adapter_build.hermetic import bubblewrap, landlock, landlock_sandbox
 from adapter_build.hermetic.action import Action
 
 BUBBLEWRAP, LANDLOCK, NONE = "bubblewrap", "landlock", "none"
@@ -32,7 +32,7 @@ def of_step(action: Action) -> str:
 
 def shares_memory(action: Action, runtime: str) -> bool:
     """Tell whether a step of that runtime can look into the machine's own /dev/shm."""
-    return runtime == "host" and of_step(action) != BUBBLEWRAP and not confinement.namespaces()
+    return runtime == "host" and of_step(action) != BUBBLEWRAP and not landlock_sandbox.namespaces()
 
 
 def refusal() -> str:
@@ -49,10 +49,10 @@ def attested(found: str, action: Action) -> str:
     """Return what an attestation says of a step that was held so."""
     if found != LANDLOCK:
         return found
-    return f"landlock abi {landlock.version()}, left open: {confinement.left_open(action)}"
+    return f"landlock abi {landlock.version()}, left open: {landlock_sandbox.left_open(action)}"
 
 
-def told() -> str:
+def described() -> str:
     """Return in words how steps are held on this machine, and if it is less than it might be, what would mend that."""
     found = kind()
     if found == BUBBLEWRAP:
@@ -60,4 +60,4 @@ def told() -> str:
     if found == NONE:
         return f"{UNHELD}: {mend()}"
     mends = bubblewrap.obstacle()
-    return f"{LESS}, landlock abi {landlock.version()}: {mends}; left open: {confinement.left_open()}"
+    return f"{LESS}, landlock abi {landlock.version()}: {mends}; left open: {landlock_sandbox.left_open()}"

@@ -18,13 +18,15 @@ def step_options(nodes: int) -> list[str | int]:
     return ["--nodes", nodes, "--network"] if nodes > 1 else []
 
 
-def on_nodes(action: Action, words: Sequence[str], seen: Mapping[str, str]) -> tuple[list[str], dict[str, str], str]:
+def on_nodes(
+    action: Action, command: Sequence[str], variables: Mapping[str, str]
+) -> tuple[list[str], dict[str, str], str]:
     """Return the command, its variables, and in words how many nodes it runs on, where that is more than this one.
 
     Every node sees the attempt's folder: it lies in the checkout, which they share. Raises `BadInput` outside of a job.
     """
     if action.nodes == 1:
-        return [*words], {**seen}, ""
+        return [*command], {**variables}, ""
     srun, job = shutil.which("srun"), os.environ.get("SLURM_JOB_ID")
     if not srun or not job:
         raise BadInput(
@@ -36,4 +38,4 @@ def on_nodes(action: Action, words: Sequence[str], seen: Mapping[str, str]) -> t
         "--ntasks-per-node=1", f"--cpus-per-task={action.threads}", "--kill-on-bad-exit=1", "--quiet",
     ]  # fmt: skip
     settings = {"SLURM_CONF": os.environ["SLURM_CONF"]} if "SLURM_CONF" in os.environ else {}
-    return [*start, *words], {**seen, **settings}, f", on {action.nodes} nodes"
+    return [*start, *command], {**variables, **settings}, f", on {action.nodes} nodes"

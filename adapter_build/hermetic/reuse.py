@@ -14,9 +14,9 @@ from adapter_build.hermetic.action import Action, key_of
 from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.envelope import signer, unseal
 from adapter_build.hermetic.keys import private_key, public_key
-from adapter_build.hermetic.settings import paths_of
 from adapter_build.hermetic.shared_store import TIMEOUT, SharedStore
 from adapter_build.hermetic.store import Damaged, Hit, Store
+from adapter_build.hermetic.variables import paths_of
 
 
 class Reuse:
@@ -47,15 +47,15 @@ class Reuse:
         if self._store:
             self._store.close()
 
-    def restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
+    def restored(self, attempt: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
         """Put the outputs into the attempt and return their attestation, or None if the store lacks any of them."""
         try:
-            return self._restored(place, started) if self._store else None
+            return self._restored(attempt, started) if self._store else None
         except OSError as error:  # it went away, or has no room for what it would fetch
             self._without(error)
             return None
 
-    def _restored(self, place: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
+    def _restored(self, attempt: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
         try:
             found = self._store.find(self._key)
             doubt = found and self._doubt(found)
@@ -69,19 +69,19 @@ class Reuse:
         digests = {}
         for option, paths in self._action.outputs.items():
             for path, digest in zip(paths, found.outputs[option], strict=True):
-                if not self._store.get(digest, place.out / path):
+                if not self._store.get(digest, attempt.out / path):
                     return None
                 digests[path] = digest
         self.hit = True
         return attestation.sealed(attestation.reused(found.envelope, digests, started))
 
-    def remember(self, place: Attempt, digests: dict[Path, str], envelope: dict[str, Any]) -> None:
+    def remember(self, attempt: Attempt, digests: dict[Path, str], envelope: dict[str, Any]) -> None:
         """Keep what the action made. A full disk keeps nothing, and is no reason for the step to fail."""
         if not self._store:
             return
         try:
             for path, digest in digests.items():
-                self._store.put(place.out / path, digest)
+                self._store.put(attempt.out / path, digest)
             outputs = {option: [digests[path] for path in paths] for option, paths in self._action.outputs.items()}
             self._store.record(self._key, Hit(outputs, envelope))
         except PermissionError as error:

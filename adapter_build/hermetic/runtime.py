@@ -14,9 +14,8 @@ from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.closure import code_digest
 from adapter_build.hermetic.engine_kind import engine_kind
 from adapter_build.hermetic.environments import lock_digest, venv_marker
-from adapter_build.hermetic.execution import Execution
+from adapter_build.hermetic.execution import Execution, Limits
 from adapter_build.hermetic.images import image_of
-from adapter_build.hermetic.limits import Limits
 
 Runner = Callable[[Action, Attempt, Limits], AbstractContextManager[Execution]]
 RUNNERS: dict[str, Runner] = {"docker": docker.running, "apptainer": apptainer.running, "host": host.running}
@@ -59,10 +58,10 @@ class Runtime:
     def isolation(self) -> str:
         """Return in words how steps are held here, where the name does not tell it."""
         if self.name == "host":
-            return isolation.told()
+            return isolation.described()
         if self.name == "docker":
             with docker_engine.engine() as client:
-                return engine_kind(client).told
+                return engine_kind(client).described
         return ""
 
     def asked_by_rules(self, shared: bool) -> tuple[Callable[[str], list[Path]], Callable[[str, str], str]]:

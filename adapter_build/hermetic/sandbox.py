@@ -14,7 +14,7 @@ from adapter_build.hermetic.access import READ, Reader, mode_of
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.closure import closure
-from adapter_build.hermetic.variables import certificates, variables
+from adapter_build.hermetic.variables import certificates, step_variables
 
 WORK = Path("/checkout")  # the checkout, of which only what is declared is there
 OUT = Path("/out")
@@ -33,7 +33,7 @@ class Mount:
     writable: bool = False
 
 
-def mounts(action: Action, place: Attempt) -> list[Mount]:
+def mounts(action: Action, attempt: Attempt) -> list[Mount]:
     """Return what the step sees: its inputs, its script with every module of ours in it, and where it writes."""
     found = {Path(os.path.normpath(WORK / path)): path for paths in action.inputs.values() for path in paths}
     found |= {WORK / path.relative_to(ROOT): path for path in closure(action.script)}
@@ -41,13 +41,13 @@ def mounts(action: Action, place: Attempt) -> list[Mount]:
         found |= {Path(folder): Path(folder) for folder in wheel_folders(pip_settings(sys.executable))}
         if bundle := certificates():
             found[bundle] = bundle
-    if place.secrets:
-        found[SECRETS] = place.secrets
+    if attempt.secrets:
+        found[SECRETS] = attempt.secrets
     return [
         *(Mount(source.resolve(), target) for target, source in sorted(found.items())),
-        Mount(place.out, OUT, writable=True),
-        Mount(place.scratch, SCRATCH, writable=True),
-        *([Mount(place.kept, KEPT, writable=True)] if place.kept else []),
+        Mount(attempt.out, OUT, writable=True),
+        Mount(attempt.scratch, SCRATCH, writable=True),
+        *([Mount(attempt.kept, KEPT, writable=True)] if attempt.kept else []),
     ]
 
 
@@ -61,9 +61,9 @@ def check_readable(found: Iterable[Mount], reader: Reader) -> None:
             )
 
 
-def environment(action: Action, place: Attempt, path: str) -> dict[str, str]:
+def environment(action: Action, attempt: Attempt, path: str) -> dict[str, str]:
     """Return the variables of a step inside the layout. `path` is its PATH."""
-    return variables(action, path, HOME, SCRATCH, SECRETS if place.secrets else None)
+    return step_variables(action, path, HOME, SCRATCH, SECRETS if attempt.secrets else None)
 
 
 def command(action: Action, python: str | Path) -> list[str]:

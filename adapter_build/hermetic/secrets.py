@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from adapter_build.hermetic.terminal import private_folder
+from adapter_build.hermetic.access import private_folder
 
 IN_MEMORY = Path("/dev/shm")
 

@@ -26,9 +26,9 @@ from adapter_build.core.atomic_file import temporary_beside
 from adapter_build.core.faults import say
 from adapter_build.core.regular_file import NotRegular, read_regular
 from adapter_build.core.strict_json import Malformed
-from adapter_build.hermetic.copying import copy_file
-from adapter_build.hermetic.documents import DIGEST, LONGEST_ENVELOPE, check_record
-from adapter_build.hermetic.lease import lock_file
+from adapter_build.hermetic.attestation_schema import DIGEST, LONGEST_ENVELOPE, check_record
+from adapter_build.hermetic.hashed_copy import copy_file
+from adapter_build.hermetic.liveness_lock import lock_file
 from adapter_build.hermetic.shared_store import SharedStore
 
 LONGEST_RECORD = 2 * LONGEST_ENVELOPE  # bytes: with the digests of the outputs

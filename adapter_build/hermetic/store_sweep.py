@@ -11,7 +11,7 @@ from adapter_build.core.printable import removal
 from adapter_build.core.regular_file import read_regular
 from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic import attestation
-from adapter_build.hermetic.lease import lock_file
+from adapter_build.hermetic.liveness_lock import lock_file
 from adapter_build.hermetic.store import LONGEST_RECORD, parse_record
 
 

@@ -4,12 +4,11 @@ import contextlib
 import fcntl
 import os
 import shutil
-import stat
 import sys
-import tempfile
 from pathlib import Path
 
 from adapter_build.core.printable import printable
+from adapter_build.hermetic.access import private_folder
 
 CLEAR = "\r\x1b[2K"
 
@@ -49,34 +48,6 @@ class StatusLine:
                 except OSError:
                     os.close(lock)
         return self._lock is not None
-
-
-def private_folder() -> Path:
-    """Return a folder of this user's alone for what processes share while they live: the session's own, or one made in
-    the temporary folder, where others could lay a link or a folder under its name. Raises `OSError` if they have.
-    """
-    session = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}")
-    if session.is_absolute() and _is_own(session):
-        return session
-    made = Path(tempfile.gettempdir()) / f"adapter-build-{os.geteuid()}"
-    with contextlib.suppress(FileExistsError):
-        made.mkdir(mode=0o700)
-    if not _is_own(made):
-        raise PermissionError(0, "another user's, or open to others", str(made))
-    return made
-
-
-def _is_own(folder: Path) -> bool:
-    """Tell whether this is a folder, and no link to one, that this user owns and nobody else may enter."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        found = os.fstat(handle)
-    finally:
-        os.close(handle)
-    return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
 
 
 def _lock_path() -> Path:

@@ -1,9 +1,10 @@
-"""The variables a step sees: an allow-list, threads pinned, the same in every runtime."""
+"""Environment variables that a build sets: settings for its step runners (STEP_…), and all that a step itself sees."""
 
 import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from adapter_build.core.pip import pip_settings
 from adapter_build.hermetic.action import Action
@@ -22,8 +23,48 @@ PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "no-index", "trust
 USUAL_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
-def variables(action: Action, path: str, home: Path, scratch: Path, secrets: Path | None) -> dict[str, str]:
-    """Return the step's whole environment. `path` is its PATH, `secrets` the folder of its secrets' files."""
+def runner_variables(config: dict[str, Any], runtime: str) -> dict[str, str]:
+    """Return what every step runner of a build needs of its checked configuration, as variables.
+
+    PATH            led by the Python that runs this: it has what the step runner needs
+    STEP_RUNTIME    docker, apptainer or host
+    STEP_ISOLATION  best, or required: a runner refuses to start a step that nothing holds
+    STEP_STORE      the store's folder, STEP_STORE_URL the shared store; empty: none
+    STEP_STORE_TIMEOUT  seconds after which a silent shared store is given up
+    STEP_KEY        the private key that signs attestations; empty: unsigned
+    STEP_CERTIFICATES   the key's certificate and those up to a root, separated as PATH is; empty: none
+    STEP_TRUSTED    public keys of other builders, separated as PATH is
+    STEP_TOLERANCE  how far numbers that a step made on GPUs may differ; read by `audit rebuild` alone
+    """
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "STEP_RUNTIME": runtime,
+        "STEP_ISOLATION": config["isolation"],
+        "STEP_STORE": config["store"]["path"],
+        "STEP_STORE_URL": config["store"]["url"],
+        "STEP_STORE_TIMEOUT": str(config["store"]["timeout"]),
+        "STEP_KEY": config["signing"]["key"],
+        "STEP_CERTIFICATES": os.pathsep.join(config["signing"]["certificates"]),
+        "STEP_TRUSTED": os.pathsep.join(config["signing"]["trusted"]),
+        "STEP_TOLERANCE": str(config["tolerance"]),
+    }
+
+
+def set_for_runners(config: dict[str, Any], runtime: str) -> None:
+    """Set the variables of `runner_variables` in this process, for the runners that it starts."""
+    os.environ.update(runner_variables(config, runtime))
+
+
+def paths_of(variable: str) -> list[Path]:
+    """Return the files that a variable names, separated as PATH is; none where it is empty or not set."""
+    return [Path(name) for name in os.environ.get(variable, "").split(os.pathsep) if name]
+
+
+def step_variables(action: Action, path: str, home: Path, scratch: Path, secrets: Path | None) -> dict[str, str]:
+    """Return all variables of a step: an allow-list, with threads pinned, the same in every runtime.
+
+    `path` is its PATH, `home` and `scratch` its HOME and TMPDIR, `secrets` the folder of its secrets' files.
+    """
     threads = str(action.threads)
     passed = (
         *PASSED,
@@ -57,7 +98,7 @@ def variables(action: Action, path: str, home: Path, scratch: Path, secrets: Pat
 
 
 def _docker_config() -> dict[str, str]:
-    """Return where Docker's logins are; nothing for a user without a name or a home, as containers have."""
+    """Return the folder of Docker's logins; nothing for a user without a name or a home, as in a container."""
     if named := os.environ.get("DOCKER_CONFIG"):
         return {"DOCKER_CONFIG": named}
     with contextlib.suppress(RuntimeError):
@@ -66,13 +107,13 @@ def _docker_config() -> dict[str, str]:
 
 
 def certificates() -> Path | None:
-    """Return the machine's bundle of certificates, which a step with network trusts too."""
+    """Return the machine's certificate bundle, which a step with network trusts too; None if there is none."""
     named = [Path(os.environ[name]) for name in CERTIFICATES if os.environ.get(name)]
     return next((path for path in [*named, USUAL_CERTIFICATES] if path.is_file()), None)
 
 
 def _network() -> dict[str, str]:
-    """Return pip's settings, which a sandbox hides with the files they stand in, and where the certificates are."""
+    """Return the locations of certificates, and pip's settings, whose files a sandbox hides."""
     found = pip_settings(sys.executable)
     pip = {f"PIP_{name.upper().replace('-', '_')}": found[name] for name in PIP_SETTINGS if name in found}
     bundle = certificates()

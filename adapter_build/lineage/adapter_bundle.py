@@ -15,7 +15,7 @@ from adapter_build.core.printable import name_shown
 from adapter_build.core.regular_file import open_regular, read_regular
 from adapter_build.core.strict_json import Malformed
 from adapter_build.hermetic.envelope import parse_envelope
-from adapter_build.hermetic.settings import paths_of
+from adapter_build.hermetic.variables import paths_of
 from adapter_build.lineage.attested_steps import Step, ancestry, read_step
 from adapter_build.lineage.results_folder import BUNDLE, SIGNATURE
 

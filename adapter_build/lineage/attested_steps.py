@@ -10,7 +10,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.core.printable import name_shown
 from adapter_build.core.regular_file import read_regular
 from adapter_build.core.strict_json import Malformed
-from adapter_build.hermetic.documents import LONGEST_ENVELOPE
+from adapter_build.hermetic.attestation_schema import LONGEST_ENVELOPE
 from adapter_build.hermetic.envelope import parse_envelope, unseal
 from adapter_build.hermetic.environments import lock_path
 

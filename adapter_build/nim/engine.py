@@ -24,7 +24,7 @@ from adapter_build.hermetic.docker import labels, lines, reap
 from adapter_build.hermetic.docker_engine import engine, require
 from adapter_build.hermetic.engine_kind import engine_kind
 from adapter_build.hermetic.images import Image
-from adapter_build.hermetic.lease import held
+from adapter_build.hermetic.liveness_lock import hold
 from adapter_build.nim.container import check_layout, configuration, end, prepare_cache, reader_of, remove
 from adapter_build.nim.known_failures import SETUP, refused_pull, refused_start, told_by
 from adapter_build.nim.settings import KEY, PORT, NimSettings, variables
@@ -74,7 +74,7 @@ def serving(
         scratch = Path(tempfile.mkdtemp(prefix="nim-")).resolve()
         cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
         lock = cleanup.enter_context(open(scratch / "lock", "w"))
-        cleanup.enter_context(held(lock))
+        cleanup.enter_context(hold(lock))
         client = cleanup.enter_context(engine(without="deploy.engine: embedded"))
         kind = engine_kind(client)
         reader = reader_of(kind)

@@ -7,11 +7,11 @@ import sys
 from typing import Any
 
 from adapter_build.core.faults import BadInput, error_line, say
-from adapter_build.hermetic.checkout import disobeyed, own_commit
+from adapter_build.hermetic.checkout import ignored_git_variables, own_commit
 from adapter_build.hermetic.docker_engine import engine
 from adapter_build.hermetic.keys import make_key
 from adapter_build.hermetic.runtime import Runtime
-from adapter_build.hermetic.settings import set_for_steps
+from adapter_build.hermetic.variables import set_for_runners
 from adapter_build.models.base_model import BaseModel
 from adapter_build.nim.settings import NimSettings
 from adapter_build.workflow.config_checks import MEGATRON
@@ -46,7 +46,7 @@ def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, bas
         sys.exit(error_line(fault))
     if base.left_out:
         say(f"  base.path: {', '.join(base.left_out)}: no file of the base, left out", error=True)
-    if told := disobeyed():
+    if told := ignored_git_variables():
         say(f"  {told}", error=True)
     commit = own_commit()
     if not commit.id:
@@ -64,7 +64,7 @@ def name_user() -> None:
 def tell_steps(config: dict[str, Any], runtime: Runtime, sent: bool) -> None:
     """Set the variables of step runners; in a job that a build `sent`, name this node's runtime and its isolation."""
     name_user()
-    set_for_steps(config, runtime.name)
+    set_for_runners(config, runtime.name)
     if sent:
         with contextlib.suppress(BadInput):  # no engine on this node: a step that needs one says so
             say(f"  runtime {runtime}", error=True)

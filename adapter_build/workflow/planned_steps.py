@@ -22,7 +22,7 @@ class Plan:
     """What a build of some targets would do.
 
     `calls` maps each step to its runner's command line, a step after those it depends on; `settings` are the variables
-    of every runner, from the configuration in force (hermetic/settings.py).
+    of every runner, from the configuration in force (hermetic/variables.py).
     """
 
     calls: dict[str, list[str]]

@@ -19,15 +19,15 @@ from adapter_build.hermetic import attestation
 from adapter_build.hermetic.access import let_others_read
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import attempt
-from adapter_build.hermetic.follow import follow
+from adapter_build.hermetic.execution import Limits
+from adapter_build.hermetic.input_digests import unaltered
 from adapter_build.hermetic.isolation import shares_memory
-from adapter_build.hermetic.limits import Limits
 from adapter_build.hermetic.resume_state import ResumeState, forget
 from adapter_build.hermetic.reuse import Reuse
 from adapter_build.hermetic.runtime import RUNNERS
+from adapter_build.hermetic.step_log import follow_step
 from adapter_build.hermetic.storage import name_of
 from adapter_build.hermetic.terminal import StatusLine
-from adapter_build.hermetic.watched import watched
 
 
 def run_step(arguments: argparse.Namespace) -> None:
@@ -52,12 +52,12 @@ def run_step(arguments: argparse.Namespace) -> None:
             if not envelope:
                 state = ResumeState(step, action.key(), private.keep()) if action.keep else None
                 with (
-                    state.taken_out() if state else contextlib.nullcontext(),
-                    watched(action.input_digests),
+                    state.taking_out() if state else contextlib.nullcontext(),
+                    unaltered(action.input_digests),
                     RUNNERS[runtime](action, private, limits) as execution,
                 ):
                     status.show(f"  {step} …")
-                    at = follow(step, action, private, execution, arguments.log, status)
+                    at = follow_step(step, action, private, execution, arguments.log, status)
                 resumed = (
                     {"step": at, "state": state.digest, "signed": state.signed}
                     if state and state.handed and at

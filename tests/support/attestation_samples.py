@@ -3,7 +3,7 @@
 from typing import Any
 
 from adapter_build.hermetic.action import key_of
-from adapter_build.hermetic.documents import BUILD_TYPE, PROVENANCE, STATEMENT_TYPE
+from adapter_build.hermetic.attestation_schema import BUILD_TYPE, PROVENANCE, STATEMENT_TYPE
 
 DIGEST = "0" * 64
 SCRIPT, LOCK = "x.py", "containers/workflow/requirements.lock"

@@ -21,9 +21,9 @@ from adapter_build.core.faults import BadInput
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.core.regular_file import open_regular, read_regular
 from adapter_build.core.strict_json import given_object
-from adapter_build.hermetic.copying import copy_file
-from adapter_build.hermetic.digest_cache import cached_digest
 from adapter_build.hermetic.envelope import read_statement, seal
+from adapter_build.hermetic.hashed_copy import copy_file
+from adapter_build.hermetic.input_digests import cached_digest
 from adapter_build.hermetic.store import Hit, Store
 from adapter_build.models.nemo_archive import read_member
 from adapter_build.models.safetensors_file import read_header, read_tensor

@@ -9,7 +9,7 @@ from attestation_samples import statement
 
 from adapter_build.core import strict_json
 from adapter_build.core.strict_json import Malformed
-from adapter_build.hermetic.documents import check_statement
+from adapter_build.hermetic.attestation_schema import check_statement
 
 REFUSED = {
     "empty": (b"", "not JSON"),

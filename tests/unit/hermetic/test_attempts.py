@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from adapter_build.core.atomic_file import write_atomically
-from adapter_build.hermetic import lease, store
+from adapter_build.hermetic import liveness_lock, store
 from adapter_build.hermetic.attempt import ATTEMPTS, attempt
-from adapter_build.hermetic.lease import abandoned
+from adapter_build.hermetic.liveness_lock import abandoned
 from adapter_build.hermetic.store import Store
 
 ELSEWHERE = "node7 5c0b4b5e-0000-0000-0000-000000000000"
@@ -25,7 +25,7 @@ def here(tmp_path, monkeypatch):
 def of_another_machine(monkeypatch, silent_for):
     """Make an attempt as a machine does whose flocks are not seen here, and which last gave a sign so long ago."""
     with monkeypatch.context() as there:
-        there.setattr(lease, "machine", lambda: ELSEWHERE)
+        there.setattr(liveness_lock, "machine", lambda: ELSEWHERE)
         made = attempt("try/it")
         place = made.__enter__()
     # What its flock is worth here: nothing.
@@ -48,34 +48,34 @@ def test_a_dead_attempt_of_this_machine_is_reaped_at_once():
 
 def test_a_live_attempt_of_this_machine_is_not():
     with attempt("a") as live:
-        past = time.time() - 10 * lease.LEASE  # the flock says more than any age
+        past = time.time() - 10 * liveness_lock.LEASE  # the flock says more than any age
         os.utime(live.lock, (past, past))
         with attempt("b"):
             assert live.out.is_dir() and not abandoned(live.lock)
 
 
 def test_another_machines_attempt_is_believed_while_its_lease_runs(monkeypatch):
-    made, place = of_another_machine(monkeypatch, silent_for=lease.LEASE - 600)
+    made, place = of_another_machine(monkeypatch, silent_for=liveness_lock.LEASE - 600)
     with attempt("b"):
         assert place.out.is_dir() and place.lock.is_file()
     made.__exit__(None, None, None)
 
 
 def test_another_machines_attempt_is_reaped_when_its_lease_is_over(monkeypatch):
-    _, place = of_another_machine(monkeypatch, silent_for=lease.LEASE + 600)
+    _, place = of_another_machine(monkeypatch, silent_for=liveness_lock.LEASE + 600)
     with attempt("b"):
         assert not place.out.exists() and not place.lock.exists()
 
 
 def test_a_machine_of_the_same_name_is_told_by_its_boot(monkeypatch, tmp_path):
-    first = lease.machine()
+    first = liveness_lock.machine()
     (tmp_path / "boot_id").write_text("another\n")
-    monkeypatch.setattr(lease, "BOOT", tmp_path / "boot_id")
-    assert lease.machine() != first and lease.machine().split()[0] == first.split()[0]
+    monkeypatch.setattr(liveness_lock, "BOOT", tmp_path / "boot_id")
+    assert liveness_lock.machine() != first and liveness_lock.machine().split()[0] == first.split()[0]
 
 
 def test_a_lock_is_touched_while_its_runner_lives(monkeypatch):
-    monkeypatch.setattr(lease, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(liveness_lock, "HEARTBEAT", 0.01)
     with attempt("a") as live:
         os.utime(live.lock, (0, 0))
         deadline = time.monotonic() + 10
@@ -115,10 +115,10 @@ def test_a_file_system_without_locks(monkeypatch):
     def refuse(*_):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(lease.fcntl, "flock", refuse)
+    monkeypatch.setattr(liveness_lock.fcntl, "flock", refuse)
     with attempt("a") as live, attempt("b"):
         assert live.out.is_dir()
-        past = time.time() - lease.LEASE - 600
+        past = time.time() - liveness_lock.LEASE - 600
         os.utime(live.lock, (past, past))
         assert abandoned(live.lock)
     monkeypatch.setattr(store.fcntl, "flock", refuse)

@@ -120,7 +120,7 @@ def test_exported_variables_of_git_are_not_obeyed(tmp_path, monkeypatch):
     }.items():  # fmt: skip
         monkeypatch.setenv(name, str(tmp_path / "other" / value))
     assert own_commit(tmp_path / "mine") == checkout.Commit(commit)
-    assert checkout.disobeyed() == (
+    assert checkout.ignored_git_variables() == (
         "GIT_DIR, GIT_WORK_TREE, GIT_INDEX_FILE, GIT_OBJECT_DIRECTORY, GIT_NAMESPACE: not followed, lineage names this "
         "checkout's own commit or none"
     )

@@ -15,7 +15,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.hermetic import bubblewrap, docker, landlock, runtime
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.engine_kind import USUAL, EngineKind, engine_kind
-from adapter_build.hermetic.limits import Limits
+from adapter_build.hermetic.execution import Limits
 from adapter_build.nim import container as nim_container
 
 ROOTLESS, REMAPPED, SELINUX = EngineKind(rootless=True), EngineKind(remapped=True), EngineKind(selinux=True)
@@ -47,7 +47,7 @@ def test_what_an_engine_says_of_itself(options, kind):
 
 
 def test_limits_that_do_not_hold_and_containers_of_another_system():
-    assert engine_kind(client(MemoryLimit=False)).told == "memory not bounded"
+    assert engine_kind(client(MemoryLimit=False)).described == "memory not bounded"
     with pytest.raises(BadInput, match="the engine runs windows containers: switch it to Linux ones"):
         engine_kind(client(OSType="windows"))
 
@@ -90,7 +90,7 @@ def test_selinux_and_remapped_users_where_there_are_any_and_nowhere_else(tmp_pat
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.builds(EngineKind, *[st.booleans()] * 4))
 def test_each_kind_says_what_is_special_and_a_usual_one_nothing(kind):
-    said = kind.told.split(", ") if kind.told else []
+    said = kind.described.split(", ") if kind.described else []
     assert len(said) == [kind.rootless, kind.remapped, kind.selinux, not kind.bounded].count(True)
     assert ("label=disable" in kind.security) == kind.selinux
 

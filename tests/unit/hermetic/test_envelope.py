@@ -12,7 +12,7 @@ from securesystemslib.signer import SSlibKey
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.strict_json import Malformed
-from adapter_build.hermetic.documents import PAYLOAD_TYPE
+from adapter_build.hermetic.attestation_schema import PAYLOAD_TYPE
 from adapter_build.hermetic.envelope import seal, signer, unseal
 from adapter_build.hermetic.keys import make_key, private_key, public_half, public_key
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from adapter_build.hermetic import bubblewrap, confinement, isolation, landlock
+from adapter_build.hermetic import bubblewrap, isolation, landlock, landlock_sandbox
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt
 from adapter_build.lineage.guarantees import unconfined
@@ -89,7 +89,7 @@ def test_a_gpus_files_are_shown_and_no_other_device(tmp_path, monkeypatch):
     """There is no GPU here: the command line and the rules as they would be."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(bubblewrap, "device_files", lambda: ["/dev/nvidia0", "/dev/nvidiactl"])
-    monkeypatch.setattr(confinement, "device_files", lambda: ["/dev/nvidia0", "/dev/nvidiactl"])
+    monkeypatch.setattr(landlock_sandbox, "device_files", lambda: ["/dev/nvidia0", "/dev/nvidiactl"])
     (tmp_path / "step").mkdir()
     place = Attempt(tmp_path / "step")
     for devices in (0, 1):
@@ -100,7 +100,7 @@ def test_a_gpus_files_are_shown_and_no_other_device(tmp_path, monkeypatch):
         # CUDA writes the names of its threads; the kernel's settings stay read-only.
         assert ("--remount-ro /proc" in words) != ("--ro-bind /proc/sys /proc/sys" in words) == bool(devices)
         assert "--unshare-net --hostname hermetic-step" in words
-        confinement.command(action, place, Path(sys.executable))
+        landlock_sandbox.command(action, place, Path(sys.executable))
         plan = json.loads((place.root / "confinement.json").read_text())
         rights = dict(map(tuple, plan["rules"]))
         assert ("/dev/nvidia0" in rights) == ("/sys" in rights) == ("/proc/self/task" in rights) == bool(devices)
@@ -129,7 +129,7 @@ def test_a_build_begins_by_saying_how_steps_are_held_and_that_lineage_has_no_com
     done = checkout.snakemake("--quiet", "all", "--", target)
     assert done.returncode == 0, done.stderr
     runtime, lineage, *_ = _said(done)
-    assert runtime.startswith(f"  runtime host ({isolation.told()}): ")
+    assert runtime.startswith(f"  runtime host ({isolation.described()}): ")
     mend = "git clone gives a checkout with its commit"
     assert lineage == f"  lineage has no commit: the checkout is no git repository: {mend}"
 

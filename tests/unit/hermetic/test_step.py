@@ -19,7 +19,7 @@ from in_toto_attestation.v1 import statement_pb2
 from adapter_build.core.digests import file_digest
 from adapter_build.hermetic import landlock
 from adapter_build.hermetic.envelope import read_statement
-from adapter_build.hermetic.kept import outlived
+from adapter_build.hermetic.resume_state import stale_files
 
 ROOT = Path(__file__).parents[3]
 BUBBLEWRAP = bool(shutil.which("bwrap"))
@@ -236,7 +236,7 @@ def test_what_a_step_keeps_outlives_failure_under_its_key(step, project, monkeyp
     assert other.returncode == 0, other.stderr
     assert "runs: +\n" in (project / "logs/copy/one.log").read_text()
     assert list(kept.glob("copy.one-*/runs")) == left
-    assert [*outlived_in(project, {"copy/one"})] == left, "it has ended since, as another action"
+    assert [*stale_in(project, {"copy/one"})] == left, "it has ended since, as another action"
     again = step(KEEPS, "--keep", "resume")
     assert again.returncode == 0, again.stderr
     assert "runs: +++" in (project / "logs/copy/one.log").read_text()
@@ -248,14 +248,14 @@ def test_what_a_step_keeps_outlives_failure_under_its_key(step, project, monkeyp
 
 def test_what_is_kept_is_wanted_until_its_step_has_ended(step, project):
     assert step(KEEPS, "--keep", "resume", "--setting", "fails", "yes").returncode == 2
-    assert outlived_in(project, {"copy/one"}) == []
-    assert [path.name for path in outlived_in(project, {"copy/two"})] == ["runs"]
+    assert stale_in(project, {"copy/one"}) == []
+    assert [path.name for path in stale_in(project, {"copy/two"})] == ["runs"]
 
 
-def outlived_in(project: Path, steps: set[str]) -> list[Path]:
+def stale_in(project: Path, steps: set[str]) -> list[Path]:
     """Return what of a project's kept files no step of these wants."""
     with contextlib.chdir(project):
-        return [project / path for path in outlived(steps)]
+        return [project / path for path in stale_files(steps)]
 
 
 def test_an_earlier_attempt_that_lives_on_publishes_nothing(project):

@@ -12,10 +12,10 @@ from loopback_server import Quiet, serving
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.strict_json import Malformed
-from adapter_build.hermetic import digest_cache
-from adapter_build.hermetic.copying import copy_file
-from adapter_build.hermetic.digest_cache import cached_digest
+from adapter_build.hermetic import input_digests
 from adapter_build.hermetic.envelope import seal
+from adapter_build.hermetic.hashed_copy import copy_file
+from adapter_build.hermetic.input_digests import cached_digest
 from adapter_build.hermetic.shared_store import SharedStore
 from adapter_build.hermetic.store import Damaged, Hit, Store
 from adapter_build.hermetic.store_sweep import unreachable
@@ -142,8 +142,8 @@ def test_what_the_readme_names_needs_no_package_more(url, monkeypatch):
 def reads(monkeypatch):
     """The files that were really hashed."""
     seen = []
-    real = digest_cache.file_digest
-    monkeypatch.setattr(digest_cache, "file_digest", lambda path: (seen.append(path), real(path))[1])
+    real = input_digests.file_digest
+    monkeypatch.setattr(input_digests, "file_digest", lambda path: (seen.append(path), real(path))[1])
     return seen
 
 

@@ -1,5 +1,6 @@
-"""Who is alive, on a file system that several machines share: a lock that its holder's machine judges at once, and the
-others by how long ago it was touched.
+"""Liveness locks on a shared file system: an flock tells its own machine at once whether the holder lives.
+
+Other machines, which may not see the flock, go by the age of its heartbeat: the holder touches the file now and then.
 """
 
 import contextlib
@@ -17,8 +18,8 @@ from adapter_build.core.regular_file import open_regular
 
 LONGEST = 2**12  # bytes of a lock that are read
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-HEARTBEAT = 60.0  # seconds between two touches of a lock
-LEASE = 24 * 3600.0  # seconds without one after which another machine's holder is certainly dead
+HEARTBEAT = 60.0  # seconds between two touches
+LEASE = 24 * 3600.0  # seconds without a heartbeat after which a holder on another machine is certainly dead
 
 
 def machine() -> str:
@@ -27,9 +28,9 @@ def machine() -> str:
 
 
 def lock_file(path: Path) -> IO[bytes]:
-    """Open a file to hold a lock on, made if it is not there: no FIFO, which would be waited for, and no link.
+    """Open a file to lock, and create it if it is missing. Raises `OSError` for a link, and for no regular file.
 
-    Raises `OSError`.
+    A FIFO would block the opener.
     """
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -43,17 +44,19 @@ def lock_file(path: Path) -> IO[bytes]:
 
 
 def age(path: Path, clock: Path) -> float:
-    """Return the seconds since `path` was touched. `clock` is a file beside it, touched now: by whoever serves both,
-    so that it does not matter whether the clocks of two machines agree. Raises `OSError`.
+    """Return the seconds since `path` was touched. Raises `OSError`.
+
+    `clock` is a file beside it, which is touched now. The file server stamps both, so that the clocks of two machines
+    need not agree.
     """
     clock.touch()
     return clock.stat().st_mtime - path.stat().st_mtime
 
 
 @contextlib.contextmanager
-def held(lock: IO[str]) -> Iterator[None]:
-    """Hold a new lock: an flock for this machine; for the others its name, and a touch now and then."""
-    with contextlib.suppress(OSError):  # a file system without locks: there the touches alone tell
+def hold(lock: IO[str]) -> Iterator[None]:
+    """Hold a new lock: an flock for this machine; for others the machine's name in it, and a heartbeat."""
+    with contextlib.suppress(OSError):  # a file system without locks: there the heartbeat alone tells
         fcntl.flock(lock, fcntl.LOCK_EX)
     lock.write(f"{machine()} {os.getpid()}\n")
     lock.flush()
@@ -74,9 +77,9 @@ def held(lock: IO[str]) -> Iterator[None]:
 
 
 def abandoned(lock: Path) -> bool:
-    """Whether the runner that made this lock is gone, however it ended.
+    """Tell whether the holder of this lock is gone, however it ended.
 
-    A lock of this machine says so itself. That of another machine is believed to be held until its lease has expired.
+    Of a lock of this machine the flock tells. One of another machine counts as held until its lease has expired.
     """
     try:
         with open_regular(lock) as file:
@@ -93,7 +96,7 @@ def abandoned(lock: Path) -> bool:
 
 
 def expired(path: Path) -> bool:
-    """Whether nobody has touched a file for as long as a lease lasts."""
+    """Tell whether a file has had no heartbeat for as long as a lease lasts."""
     try:
         return age(path, path.with_name(".clock")) > LEASE
     except OSError:

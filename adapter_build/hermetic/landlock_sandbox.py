@@ -74,26 +74,26 @@ def sockets(action: Action) -> Iterator[Path | None]:
         yield Path(folder)
 
 
-def command(action: Action, place: Attempt, python: Path, sockets: Path | None = None) -> list[str]:
+def command(action: Action, attempt: Attempt, python: Path, sockets: Path | None = None) -> list[str]:
     """Return the command line. What it may do lies in the attempt, where the step cannot see it."""
-    shown = mounts(action, place)
+    shown = mounts(action, attempt)
     check_readable(shown, own_reader())
     own_network = namespaces() and not action.network
     internet = INTERNET if own_network or action.network or speaks_locally(action) else ()
     plan = {
-        "rules": [*_rules(action, place, python), *([(str(sockets), landlock.ALL)] if sockets else [])],
+        "rules": [*_rules(action, attempt, python), *([(str(sockets), landlock.ALL)] if sockets else [])],
         "families": [AF_NETLINK, *internet, *((AF_UNIX,) if speaks_locally(action) else ())],
         "streams_only": not (own_network or action.network),
         "tcp": bool(internet),
         "namespaces": namespaces() and action.nodes == 1,
         "own_network": own_network,
     }
-    (place.root / "confinement.json").write_text(json.dumps(plan))
-    start = [str(python), "-I", "-S", str(LAUNCHER), str(place.root / "confinement.json")]
-    return [*start, str(python), str(action.script.absolute()), *action.arguments(place.out, place.kept)]
+    (attempt.root / "confinement.json").write_text(json.dumps(plan))
+    start = [str(python), "-I", "-S", str(LAUNCHER), str(attempt.root / "confinement.json")]
+    return [*start, str(python), str(action.script.absolute()), *action.arguments(attempt.out, attempt.kept)]
 
 
-def _rules(action: Action, place: Attempt, python: Path) -> Iterator[tuple[str, int]]:
+def _rules(action: Action, attempt: Attempt, python: Path) -> Iterator[tuple[str, int]]:
     """Yield what of the file system is let through: (path, rights)."""
     # Gloo, which connects processes, lists the machine's buses.
     machine = "/sys" if speaks_locally(action) else PROCESSORS
@@ -105,7 +105,7 @@ def _rules(action: Action, place: Attempt, python: Path) -> Iterator[tuple[str, 
         # CUDA names its threads there, and does not start where it cannot: error 304.
         yield "/proc/self/task", landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE
     yield "/dev/shm", landlock.ALL & ~landlock.EXECUTE
-    for mount in mounts(action, place):
+    for mount in mounts(action, attempt):
         yield str(mount.source), landlock.ALL if mount.writable else landlock.READ
     # Python lists the folders that it imports from, libraries those of a model's files.
     read = {path.resolve().parent for paths in action.inputs.values() for path in paths}

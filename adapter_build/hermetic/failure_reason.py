@@ -1,11 +1,13 @@
-"""Why a step failed in its sandbox: what it reached for and had not declared, and the option that declares it."""
+"""Reasons why a step failed that only its runner knows: an undeclared file, variable or network, or a full disk."""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from adapter_build.core.file_systems import SPARE, free_bytes, why_full
 from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.sandbox import OUT, SCRATCH, WORK
 
 MISSING = re.compile(r"No such file or directory: '([^']+)'|^(?:error: )?(\S+): no such file")
@@ -14,12 +16,13 @@ NETWORK = re.compile(
     r"Network is unreachable|Name or service not known|Temporary failure in name resolution|Cannot assign requested",
 )
 VARIABLE = re.compile(r"KeyError: '([A-Z][A-Z0-9_]+)'|secret ([A-Z][A-Z0-9_]+): not given")
-# Landlock's word for what a sandbox would not show; it tells reading from writing as little as a mode does.
+# Landlock's error for a file that a mount sandbox would not show; it does not tell reading from writing.
 DENIED = re.compile(r"Permission denied: '([^']+)'")
+FULL_DISK = re.compile("No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
 
 
 def undeclared(lines: Sequence[str], action: Action) -> str | None:
-    """Return what the last lines of a failed step show that it had not declared, or None."""
+    """Return the declaration that the last lines of a failed step show to be missing from its rule, or None."""
     for line in reversed(lines):
         if found := VARIABLE.search(line):
             name = found[1] or found[2]
@@ -36,8 +39,21 @@ def undeclared(lines: Sequence[str], action: Action) -> str | None:
     return None
 
 
+def full_disk(attempt: Attempt, lines: Iterable[str], stated: bool) -> str | None:
+    """Return a line that names the full file system that a failed step writes to; None if none is full.
+
+    `lines` are the last of its log: a library may report a full disk in words of its own. A step that has `stated` its
+    reason is believed.
+    """
+    written = [path for path in (attempt.root, attempt.kept) if path and path.exists()]
+    lacking = any(FULL_DISK.search(line) for line in lines) or (
+        not stated and any(free_bytes(path) < SPARE for path in written)
+    )
+    return f"No space left on device: {why_full(written)}" if lacking else None
+
+
 def _denied(path: str, action: Action) -> str | None:
-    """Return the declaration that lacks of a file that a step may not open, though this user may."""
+    """Return the missing declaration of a file that a step may not open, though this user may; else None."""
     name = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
     if hint := _input(name, action) if os.access(name, os.R_OK) else None:
         return hint + (f"; or, where it writes it, --output NAME {name}" if os.access(name, os.W_OK) else "")
@@ -47,7 +63,7 @@ def _denied(path: str, action: Action) -> str | None:
 
 
 def _shown(path: str) -> str:
-    """Return a path of the sandbox as the rules name it."""
+    """Return a path inside the sandbox as the rules name it."""
     for root in (WORK, OUT):
         if Path(path).is_relative_to(root):
             return str(Path(path).relative_to(root))
