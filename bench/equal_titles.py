@@ -22,10 +22,10 @@ from serve_build import THREADS, serving  # noqa: E402
 
 from adapter_build.core.jsonl import read_jsonl, write_jsonl  # noqa: E402
 from adapter_build.hermetic.environments import interpreter  # noqa: E402
+from adapter_build.models.answer_tokens import first_line  # noqa: E402
 from adapter_build.records.prompts import read_prompts  # noqa: E402
 from adapter_build.serving.inference_client import MAX_TOKENS, complete  # noqa: E402
 from adapter_build.serving.served_build import base_files, checked_base, staged_adapters  # noqa: E402
-from evaluate_adapter import first_line  # noqa: E402
 
 PROMPTS = 64
 MOST_WORDS = 550  # of a prompt: the filters' 500 and the prompt's own; a served context has 2,048 tokens

@@ -42,11 +42,11 @@ def main() -> None:
     from h100_tune import MODULES
     from peft import LoraConfig, get_peft_model
 
+    from adapter_build.kernels.determinism import make_repeatable
     from adapter_build.models.answer_tokens import fit_prompt
     from adapter_build.records.prompts import read_prompts
-    from evaluate_adapter import repeatable
 
-    repeatable()
+    make_repeatable(torch.get_num_threads())
     began = time.perf_counter()
     base = RandomBase(tokenizer)
     model = get_peft_model(base.model, LoraConfig(r=16, lora_alpha=32, target_modules=MODULES, init_lora_weights=False))
@@ -70,14 +70,14 @@ def _row(name: str, model: Any, tokenizer: Any, prompts: list[list[int]], most: 
     import torch
 
     from adapter_build.core.progress import Progress
-    from evaluate_adapter import answer
+    from adapter_build.evaluation.answers import answer_texts
 
     counting = Counting(tokenizer)
     torch.cuda.reset_peak_memory_stats()
     torch.cuda.synchronize()
     began = time.perf_counter()
     with Progress("titles", len(prompts)) as bar:
-        texts = answer(model, counting, prompts, most, together, bar)
+        texts = answer_texts(model, counting, prompts, most, together, bar)
     took = time.perf_counter() - began
     made, digest = counting.made, counting.digest.hexdigest()[:12]
     return f"| {name} | {took:.2f} | {len(texts)} | {made} | {made / took:.0f} | {_mebibytes()} | `{digest}` |"

@@ -18,8 +18,10 @@ sys.path.insert(0, str(ROOT))
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits would spin, and its seconds would count
 
 from adapter_build.core.progress import Progress  # noqa: E402
+from adapter_build.evaluation.answers import answer_texts, load  # noqa: E402
+from adapter_build.kernels.determinism import make_repeatable  # noqa: E402
+from adapter_build.models.answer_tokens import first_line  # noqa: E402
 from adapter_build.records.prompts import read_prompts  # noqa: E402
-from evaluate_adapter import answer, first_line, load, repeatable  # noqa: E402
 
 MOST, THREADS = 25, 1
 ALONE = "transformers' generate, one at a time"
@@ -29,10 +31,7 @@ WAYS = {"one at a time": 1, "8,192 tokens at once": 8192}  # evaluate.batch_toke
 def main() -> None:
     """Answer in each way, compare, write the table."""
     results, count = (*sys.argv[1:], *("results", "12")[len(sys.argv) - 1 :])
-    import torch
-
-    torch.set_num_threads(THREADS)
-    repeatable()
+    make_repeatable(THREADS)
     adapter = next(Path(results, "adapters").iterdir())
     base = next(path.parent for path in Path(results, "base").glob("*/model.safetensors"))
     rows = read_prompts(Path(results, "prompts", adapter.name, "train.jsonl"), int(count))
@@ -41,7 +40,7 @@ def main() -> None:
     taken = {ALONE: _timed(lambda: _alone(model, tokenizer, prompts))}
     for way, together in WAYS.items():
         with Progress(way, len(prompts)) as bar:
-            taken[way] = _timed(lambda: answer(model, tokenizer, prompts, MOST, together, bar))  # noqa: B023
+            taken[way] = _timed(lambda: answer_texts(model, tokenizer, prompts, MOST, together, bar))  # noqa: B023
     titles, seconds = taken[ALONE]
     equal = {way: sum(map(str.__eq__, titles, others)) for way, (others, _) in taken.items()}
     lines = [

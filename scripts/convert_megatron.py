@@ -13,9 +13,8 @@ import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.printable import shown
 from adapter_build.core.strict_json import given_object
-from adapter_build.megatron.arguments import conversion
 from adapter_build.megatron.nemo import check_base, repack
-from adapter_build.megatron.program import run_program
+from adapter_build.megatron.programs import conversion, run_program
 
 PROGRAM = "convert_llama_hf_to_nemo.py"
 

@@ -1,10 +1,7 @@
 """Turn a GGUF file into the Hugging Face files that NeMo, PEFT and vLLM read: weights in float32, and one end token."""
 
 import argparse
-import json
-import os
 import shutil
-import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,9 +9,6 @@ from typing import Any
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.models.base_checks import check_base, named
-
-# Names of the machine or of transformers' version: nothing of the model.
-NOISE = ("_name_or_path", "_model_name_or_path", "_from_model_config", "transformers_version")
 
 
 def main() -> None:
@@ -24,6 +18,8 @@ def main() -> None:
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="the Hugging Face files to write")
     options = parser.parse_args()
     fields = read_fields(options.gguf)
+    from adapter_build.models.gguf_base import convert  # PyTorch and transformers
+
     with tempfile.TemporaryDirectory() as scratch:
         convert(options.gguf, fields, Path(scratch))
         made = named(Path(scratch).iterdir())
@@ -35,7 +31,7 @@ def main() -> None:
 
 
 def read_fields(gguf: Path) -> dict[str, Any]:
-    """Return the GGUF file's metadata. Raises `BadInput` if it is not a GGUF file of a Llama-shaped model."""
+    """Return a GGUF file's metadata, key → value. Raises `BadInput` if it is none, or no Llama-shaped model's."""
     from gguf import GGUFReader
 
     try:
@@ -50,49 +46,6 @@ def read_fields(gguf: Path) -> dict[str, Any]:
             "and served: set base.name to another base"
         )
     return fields
-
-
-def convert(gguf: Path, fields: dict[str, Any], folder: Path) -> None:
-    """Write the Hugging Face files into `folder`."""
-    os.environ["TQDM_DISABLE"] = "1"  # transformers' bar would be drawn into the step's log; read on import
-    import torch
-    from transformers import AutoModelForCausalLM, GenerationConfig
-
-    from adapter_build.models.gguf_tokenizer import gguf_tokenizer
-
-    tokenizer = gguf_tokenizer(fields, gguf)
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, torch_dtype=torch.float32)
-    ends = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    model.config.update(ends)
-    model.generation_config = GenerationConfig(**ends)
-    # GGUF holds it as float32: 1e-05 came back as 9.999999747378752e-06.
-    model.config.rms_norm_eps = shortest_float32(model.config.rms_norm_eps)
-    model.save_pretrained(folder, max_shard_size="1000GB")
-    tokenizer.save_pretrained(folder, save_jinja_files=False)
-    rewrite(folder / "config.json")
-    rewrite(folder / "generation_config.json")
-    # transformers strips "Fast" from it; only the fast class reads tokenizer.json as it stands, in every version.
-    rewrite(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
-
-
-def rewrite(path: Path, **changes: str) -> None:
-    """Leave out of a JSON file what says nothing of the model, and make the changes."""
-    content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
-    kept = {key: value for key, value in content.items() if key not in NOISE}
-    path.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def shortest_float32(number: float) -> float:
-    """Return the shortest decimal that is the same float32."""
-    for digits in range(1, 10):
-        short = float(f"{number:.{digits}g}")
-        if struct.pack("f", short) == struct.pack("f", number):
-            return short
-    return number
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from adapter_build.core.jsonl import write_jsonl
 from adapter_build.core.linked_files import linked
 from adapter_build.core.processes import gc_paused
 from adapter_build.core.progress import Progress
-from adapter_build.models.answer_text import decoded, first_line
 from adapter_build.models.answer_tokens import fit_prompt
 from adapter_build.models.base_checks import check_base
 from adapter_build.records.prompts import read_prompts
@@ -30,9 +28,10 @@ def main() -> None:
         raise BadInput(
             f"{options.test}: no records to evaluate on: give more raw records (data.path) or change split.seed"
         )
-
-    from adapter_build.evaluation.rouge import resample, rouge, summary
-    from adapter_build.kernels.determinism import make_repeatable
+    with gc_paused():
+        from adapter_build.evaluation.answers import answer_texts, load
+        from adapter_build.evaluation.rouge import compare
+        from adapter_build.kernels.determinism import make_repeatable
 
     make_repeatable(options.threads)
     with linked(options.files) as base_folder:  # another base may have left files beside these
@@ -42,18 +41,12 @@ def main() -> None:
     prompts = [tokens for tokens, _ in fitted]
     with Progress("evaluate", total=2 * len(prompts), unit="answer") as bar:
         with model.disable_adapter():
-            base = answer(model, tokenizer, prompts, options.max_new_tokens, options.batch_tokens, bar)
-        adapter = answer(model, tokenizer, prompts, options.max_new_tokens, options.batch_tokens, bar)
+            base = answer_texts(model, tokenizer, prompts, options.max_new_tokens, options.batch_tokens, bar)
+        adapter = answer_texts(model, tokenizer, prompts, options.max_new_tokens, options.batch_tokens, bar)
     references = [row["output"].strip() for row in rows]
-    scores = {"adapter": rouge(references, adapter), "base": rouge(references, base)}
-    scores["difference"] = {kind: values - scores["base"][kind] for kind, values in scores["adapter"].items()}
-    samples = resample(len(rows), options.resamples, options.seed)
+    scores = compare(references, base, adapter, options.resamples, options.seed)
     settings = {name: getattr(options, name) for name in ("limit", "max_new_tokens", "resamples", "seed")}
-    result = {
-        **{name: summary(values, samples) for name, values in scores.items()},
-        "records": len(rows),
-        "settings": {**settings, "stemmer": True},
-    }
+    result = {**scores, "records": len(rows), "settings": {**settings, "stemmer": True}}
     write_jsonl(
         options.predictions,
         (
@@ -89,25 +82,6 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def load(base: Path, adapter: Path) -> tuple[Any, Any]:
-    """Return the base with the adapter on it, and the tokenizer; on a GPU in bfloat16, else in float32.
-
-    The adapter is not added into the base's weights: in bfloat16 most of it would be rounded off there, servers keep it
-    apart too, and the base answers from weights that nothing was added to and taken from.
-    """
-    import torch
-
-    with gc_paused():
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
-        from adapter_build.models.tuning_files import config_of, tokenizer_of
-
-    device, dtype = ("cuda:0", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-    model = AutoModelForCausalLM.from_pretrained(base, config=config_of(base), torch_dtype=dtype).to(device)
-    return PeftModel.from_pretrained(model, adapter).eval(), tokenizer_of(base)
-
-
 def fit(tokenizer: Any, row: dict[str, Any], room: int, where: Path) -> tuple[list[int], int]:
     """Return the tokens of a record's prompt, `room` at the most, and how many were cut off. Raises `BadInput`."""
     try:
@@ -116,26 +90,6 @@ def fit(tokenizer: Any, row: dict[str, Any], room: int, where: Path) -> tuple[li
         raise BadInput(
             f"{where}: record {row.get('id')}: of its prompt {error}: lower evaluate.max_new_tokens"
         ) from None
-
-
-def answer(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], most: int, together: int, bar: Progress
-) -> list[str]:
-    """Return the answers of `most` new tokens at most to prompts given as tokens, in their order.
-
-    `together` bounds the tokens of a batch.
-    """
-    from adapter_build.evaluation.greedy_answers import answers
-
-    # The base's own stop tokens and nothing else of its settings: some bases sample by default.
-    stops = model.generation_config.eos_token_id or tokenizer.eos_token_id
-    texts: dict[int, str] = {}
-    for number, tokens in answers(
-        model.get_base_model(), prompts, most, stops if isinstance(stops, list) else [stops], together
-    ):
-        texts[number] = first_line(decoded(tokenizer, tokens))
-        bar.update()
-    return [texts[number] for number in range(len(prompts))]
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.core.processes import gc_paused
-from adapter_build.megatron.arguments import FUSED, fused
 from adapter_build.megatron.nemo import WEIGHTS, check_adapter
+from adapter_build.megatron.programs import FUSED, fused
 from adapter_build.models.nemo_archive import read_member
 from adapter_build.models.peft_files import adapter_config, arguments, base_of, front_matter
 

@@ -60,7 +60,7 @@ def read(folder: Path, by: ModuleType) -> dict[str, Any]:
     special = control_tokens(settings, content)
     reading: dict[str, Any] = {"by": by.NAME, "mends": []}
     reading["config"] = attempted(lambda: config(folder, by))
-    reading["stops"] = attempted(lambda: {"ids": sorted(by.stops(folder, by.config(folder), by.tokenizer(folder)))})
+    reading["stops"] = attempted(lambda: stops(folder, by))
     reading["tokens"] = attempted(lambda: tokens(folder, by, special))
     for key, words, other in mends(settings, content):
         with changed(folder, other) as mended:
@@ -81,20 +81,25 @@ def attempted(make: Any) -> dict[str, Any]:
 
 def config(folder: Path, by: ModuleType) -> dict[str, Any]:
     """Return what decides the network's shape and numbers."""
-    found = by.config(folder)
+    found = by.config_of(folder)
     places = [place for place in PLACES if place < found.max_position_embeddings]
-    kind = by.dtype(found)
+    kind = by.dtype_of(found)
     return {
         **{key: getattr(found, key, None) for key in SHAPE},
         "dtype": None if kind is None else str(kind).removeprefix("torch."),
-        "rope": by.rope(found),
+        "rope": by.rope_of(found),
         "turns": [[round(value, DIGITS) for value in row] for row in by.turns(found, places)],
     }
 
 
+def stops(folder: Path, by: ModuleType) -> dict[str, Any]:
+    """Return the tokens that end an answer."""
+    return {"ids": sorted(by.stops_of(folder, by.config_of(folder), by.tokenizer_of(folder)))}
+
+
 def tokens(folder: Path, by: ModuleType, special: dict[str, str]) -> dict[str, Any]:
     """Return what the tokenizer makes of the hostile texts, and which tokens have a meaning."""
-    tokenizer = by.tokenizer(folder)
+    tokenizer = by.tokenizer_of(folder)
     bos, special = tokenizer.bos_token, sorted({*special, *tokenizer.all_special_tokens})
     prompt = tokenizer.encode(PROMPT)
     texts = []
@@ -105,7 +110,7 @@ def tokens(folder: Path, by: ModuleType, special: dict[str, str]) -> dict[str, A
                 "text": text,
                 "whole": tokenizer.encode(text),
                 "alone": alone,
-                "read": by.answer(tokenizer, prompt, alone).strip(),
+                "read": by.answer_text(tokenizer, prompt, alone).strip(),
                 "decoded": tokenizer.decode(alone, skip_special_tokens=False, clean_up_tokenization_spaces=False),
             }
         )

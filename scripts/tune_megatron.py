@@ -12,11 +12,9 @@ from pathlib import Path
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import write_jsonl
-from adapter_build.megatron.arguments import fused, tuning, unfit_for_megatron
 from adapter_build.megatron.losses import read_losses
 from adapter_build.megatron.nemo import check_adapter, check_base, repack
-from adapter_build.megatron.program import run_program
-from adapter_build.megatron.tokenizer_cache import with_tokenizer
+from adapter_build.megatron.programs import fused, run_program, tuning, unfit_for_megatron, with_tokenizer
 from adapter_build.models.control_tokens import BaseFacts
 from adapter_build.models.llama_shape import check_lengths
 from adapter_build.records.prompts import read_prompts

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from adapter_build.core.faults import BadInput
-from adapter_build.megatron.arguments import FUSED
+from adapter_build.megatron.programs import FUSED
 
 ADAPTERS = {
     "lora_kqv_adapter": "attention_qkv",

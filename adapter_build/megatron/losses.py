@@ -1,16 +1,23 @@
 """The losses of a run of megatron_gpt_finetuning.py, from the TensorBoard file that NeMo's exp_manager leaves.
 
 Steps are counted as the file counts them. Training losses come every 10 steps (trainer.log_every_n_steps).
+
+The file is read as what it is, length-framed protobuf, for the container has a TensorBoard of its own, and no other
+environment has any. Of its messages three matter, by tensorflow/core/util/event.proto and framework/summary.proto:
+Event {2: step, 5: summary}, Summary {1: values}, Value {1: tag, 2: simple_value}. Everything else is passed over,
+checksums too.
 """
 
 import math
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from adapter_build.core.faults import BadInput
-from adapter_build.megatron.event_file import scalars
 
+STEP, SUMMARY, VALUE, TAG, NUMBER = 2, 5, 1, 1, 2  # numbers of the fields
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # kinds of a field on the wire
 NAMES = {"reduced_train_loss": "train_loss", "validation_loss": "validation_loss", "lr": "learning_rate"}
 
 
@@ -35,3 +42,60 @@ def read_losses(folder: Path) -> list[dict[str, Any]]:
             if not math.isfinite(row.get(name, 0.0)):
                 raise BadInput(f"step {row['step']}: the {name} is {row[name]}: lower adapters.<name>.learning_rate")
     return found
+
+
+def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
+    """Yield step, tag and value in the file's order. Raises `ValueError` for a file that is none, or was cut off."""
+    for record in _records(path.read_bytes()):
+        event = list(_fields(record))
+        step = next((value for field, value in event if field == STEP), 0)
+        for summary in (value for field, value in event if field == SUMMARY):
+            for value in (value for field, value in _fields(summary) if field == VALUE):
+                found = dict(_fields(value))
+                if TAG in found and NUMBER in found:
+                    yield step, found[TAG].decode(), struct.unpack("<f", found[NUMBER])[0]
+
+
+def _records(content: bytes) -> Iterator[bytes]:
+    """Yield the records: each stands after its length and a checksum of that, and before a checksum of its own."""
+    at = 0
+    while at < len(content):
+        length = int.from_bytes(_taken(content, at, 8), "little")
+        yield _taken(content, at + 12, length)
+        _taken(content, at + 12 + length, 4)
+        at += length + 16
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield number and value of every field: an int of a varint, else the bytes."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == VARINT:
+            value, at = _varint(message, at)
+            yield key >> 3, value
+            continue
+        if kind == BYTES:
+            size, at = _varint(message, at)
+        elif kind in (FIXED64, FIXED32):
+            size = 8 if kind == FIXED64 else 4
+        else:
+            raise ValueError(f"a field of kind {kind}")
+        yield key >> 3, _taken(message, at, size)
+        at += size
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = _taken(message, at, 1)[0]
+        value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
+        if byte < 128:
+            return value, at
+
+
+def _taken(content: bytes, at: int, size: int) -> bytes:
+    if at + size > len(content):
+        raise ValueError(f"it ends after {len(content)} bytes, in the middle of a record")
+    return content[at : at + size]

@@ -1,6 +1,7 @@
-"""What a LoRA adapter must be before a server may have it: each rule refuses what vLLM or NIM would serve silently."""
+"""Checks of a LoRA adapter before a server may have it: each refuses what vLLM or NIM would serve without a word."""
 
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,9 +16,18 @@ from adapter_build.models.adapter_settings import odd_scale, unserved
 from adapter_build.models.adapter_size import BaseNorms, Changes
 from adapter_build.models.safetensors_file import read_header, read_tensor
 
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ENGINES = ("embedded", "nim-1", "nim-2")
 LARGEST_CONFIG, LONGEST_HEADER = 2**20, 2**24  # bytes: of 1,000 layers, the latter has 3 million
 GREATEST_WEIGHT = 100.0  # trained LoRA weights stay below 10; a flipped exponent bit is far above
+
+
+def check_name(name: str, base: str) -> None:
+    """Refuse a name of an adapter that the base has, or that cannot be a folder, part of a URL and a model's name."""
+    if not SAFE_NAME.fullmatch(name):
+        raise BadInput(f"adapters.{name}: a name holds letters, digits, '.', '_' and '-' only: rename it in config")
+    if name == base:
+        raise BadInput(f"adapters.{name}: has the base's own name, which a server refuses: rename it in config")
 
 
 def check_config(

@@ -117,3 +117,13 @@ def _pad(tokens: list[int], width: int, pad: int) -> list[int]:
 def real_tokens(examples: Iterable[Example]) -> int:
     """Return how many tokens the examples feed to the model, padding left out."""
     return sum(len(example.tokens) - 1 for example in examples)
+
+
+def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """Return the text of an answer's tokens as servers give it: control tokens left out, no blank taken away."""
+    return tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def first_line(text: str) -> str:
+    """Return an answer's first line, without space at the ends."""
+    return next(iter(text.strip().splitlines()), "").strip()

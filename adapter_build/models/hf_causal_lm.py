@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_utils import no_init_weights
 
 from adapter_build.models.nemo_archive import CONFIG, write_archive
-from adapter_build.models.tuning_files import config_of, tokenizer_of
+from adapter_build.models.tuning_reader import config_of, tokenizer_of
 
 FORMAT = "hf"
 ATTENTION = "sdpa"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.printable import shown
@@ -15,6 +15,25 @@ STRETCHED_AFTER = ("linear", "dynamic")
 # Far above any base's: what is larger is damaged, and would be counted for hours.
 GREATEST, GREATEST_SIZE = {"num_hidden_layers": 1000}, 10**9
 ATTENTION, MLP = "self_attn", "mlp"
+
+
+class Heads(NamedTuple):
+    """The heads of a Llama's attention: how many of queries, how many of keys and values, and the size of each."""
+
+    queries: int
+    keys: int
+    size: int
+
+
+def heads_of(config: Mapping[str, Any]) -> Heads:
+    """Return the heads that a config.json gives, unchecked; the one place that knows its defaults.
+
+    Every head of queries has keys of its own unless num_key_value_heads says that several share them, and together the
+    heads are as wide as the hidden state unless head_dim says otherwise. Raises `KeyError` for a base that is no Llama.
+    """
+    queries = config["num_attention_heads"]
+    size = config.get("head_dim") or max(config["hidden_size"] // queries, 1)
+    return Heads(queries, config.get("num_key_value_heads") or queries, size)
 
 
 @dataclass(frozen=True)
@@ -66,18 +85,21 @@ class LlamaShape:
 
 def shape_of(config: Mapping[str, Any], where: Path) -> LlamaShape:
     """Return the shape that a config.json gives. Raises `BadInput` naming the key that cannot be."""
-    hidden, heads = _size(config, "hidden_size", where), _size(config, "num_attention_heads", where)
-    kv_heads = _size(config, "num_key_value_heads", where, heads)
-    if heads % kv_heads:
+    for key in ("hidden_size", "num_attention_heads"):
+        _size(config, key, where)
+    _size(config, "num_key_value_heads", where, config["num_attention_heads"])
+    heads = heads_of(config)
+    if heads.queries % heads.keys:
         raise BadInput(
-            f"{where}: num_key_value_heads is {kv_heads}, which does not divide num_attention_heads, {heads}: {MEND}"
+            f"{where}: num_key_value_heads is {heads.keys}, which does not divide num_attention_heads, "
+            f"{heads.queries}: {MEND}"
         )
     return LlamaShape(
-        hidden=hidden,
+        hidden=config["hidden_size"],
         inner=_size(config, "intermediate_size", where),
-        heads=heads,
-        kv_heads=kv_heads,
-        head=_size(config, "head_dim", where, max(hidden // heads, 1)),
+        heads=heads.queries,
+        kv_heads=heads.keys,
+        head=_size(config, "head_dim", where, heads.size),
         layers=_size(config, "num_hidden_layers", where),
         vocabulary=_size(config, "vocab_size", where),
         tied=_flag(config, "tie_word_embeddings", where),

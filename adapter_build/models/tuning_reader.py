@@ -1,4 +1,7 @@
-"""Reading a base as tuning and evaluation do: by transformers 4.53, given what it knows under its own names."""
+"""A base as tuning and evaluation read it: by transformers 4.53, given what it knows under its own names.
+
+serving_reader has the same functions for the engine's environment; read_base takes the one that it runs in.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,26 +9,51 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import GenerationConfig
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from adapter_build.models.answer_text import decoded
-from adapter_build.models.tuning_files import config_of, tokenizer_of
+from adapter_build.core.faults import BadInput
+from adapter_build.core.strict_json import read_object
+from adapter_build.models.answer_tokens import decoded
+from adapter_build.models.base_settings import MEND, dtype_for_tuning, rope_for_tuning, tokens_for_tuning
 
 NAME = f"transformers {transformers.__version__}"
+FETCH = "check base.name and base.path"
 
 
-def config(folder: Path) -> Any:
-    """Return the configuration."""
-    return config_of(folder)
+def config_of(folder: Path) -> Any:
+    """Return the configuration of the Hugging Face files in a folder. Raises `BadInput` naming the file."""
+    path = folder / "config.json"
+    content = read_object(path, FETCH)
+    rope, dtype = rope_for_tuning(content, path), dtype_for_tuning(content)
+    try:
+        return AutoConfig.from_pretrained(folder, **rope, **({"torch_dtype": getattr(torch, dtype)} if dtype else {}))
+    except Exception as error:  # whatever transformers stumbles over
+        raise BadInput(f"{path}: transformers 4.53 (tuning) cannot read it: {_reason(error)}: correct it") from None
 
 
-def dtype(config: Any) -> Any:
+def tokenizer_of(folder: Path) -> Any:
+    """Return the tokenizer of the Hugging Face files in a folder. Raises `BadInput` naming the file and the mend."""
+    path = folder / "tokenizer_config.json"
+    settings = read_object(path, FETCH)
+    plain = settings.get("tokenizer_class") == "TokenizersBackend"  # 5's name of the same class
+    try:
+        kind = PreTrainedTokenizerFast if plain else AutoTokenizer
+        return kind.from_pretrained(folder, **tokens_for_tuning(settings))
+    except Exception as error:  # whatever transformers stumbles over
+        raise BadInput(f"{path}: transformers 4.53 (tuning) cannot read it: {_reason(error)}: {MEND}") from None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
+
+
+def dtype_of(config: Any) -> Any:
     """Return the type of numbers that the configuration says the weights have, if any."""
     return config.torch_dtype
 
 
-def rope(config: Any) -> dict[str, Any]:
+def rope_of(config: Any) -> dict[str, Any]:
     """Return the settings of rotary embeddings, for people to read."""
     return {"rope_type": "default", **(config.rope_scaling or {}), "rope_theta": config.rope_theta}
 
@@ -37,12 +65,7 @@ def turns(config: Any, places: Sequence[int]) -> list[list[float]]:
     return torch.cat([cos[0, :, :half], sin[0, :, :half]], -1).tolist()
 
 
-def tokenizer(folder: Path) -> Any:
-    """Return the tokenizer."""
-    return tokenizer_of(folder)
-
-
-def stops(folder: Path, config: Any, tokenizer: Any) -> set[int]:
+def stops_of(folder: Path, config: Any, tokenizer: Any) -> set[int]:
     """Return the tokens that end an answer, as evaluate_adapter has them."""
     there = (folder / "generation_config.json").is_file()
     settings = GenerationConfig.from_pretrained(folder) if there else GenerationConfig.from_model_config(config)
@@ -50,6 +73,6 @@ def stops(folder: Path, config: Any, tokenizer: Any) -> set[int]:
     return set(found if isinstance(found, list) else [found])
 
 
-def answer(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+def answer_text(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]) -> str:
     """Return the text of an answer's tokens."""
     return decoded(tokenizer, tokens)

@@ -19,8 +19,7 @@ from adapter_build.core.stall_timeout import SLOWEST, Stalled, bytes_at, unless_
 from adapter_build.core.strict_json import Malformed
 from adapter_build.lineage.adapter_bundle import last_steps, read_bundle, staged_name
 from adapter_build.lineage.results_folder import BUNDLE
-from adapter_build.models.adapter_checks import LARGEST_CONFIG, check_config, check_header, check_weights
-from adapter_build.models.adapter_name import check_name
+from adapter_build.models.adapter_checks import LARGEST_CONFIG, check_config, check_header, check_name, check_weights
 from adapter_build.models.adapter_size import BaseNorms
 from adapter_build.models.llama_shape import llama_modules
 

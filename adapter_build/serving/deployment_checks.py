@@ -7,7 +7,7 @@ from typing import Any
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.progress import Progress
-from adapter_build.models.answer_text import first_line
+from adapter_build.models.answer_tokens import first_line
 from adapter_build.models.tokenizer_files import TokenizerFiles
 from adapter_build.serving.deployment_prompts import Row, prompt_of
 from adapter_build.serving.inference_client import MAX_TOKENS, Answer, complete_all, get

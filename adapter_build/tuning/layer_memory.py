@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapter_build.kernels.packing import LORA_COLUMNS
+from adapter_build.models.llama_shape import heads_of
 
 BF16, FP32, FP8 = 2, 4, 1  # bytes
 PROCESSORS = 132  # of an H100: flash attention's backward, where it repeats itself, has ⌈these / heads⌉ sums
@@ -37,12 +38,12 @@ class Shape:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
         """Return the sizes in a base's config.json. Raises `KeyError` for a base that is no Llama."""
-        hidden, heads = config["hidden_size"], config["num_attention_heads"]
-        head = config.get("head_dim") or hidden // heads
-        keys = head * (config.get("num_key_value_heads") or heads)
+        hidden, heads = config["hidden_size"], heads_of(config)
         vocabulary, tied = config["vocab_size"], config.get("tie_word_embeddings", False)
         layers, inner = config["num_hidden_layers"], config["intermediate_size"]
-        return cls(hidden, inner, layers, heads, heads * head, keys, vocabulary, tied)
+        return cls(
+            hidden, inner, layers, heads.queries, heads.queries * heads.size, heads.keys * heads.size, vocabulary, tied
+        )
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:

@@ -7,7 +7,7 @@ from typing import Any
 from adapter_build.core.faults import BadInput
 from adapter_build.core.strict_json import given_object
 from adapter_build.hermetic.keys import OWN
-from adapter_build.megatron.arguments import unfit_for_megatron
+from adapter_build.megatron.programs import unfit_for_megatron
 from adapter_build.models.adapter_settings import odd_scale
 from adapter_build.models.llama_shape import check_lengths
 from adapter_build.records.splits import finished_files

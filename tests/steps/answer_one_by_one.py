@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapter_build.core.jsonl import read_jsonl
-from adapter_build.models.answer_text import first_line
+from adapter_build.models.answer_tokens import first_line
 
 base, adapter, test = sys.argv[1:]
 tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)

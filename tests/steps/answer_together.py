@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from adapter_build.core.jsonl import read_jsonl
-from adapter_build.evaluation import answer_batch, greedy_answers
-from evaluate_adapter import load
+from adapter_build.evaluation import greedy_answers
+from adapter_build.evaluation.answers import load
 
 base, adapter, test = sys.argv[1:]
 model, tokenizer = load(Path(base), Path(adapter))
@@ -25,12 +25,12 @@ for prompt in prompts:
         pad_token_id=0,
     )
     plain.append(made[0, len(prompt) :].tolist())
-steps, step = [], answer_batch.AnswerBatch.step
-answer_batch.AnswerBatch.step = lambda batch: (steps.append(len(batch.tokens)), step(batch))
+steps, step = [], greedy_answers.AnswerBatch.step
+greedy_answers.AnswerBatch.step = lambda batch: (steps.append(len(batch.tokens)), step(batch))
 
 
 def answered(together, chunk, most=12, stops=stops):
-    answer_batch.CHUNK = chunk
+    greedy_answers.CHUNK = chunk
     steps.clear()
     found = dict(greedy_answers.answers(model.get_base_model(), prompts, most, stops, together))
     return [found[number] for number in range(len(prompts))], list(steps)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adapter_build.models.answer_tokens import control_tokens, encode, fit_prompt, text_tokens
 from adapter_build.models.control_tokens import BaseFacts, as_text
-from adapter_build.models.tuning_files import tokenizer_of
+from adapter_build.models.tuning_reader import tokenizer_of
 
 draw = random.Random(7)
 

@@ -1,4 +1,4 @@
-"""The command lines of NeMo 24.07's own programs: its converter's, and that of megatron_gpt_finetuning.py.
+"""NeMo 24.07's own programs, its converter and megatron_gpt_finetuning.py: their command lines, and a run of one.
 
 From the tutorial's notebook come the program, its launcher and the first arguments; what an adapter's configuration
 says beyond them is written out too, so that it is not left to a default of the container. The names are those of
@@ -8,10 +8,16 @@ The tutorial validates every 0.2 of an epoch, which NeMo makes of max_steps; her
 rate rises for 50 steps and falls as half a cosine to 0. Validation comes at the interval alone, not after the end.
 """
 
-from collections.abc import Mapping
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adapter_build.core.faults import BadInput
 from adapter_build.tuning.pack_settings import UNPACKED
 
 NEMO = Path("/opt/NeMo")  # where the container has it
@@ -35,6 +41,14 @@ FUSED = {
     "mlp_fc1": ("gate_proj", "up_proj"),
     "mlp_fc2": ("down_proj",),
 }
+
+COMPLAINT = re.compile(r"\s*(\[rank\d+\]: *)?((\w+\.)*\w*(Error|Exception)\b.*|Could not override.*)")
+LAUNCHER = "ChildFailedError"  # torchrun's own: it comes last and says nothing of why
+MENDS = {
+    "OutOfMemoryError": "lower adapters.<name>.micro_batch_size or sequence_length",
+    "Could not override": "another NeMo than 24.07's: check containers/images.yaml",
+}
+REVISION = "0" * 40  # the cache's layout wants a commit, and nothing asks which
 
 
 def fused(target_modules: list[str]) -> list[str]:
@@ -136,3 +150,54 @@ def tuning(
 
 def _number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def with_tokenizer(config: dict[str, Any], files: Sequence[Path], cache: Path) -> dict[str, str]:
+    """Put `files` into the cache as the repository that a base's configuration names; return the variables that say so.
+
+    None where the .nemo has its tokenizer in it. Raises `BadInput` where the configuration names neither.
+    """
+    tokenizer = config.get("tokenizer")
+    if not isinstance(tokenizer, dict) or not (
+        tokenizer.get("library") and (tokenizer.get("type") or tokenizer.get("model"))
+    ):
+        raise BadInput("the base's .nemo names no tokenizer (model_config.yaml: tokenizer): give another base.nemo")
+    if tokenizer["library"] != "huggingface":
+        return {}
+    name = str(tokenizer["type"])
+    if len(name.split("/")) != 2 or name.startswith((".", "/")):
+        raise BadInput(f"the base's .nemo names the tokenizer {name!r}, no repository OWNER/NAME: convert it again")
+    folder = cache / "hub" / f"models--{name.replace('/', '--')}"
+    snapshot = folder / "snapshots" / REVISION
+    snapshot.mkdir(parents=True)
+    for file in files:
+        shutil.copyfile(file, snapshot / file.name)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text(REVISION)
+    return {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+def run_program(name: str, command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
+    """Run a command line to its end. Raises `BadInput` where it is not there or fails, with its last complaint."""
+    print(shlex.join(command), flush=True)
+    said = ""
+    try:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(variables or {})},
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout
+            for line in process.stdout:
+                # The step runner takes such a line for our own.
+                print(f"  {line}" if line.startswith("error: ") else line, end="", flush=True)
+                if (complaint := COMPLAINT.fullmatch(line.rstrip())) and LAUNCHER not in line:
+                    said = complaint[2]
+    except FileNotFoundError:
+        raise BadInput(f"{command[0]}: no such program in this container: is it NeMo 24.07's (make pin)?") from None
+    if process.returncode:
+        mend = next((mend for sign, mend in MENDS.items() if sign in said), "its log has what it said")
+        raise BadInput(f"{name} ended with exit code {process.returncode}{f': {said}' if said else ''}: {mend}")
