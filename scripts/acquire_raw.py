@@ -21,7 +21,7 @@ from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import write_jsonl
 from adapter_build.core.progress import Progress
 from adapter_build.records.bad_records import Faults
-from adapter_build.records.data_lock import LOCK, Dataset, dataset_of, download, file_sha256, what
+from adapter_build.records.data_lock import LOCK, Dataset, dataset_of, download, file_sha256, label
 from adapter_build.records.raw_records import SCHEMA, dropping_raw_records, read_raw_records
 
 
@@ -62,7 +62,7 @@ def _parse() -> argparse.Namespace:
 def _pinned(name: str, entry: dict[str, Any]) -> Dataset:
     dataset = dataset_of(name, entry)
     if not (dataset.revision and dataset.sha256 and dataset.records):
-        raise BadInput(f"{what(dataset)} is not pinned in {LOCK} (no revision, sha256 or records): run: make pin")
+        raise BadInput(f"{label(dataset)} is not pinned in {LOCK} (no revision, sha256 or records): run: make pin")
     return dataset
 
 
@@ -91,7 +91,7 @@ def _counted(records: Iterator[dict[str, Any]], dataset: Dataset) -> Iterator[di
         count += 1
         yield record
     if count != dataset.records:
-        raise BadInput(f"{what(dataset)}: {count} records, but {LOCK} says {dataset.records}: correct its records key")
+        raise BadInput(f"{label(dataset)}: {count} records, but {LOCK} says {dataset.records}: correct its records key")
 
 
 def _write(path: Path, records: Iterator[dict[str, Any]], total: int | None = None) -> None:

@@ -64,7 +64,7 @@ class AnswerBatch:
             self.tokens[rows, 0] = self._best(x[torch.arange(len(prompts), device=self._device), lengths - 1])
 
     def step(self) -> None:
-        """Replace `tokens` by those that follow. No operation waits for the GPU, no size changes: a graph can run it."""
+        """Replace `tokens` by those that follow. Nothing waits for the GPU and no size changes: a graph can run it."""
         seen = (self._slots < self._lengths) | ((self._slots >= self._width) & (self._slots <= self._slot))
         bias = torch.where(seen, 0.0, float("-inf")).to(self._kept[0][0].dtype)
         bias = bias[:, None, None].expand(-1, -1, self._group, -1).contiguous()

@@ -1,7 +1,10 @@
-"""A Megatron LoRA adapter as PEFT's matrices: what is fused taken apart, with not one number changed.
+"""A Megatron LoRA adapter as PEFT's matrices: fused layers taken apart, without changing a number.
 
-Megatron's attention_qkv is one layer whose outputs lie group by group, a group's query heads, then its key and its
-value; mlp_fc1 is gate above up. One matrix A serves all the parts of such a layer, so each part gets a copy of it.
+Megatron's attention_qkv is one layer whose outputs lie group by group; mlp_fc1 is gate above up. One matrix A serves
+all the parts of such a layer, so each part gets a copy of it. The rows of attention_qkv's B, of 4 query heads in 2
+groups:
+
+    q0 q1 k0 v0 │ q2 q3 k1 v1    each a block of head-size rows  →  q_proj: q0 q1 q2 q3, k_proj: k0 k1, v_proj: v0 v1
 """
 
 import re
@@ -29,9 +32,10 @@ Tensors = dict[str, torch.Tensor]
 
 
 def peft_matrices(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Tensors:
-    """Return PEFT's tensors by name, float32. `config` is the adapter's model_config.yaml.
+    """Return PEFT's tensors by name, float32, A as (r, inputs) and B as (outputs, r).
 
-    Raises `BadInput` for a tensor that is none of LoRA's, or whose shape is not that of the network.
+    `config` is the adapter's model_config.yaml. Raises `BadInput` for a tensor that is none of LoRA's, or whose shape
+    is not that of the network.
     """
     rank, found = config["peft"]["lora_tuning"]["adapter_dim"], {}
     for key, tensor in weights.items():
@@ -51,7 +55,7 @@ def peft_matrices(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]
 
 
 def _apart(layer: str, key: str, tensor: torch.Tensor, config: Mapping[str, Any]) -> list[torch.Tensor]:
-    """Return the matrices B of a layer's parts, in FUSED's order."""
+    """Return the matrices B of a fused layer's parts, in FUSED's order."""
     if layer == "mlp_fc1":
         return list(tensor.chunk(2))
     if layer != "attention_qkv":

@@ -2,9 +2,9 @@
 
 Steps are counted as the file counts them. Training losses come every 10 steps (trainer.log_every_n_steps).
 
-The file is read as what it is, length-framed protobuf, for the container has a TensorBoard of its own, and no other
-environment has any. Of its messages three matter, by tensorflow/core/util/event.proto and framework/summary.proto:
-Event {2: step, 5: summary}, Summary {1: values}, Value {1: tag, 2: simple_value}. Everything else is passed over,
+The file is length-framed protobuf, read here without TensorBoard, which no environment of this project has. Three of
+its messages matter, by tensorflow/core/util/event.proto and framework/summary.proto:
+Event {2: step, 5: summary}, Summary {1: values}, Value {1: tag, 2: simple_value}. Everything else is skipped,
 checksums too.
 """
 
@@ -16,13 +16,13 @@ from typing import Any
 
 from adapter_build.core.faults import BadInput
 
-STEP, SUMMARY, VALUE, TAG, NUMBER = 2, 5, 1, 1, 2  # numbers of the fields
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # kinds of a field on the wire
+STEP, SUMMARY, VALUE, TAG, NUMBER = 2, 5, 1, 1, 2  # field numbers
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types of a field
 NAMES = {"reduced_train_loss": "train_loss", "validation_loss": "validation_loss", "lr": "learning_rate"}
 
 
 def read_losses(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl in the order of their steps. Raises `BadInput` where there are no whole ones."""
+    """Return the rows of metrics.jsonl in the order of their steps. Raises `BadInput` without a whole file."""
     files = sorted(folder.rglob("events.out.tfevents.*"))
     if not files:
         raise BadInput(f"{folder}: the run left no TensorBoard file to read its losses from: see its log")
@@ -45,7 +45,7 @@ def read_losses(folder: Path) -> list[dict[str, Any]]:
 
 
 def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
-    """Yield step, tag and value in the file's order. Raises `ValueError` for a file that is none, or was cut off."""
+    """Yield step, tag and value of an event file's scalars, in its order. Raises `ValueError` if it is not whole."""
     for record in _records(path.read_bytes()):
         event = list(_fields(record))
         step = next((value for field, value in event if field == STEP), 0)
@@ -57,7 +57,7 @@ def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
 
 
 def _records(content: bytes) -> Iterator[bytes]:
-    """Yield the records: each stands after its length and a checksum of that, and before a checksum of its own."""
+    """Yield the records, each framed as length (8 bytes), its checksum (4), the record, its checksum (4)."""
     at = 0
     while at < len(content):
         length = int.from_bytes(_taken(content, at, 8), "little")
@@ -67,7 +67,7 @@ def _records(content: bytes) -> Iterator[bytes]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Yield number and value of every field: an int of a varint, else the bytes."""
+    """Yield number and value of every field of a message: an int for a varint, else bytes."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)

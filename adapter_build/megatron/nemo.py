@@ -1,6 +1,6 @@
-"""Megatron's .nemo files, as NeMo 24.07 reads and leaves them: told from this project's own by what is in them.
+"""Megatron's .nemo files, as NeMo 24.07 reads and writes them: told from this project's own by their content.
 
-A tar with model_config.yaml, which says no `format` (this project's own do) and describes the network, and weights: a
+A tar with model_config.yaml, which has no `format` (this project's own have) and describes the network, and weights: a
 base has model_weights.ckpt, or a folder model_weights/ or one per rank; a LoRA adapter that was tuned without tensor or
 pipeline parallelism has model_weights.ckpt alone, and a section `peft` in its configuration.
 """
@@ -25,7 +25,7 @@ NETWORK = ("num_layers", "hidden_size", "num_attention_heads")
 
 
 def read_model(path: Path) -> dict[str, Any]:
-    """Return what a Megatron .nemo's model_config.yaml says. Raises `BadInput` for any other file."""
+    """Return the model_config.yaml of a Megatron .nemo. Raises `BadInput` for any other file."""
     try:
         config = yaml.safe_load(read_member(path, CONFIG))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -42,7 +42,7 @@ def read_model(path: Path) -> dict[str, Any]:
 
 
 def check_base(path: Path) -> dict[str, Any]:
-    """Return a base's configuration. Raises `BadInput` where it is an adapter, or has no weights."""
+    """Return a base's configuration. Raises `BadInput` for an adapter, or a file without weights."""
     config = read_model(path)
     if isinstance(config.get("peft"), dict) and config["peft"].get("peft_scheme"):
         raise BadInput(f"{path}: an adapter's .nemo, not a base's: give the base's as base.nemo")
@@ -52,7 +52,7 @@ def check_base(path: Path) -> dict[str, Any]:
 
 
 def check_adapter(path: Path, rank: int, alpha: float, layers: Iterable[str]) -> dict[str, Any]:
-    """Return a LoRA adapter's configuration. Raises `BadInput` where it is not one of this rank, alpha and layers."""
+    """Return a LoRA adapter's configuration. Raises `BadInput` unless it has this rank, alpha and layers."""
     config = read_model(path)
     peft = config.get("peft")
     lora = peft.get("lora_tuning") if isinstance(peft, dict) and peft.get("peft_scheme") == "lora" else None
@@ -70,7 +70,7 @@ def check_adapter(path: Path, rank: int, alpha: float, layers: Iterable[str]) ->
 def members(path: Path) -> list[str]:
     """Return the names of the files in a .nemo, without the `./` that NeMo writes before them.
 
-    Raises `BadInput` for one that was cut off, which tarfile reads up to there without a word.
+    Raises `BadInput` for a truncated file, whose beginning tarfile would read without an error.
     """
     with open_regular(path, links=True) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         found = [entry.name.removeprefix("./") for entry in archive if entry.isfile()]
@@ -81,9 +81,10 @@ def members(path: Path) -> list[str]:
 
 
 def repack(source: Path, target: Path) -> None:
-    """Write a .nemo again, its files in order and without times and owners, so that the same files give the same bytes.
+    """Write a .nemo again, its files sorted and without times and owners, so that the same files give the same bytes.
 
-    Names stay as NeMo wrote them. Whole or not at all. Raises `BadInput` for a link, or a file outside of the archive.
+    Names stay as NeMo wrote them. The target appears whole or not at all. Raises `BadInput` for a link, or a file
+    outside of the archive.
     """
     try:
         with (

@@ -1,7 +1,7 @@
 """NeMo 24.07's own programs, its converter and megatron_gpt_finetuning.py: their command lines, and a run of one.
 
-From the tutorial's notebook come the program, its launcher and the first arguments; what an adapter's configuration
-says beyond them is written out too, so that it is not left to a default of the container. The names are those of
+The program, its launcher and the first arguments are the tutorial notebook's; an adapter's other settings are written
+out too, so that none is left to a default of the container. The names are those of
 conf/megatron_gpt_finetuning_config.yaml at NeMo's tag r2.0.0rc1, whose defaults are the tutorial's other values.
 
 The tutorial validates every 0.2 of an epoch, which NeMo makes of max_steps; here the interval is in steps. The learning
@@ -20,11 +20,11 @@ from typing import Any
 from adapter_build.core.faults import BadInput
 from adapter_build.tuning.pack_settings import UNPACKED
 
-NEMO = Path("/opt/NeMo")  # where the container has it
+NEMO = Path("/opt/NeMo")  # in the container
 FINETUNING = "examples/nlp/language_modeling/tuning/megatron_gpt_finetuning.py"
 CONVERTER = "scripts/checkpoint_converters/convert_llama_hf_to_nemo.py"
 WARM_UP = 50  # steps; model.optim.sched.warmup_steps
-OF_PACKS = {key: plain for key, plain in UNPACKED.items() if key != "products"}  # FP8 products are here, too
+OF_PACKS = {key: plain for key, plain in UNPACKED.items() if key != "products"}  # FP8 products exist here, too
 
 # Transformer Engine's own FP8, of every layer: e4m3 forward, e5m2 for gradients, scaled by the greatest value of the
 # last 1024 steps. The names are conf/megatron_gpt_config.yaml's, the values megatron_gpt_model.py's where nothing is
@@ -43,16 +43,16 @@ FUSED = {
 }
 
 COMPLAINT = re.compile(r"\s*(\[rank\d+\]: *)?((\w+\.)*\w*(Error|Exception)\b.*|Could not override.*)")
-LAUNCHER = "ChildFailedError"  # torchrun's own: it comes last and says nothing of why
+LAUNCHER = "ChildFailedError"  # torchrun's own: it comes last and gives no cause
 MENDS = {
     "OutOfMemoryError": "lower adapters.<name>.micro_batch_size or sequence_length",
     "Could not override": "another NeMo than 24.07's: check containers/images.yaml",
 }
-REVISION = "0" * 40  # the cache's layout wants a commit, and nothing asks which
+REVISION = "0" * 40  # the cache's layout wants a commit, and any will do
 
 
 def fused(target_modules: list[str]) -> list[str]:
-    """Return Megatron's names of the layers. Raises `ValueError` where only a part of a fused one is asked for."""
+    """Return Megatron's names of the layers. Raises `ValueError` where only a part of a fused layer is asked for."""
     layers = []
     for layer, parts in FUSED.items():
         asked = [part for part in parts if part in target_modules]
@@ -68,7 +68,7 @@ def fused(target_modules: list[str]) -> list[str]:
 
 
 def unfit_for_megatron(adapter: Mapping[str, Any], devices: int) -> str | None:
-    """Return the key and what is wrong with an adapter's settings, or None."""
+    """Return the first setting of an adapter that this backend does not take, with the reason and the mend, or None."""
     try:
         fused(adapter["target_modules"])
     except ValueError as error:
@@ -85,7 +85,7 @@ def unfit_for_megatron(adapter: Mapping[str, Any], devices: int) -> str | None:
 
 
 def conversion(files: Path, nemo: Path) -> list[str]:
-    """Return the converter's command line: a folder of Hugging Face files, and the .nemo file that it writes."""
+    """Return the converter's command line, from a folder of Hugging Face files to the .nemo file `nemo`."""
     return [
         "python",
         str(NEMO / CONVERTER),
@@ -98,10 +98,11 @@ def conversion(files: Path, nemo: Path) -> list[str]:
 def tuning(
     adapter: Mapping[str, Any], base: Path, train: Path, validation: Path, folder: Path, adds_bos: bool | None = None
 ) -> list[str]:
-    """Return the command line that tunes an adapter: its settings by their names in config, and `devices`.
+    """Return the command line that tunes an adapter, the notebook's own arguments first.
 
-    `folder` is where the run keeps its log and, in checkpoints/, what it leaves. The notebook's own arguments first.
-    `adds_bos`: the base's tokenizer puts BOS before a text, so that servers do; NeMo does it only where it is told.
+    `adapter` has the settings by their names in config, and `devices`. The run logs to `folder` and leaves its
+    checkpoints in checkpoints/ there. `adds_bos`: the base's tokenizer puts BOS before a text, and so do servers; NeMo
+    does only if told.
     """
     devices = adapter["devices"]
     stopping = (
@@ -153,9 +154,12 @@ def _number(value: float) -> str:
 
 
 def with_tokenizer(config: dict[str, Any], files: Sequence[Path], cache: Path) -> dict[str, str]:
-    """Put `files` into the cache as the repository that a base's configuration names; return the variables that say so.
+    """Put the base's own tokenizer where transformers looks for the one that the base's .nemo names, without a network.
 
-    None where the .nemo has its tokenizer in it. Raises `BadInput` where the configuration names neither.
+    24.07's .nemo of a Llama 3 holds no tokenizer, but `tokenizer: {library: huggingface, type: OWNER/NAME}`, which the
+    tutorial fetches with a token. Here `files`, which are on record, are put into a Hugging Face cache under that name.
+    Returns the environment variables that make the program use the cache; none if the .nemo holds its tokenizer.
+    Raises `BadInput` if its configuration names none at all.
     """
     tokenizer = config.get("tokenizer")
     if not isinstance(tokenizer, dict) or not (
@@ -178,7 +182,7 @@ def with_tokenizer(config: dict[str, Any], files: Sequence[Path], cache: Path) -
 
 
 def run_program(name: str, command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
-    """Run a command line to its end. Raises `BadInput` where it is not there or fails, with its last complaint."""
+    """Run a program of the container, its output to the log. Raises `BadInput`, with its last error, if it fails."""
     print(shlex.join(command), flush=True)
     said = ""
     try:
@@ -192,7 +196,7 @@ def run_program(name: str, command: Sequence[str], variables: Mapping[str, str] 
         ) as process:
             assert process.stdout
             for line in process.stdout:
-                # The step runner takes such a line for our own.
+                # The step runner would take such a line for this project's own error.
                 print(f"  {line}" if line.startswith("error: ") else line, end="", flush=True)
                 if (complaint := COMPLAINT.fullmatch(line.rstrip())) and LAUNCHER not in line:
                     said = complaint[2]

@@ -38,9 +38,10 @@ def check_config(
     name: str,
     engine: str = "embedded",
 ) -> dict[str, Any]:
-    """Return the content of adapter_config.json. Raises `BadInput` with the first fault that serving would not show.
+    """Return the content of adapter_config.json. Raises `BadInput` with the first fault that serving would hide.
 
-    `engine`, one of ENGINES, is what will serve the adapter: NIM 1.x scales otherwise than the others.
+    `engine`, one of ENGINES, will serve the adapter: NIM 1.x scales its products in another way than the others.
+    `modules` are the base's, as `llama_modules` returns them; `name` is the adapter's key in config.
     """
     config = given_object(path, "export the adapter again", most=LARGEST_CONFIG)
     if config.get("peft_type") != "LORA":
@@ -96,7 +97,7 @@ def check_weights(
     name: str,
     base: BaseNorms | None = None,
 ) -> None:
-    """Read every tensor; raise `BadInput` with the first that is missing, foreign, misshapen or not a sound number.
+    """Read every tensor. Raises `BadInput` with the first that is missing, foreign, of another shape, or not finite.
 
     `modules` gives, per target module, its block in the layer, inputs and outputs; A is (r, inputs), B (outputs, r).
     `base` has the norms of the weights that the products are added to.
@@ -128,9 +129,9 @@ def _sound_weights(path: Path, tensor: str, entry: Mapping[str, Any], offset: in
 def check_header(
     path: Path, config: Mapping[str, Any], modules: Mapping[str, Any], layers: int, name: str
 ) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Return what `read_header` does of an adapter's weights, whose tensors and shapes are those wanted.
+    """Return an adapter's header as `read_header` does. Raises `BadInput` unless tensors and shapes are those wanted.
 
-    Before a number of it is read, or a byte copied. Raises `BadInput`.
+    No number is read for it, so that a file that is refused costs nothing.
     """
     wanted = dict(_wanted(config, modules, layers))
     offset, header = read_header(path, longest=LONGEST_HEADER)
@@ -151,7 +152,7 @@ def check_header(
 
 
 def _foreign(tensor: str, name: str) -> str:
-    """Return why a tensor does not belong into a served adapter, and the mend."""
+    """Return the reason why a tensor does not belong into a served adapter, and the mend."""
     if any(part in tensor for part in ("embed_tokens", "lm_head", "modules_to_save")):
         return (
             "is of a saved embedding or head, which no server serves with an adapter: save it with "

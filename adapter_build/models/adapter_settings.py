@@ -1,4 +1,4 @@
-"""Allow-list of PEFT's settings in an adapter_config.json: those that are known to serve as trained, and their values.
+"""Allow-list of PEFT's settings in an adapter_config.json: the keys and values known to be served as trained.
 
 Taken from PEFT 0.21's LoraConfig, from what vLLM 0.32 reads of it, and from older versions' files. A key that is not
 here is one of a later PEFT or of another tool. It passes as null, false, [] or {}: thus PEFT writes a feature that is
@@ -13,7 +13,7 @@ from typing import Any
 from adapter_build.core.printable import shown
 
 CHECKED_APART = ("peft_type", "base_model_name_or_path", "bias", "r", "lora_alpha", "target_modules")
-# What PEFT does before the first step with each of these leaves the base's own weights as they are.
+# Initialisations of A and B that leave the base's own weights as they are.
 HARMLESS_INITS = ("gaussian", "eva", "orthogonal", "mica")
 # Features that change what the adapter computes, or the base below it. Off: null or false; null or []; null or {};
 # null alone, where {} would be the feature with its defaults.
@@ -39,7 +39,7 @@ EXPORT = "export the adapter again"
 
 @dataclass(frozen=True)
 class Setting:
-    """The values of a key that pass, and the words for any other: why it does not, and the mend."""
+    """A key's values that pass, and for any other the reason and the mend."""
 
     passes: Callable[[Any], bool]
     reason: str
@@ -62,7 +62,7 @@ def _share(value: Any) -> bool:
 
 
 def _of_llama(value: Any) -> bool:
-    """Accept what PEFT writes where no task_type was given: the base's class and where that is defined."""
+    """Accept a Llama's class and the library that defines it: PEFT writes them where no task_type was given."""
     return value is None or (
         type(value) is dict
         and set(value) <= {"base_model_class", "parent_library", "unsloth_fixed"}
@@ -108,7 +108,7 @@ UNKNOWN = Setting(
 
 
 def unserved(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each key whose value is not known to be served as trained, with why and the mend; the known keys first."""
+    """Yield each key whose value is not known to be served as trained, with reason and mend; the known keys first."""
     for key in sorted(set(config) - set(CHECKED_APART), key=lambda key: (key not in SETTINGS, key)):
         setting = SETTINGS.get(key, UNKNOWN)
         if not setting.passes(config[key]):
@@ -116,12 +116,12 @@ def unserved(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def scale_of(config: Mapping[str, Any]) -> float:
-    """Return the factor of every product, as PEFT and vLLM compute it."""
+    """Return the factor of every product B·A, as PEFT and vLLM compute it: alpha / r, with rsLoRA alpha / sqrt(r)."""
     return config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
 
 
 def odd_scale(config: Mapping[str, Any]) -> str | None:
-    """Return why an alpha and a rank, each sound by itself, scale too far; None if they do not."""
+    """Return the reason if an alpha and a rank, each sound by itself, scale too far; None if they do not."""
     scale = scale_of(config)
     if LEAST_SCALE <= scale <= GREATEST_SCALE:
         return None

@@ -1,10 +1,10 @@
-"""Bounds on what an adapter adds to its base: each product B·A, scaled, against the weight that it is added to.
+"""Bounds on the size of an adapter: of each product B·A, scaled, against the weight that it is added to.
 
 Sizes of honest adapters, as the Frobenius norm of scale · B·A over that of the base's weight: 3e-5 to 0.02 in the
 default build (rank 8, 40 steps), 0.03 to 0.04 in the tests' two-layer model (scale 4), about 1 with rank 256, rsLoRA's
 scale of 16 and weights of 0.01, and 32 for matrices of noise with weights of size 1. Above GREATEST_CHANGE nothing of
-the base is left in the sum; far above, activations leave the range of float16 (65,504), then of float32, and what they
-leave in the engine makes others' answers empty. Below LEAST_CHANGE the rounding of float32 (6e-8) hides the change.
+the base is left in the sum; far above, activations leave the range of float16 (65,504), then of float32, and the NaN in
+the engine's cache makes others' answers empty. Below LEAST_CHANGE the rounding of float32 (6e-8) hides the change.
 """
 
 import math
@@ -26,7 +26,7 @@ FLOOR = 0.1  # of the norm that keeps sizes as they are: some bases have layers 
 
 
 class BaseNorms:
-    """Norms of a base's weights, each estimated when it is first asked for; without files, those of usual weights."""
+    """Frobenius norms of a base's weights, each estimated at its first use; without files, those of usual weights."""
 
     def __init__(self, files: Iterable[Path] = ()) -> None:
         """`files` are the base's safetensors. Raises `BadInput` for one that is not whole."""
@@ -39,7 +39,7 @@ class BaseNorms:
         self._known: dict[str, float] = {}
 
     def norm(self, tensor: str, outputs: int) -> float:
-        """Return a weight's Frobenius norm. One that keeps the size of what it is given has about sqrt(outputs)."""
+        """Return a weight's Frobenius norm; if unknown, sqrt(outputs), that of a weight that keeps its input's size."""
         usual = math.sqrt(outputs)
         if tensor in self._places and tensor not in self._known:
             self._known[tensor] = self._estimated(*self._places[tensor])
@@ -63,7 +63,7 @@ class BaseNorms:
 
 
 class Changes:
-    """The norms of an adapter's products, pair by pair. `name` is the adapter's, `path` its weights."""
+    """The largest change that an adapter makes, found pair by pair. `name` is the adapter's, `path` its weights."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], base: BaseNorms, name: str) -> None:
         self._path, self._base, self._name = path, base, name
@@ -71,7 +71,7 @@ class Changes:
         self._greatest, self._of, self._beside = 0.0, "", 0.0
 
     def add(self, tensor: str, a: np.ndarray, b: np.ndarray) -> None:
-        """Take in the finite matrices of the pair whose A is `tensor`."""
+        """Take in a pair, `a` (r, inputs) and `b` (outputs, r), both finite float32; `tensor` is the name of A."""
         weight = tensor.removeprefix("base_model.model.").replace(".lora_A.", ".")
         base = self._base.norm(weight, len(b))
         change = self._scale * float(np.linalg.norm(a)) * float(np.linalg.norm(b)) / base  # no product is larger
@@ -103,6 +103,6 @@ class Changes:
 
 
 def product_norm(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the Frobenius norm of b @ a, by the r by r matrices a·aᵀ and bᵀ·b: never the product itself."""
+    """Return the Frobenius norm of b·a without the product: ‖b·a‖² = tr(aᵀ·bᵀ·b·a) = Σ (a·aᵀ) ∘ (bᵀ·b), both r by r."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     return math.sqrt(max(0.0, float(np.sum((a @ a.T) * (b.T @ b)))))

@@ -1,11 +1,11 @@
-"""Prompts and answers as tokens: the same for training and for generation.
+"""Prompts and answers as tokens, the same for training, evaluation and serving, and answers read back as text.
 
 A training text is prompt + " " + answer + end token, and its loss is that of the answer and the end token alone. The
 prompt's tokens are those that a server sees; the answer's begin with its leading space.
 
-BOS stands before a prompt exactly if the base's tokenizer puts it there; a prompt that writes it itself has one. Of
-control tokens a prompt has those that its program wrote, the row's `control`, and an answer none but the end token:
-wherever else they are spoken of, they are text.
+BOS stands before a prompt exactly if the base's tokenizer puts it there; a prompt that writes BOS itself has one. A
+prompt has the control tokens that its program wrote, the row's `control`, and an answer has the end token alone:
+wherever else a text mentions control tokens, they are text.
 """
 
 import functools
@@ -30,11 +30,10 @@ class Example:
 
 
 def fit_prompt(tokenizer: Any, text: str, room: int, control: Collection[str] = ()) -> tuple[list[int], int]:
-    """Return a prompt's tokens, `room` at the most, and how many were left out.
+    """Return a prompt's tokens, at most `room`, and how many were cut.
 
-    What is left out is the end of the question: the prompt's last line (`TITLE:`), which asks for the answer, stays.
-    Of the control tokens in it, those of `control` are meant. Raises `ValueError` if there is not even room for that
-    line.
+    The end of the question is cut: the prompt's last line (`TITLE:`), which asks for the answer, stays. `control` are
+    the control tokens that count as such in the text. Raises `ValueError` if there is not even room for the last line.
     """
     bos = tokenizer.bos_token
     begun = [tokenizer.bos_token_id]
@@ -53,9 +52,9 @@ def fit_prompt(tokenizer: Any, text: str, room: int, control: Collection[str] = 
 
 
 def text_tokens(tokenizer: Any, text: str, control: Collection[str] = (), *, whole: bool = False) -> list[int]:
-    """Return a text's tokens: of the control tokens in it, those of `control` alone are read as such.
+    """Return a text's tokens, reading no control tokens in it but those of `control`.
 
-    `whole` says that it begins a text, so that the tokenizer adds what it adds to one.
+    `whole`: the text is a whole one, to which the tokenizer adds its own (BOS).
     """
     spoken_of = found_in(text, control_tokens(tokenizer))
     foreign = [token for token in spoken_of if token not in control]
@@ -78,7 +77,7 @@ def control_tokens(tokenizer: Any) -> tuple[str, ...]:
 
 
 def encode(tokenizer: Any, row: dict[str, Any], length: int, where: Path) -> Example:
-    """Return a record as an example of `length` tokens at the most; raises `BadInput` if its answer does not fit."""
+    """Return a record as an example of at most `length` tokens. Raises `BadInput` if its answer does not fit."""
     answer = [*text_tokens(tokenizer, f" {row['output'].strip()}"), tokenizer.eos_token_id]
     try:
         prompt, cut = fit_prompt(tokenizer, row["input"], length - len(answer), row.get("control", ()))
@@ -91,11 +90,11 @@ def encode(tokenizer: Any, row: dict[str, Any], length: int, where: Path) -> Exa
 
 
 def collate(examples: Sequence[Example], pad: int) -> dict[str, list]:
-    """Return a micro-batch as lists: padded `input_ids`, and what is computed on.
+    """Return a micro-batch as lists: input_ids (examples, width), logits_to_keep (kept,), labels (examples, kept).
 
-    Padding stands at the end, where causal attention never sees it, so there is no mask. Logits are wanted only where
-    some example has a token to predict: `logits_to_keep` names those positions, and `labels`, per example, has
-    the next token there. The loss is the same as over all positions; on a CPU a fifth of the time is saved.
+    Padding stands at the end, where causal attention never sees it, so there is no mask. Logits are computed only at
+    the positions where some example has a token to predict, `logits_to_keep`; `labels` has the next token there, or
+    IGNORED. The loss is the same as over all positions; on a CPU a fifth of the time is saved.
     """
     width = max(len(example.tokens) for example in examples) - 1  # the last token predicts nothing
     spans = [range(example.prompt - 1, len(example.tokens) - 1) for example in examples]
@@ -115,7 +114,7 @@ def _pad(tokens: list[int], width: int, pad: int) -> list[int]:
 
 
 def real_tokens(examples: Iterable[Example]) -> int:
-    """Return how many tokens the examples feed to the model, padding left out."""
+    """Count the tokens that the examples feed to the model, without padding."""
     return sum(len(example.tokens) - 1 for example in examples)
 
 

@@ -1,4 +1,7 @@
-"""The conditions for a base model: Llama-shaped, whole, in full precision, with one end token that generation obeys."""
+"""Checks of a base model: Llama-shaped, whole, in full precision, with one end token that generation obeys.
+
+The weights are checked by the headers of their files alone: in a second, of any size.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +19,7 @@ from adapter_build.models.weight_files import FETCH, INDEX, SINGLE, weight_files
 ARCHITECTURE = "LlamaForCausalLM"
 TOKENIZER = ("tokenizer_config.json", "tokenizer.json")
 QUANTISED = ("quantization_config", "compression_config")  # keys of config.json
-# Ends of names that quantisers give: GPTQ, AWQ; bitsandbytes; FP8; compressed-tensors.
+# Endings of the tensors that quantisers write: GPTQ, AWQ; bitsandbytes; FP8; compressed-tensors.
 PACKED = (
     ".qweight", ".qzeros", ".scales", ".g_idx", ".absmax", ".quant_map", ".SCB", ".weight_scale", ".weight_scale_inv",
     ".input_scale", ".weight_packed", ".weight_shape", ".weight_zero_point",
@@ -31,7 +34,7 @@ def named(files: Iterable[Path]) -> dict[str, Path]:
 
 
 def check_base(files: Iterable[Path]) -> None:
-    """Check a base's Hugging Face files. Raises `BadInput` naming the file and what is wrong with it."""
+    """Check a base's Hugging Face files. Raises `BadInput` naming the file and its fault."""
     by_name = named(path for path in files if not path.is_dir())
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if name not in by_name:
@@ -42,7 +45,7 @@ def check_base(files: Iterable[Path]) -> None:
 
 
 def read_shape(by_name: Mapping[str, Path]) -> tuple[dict[str, Any], LlamaShape]:
-    """Return what a base's config.json says, checked, and the shape that it gives. Raises `BadInput`."""
+    """Return a base's config.json, checked, and the shape that it gives. Raises `BadInput`."""
     where = by_name["config.json"]
     config = given_object(where, MEND)
     check_llama(config, where)
@@ -54,7 +57,7 @@ def read_shape(by_name: Mapping[str, Path]) -> tuple[dict[str, Any], LlamaShape]
 
 
 def check_tokens(by_name: Mapping[str, Path], config: Mapping[str, Any], rows: int) -> None:
-    """Check a base's tokenizer, of which `rows` tokens have a row of the base's. Raises `BadInput`."""
+    """Check a base's tokenizer; the base's embedding has `rows` tokens. Raises `BadInput`."""
     tokens = TokenizerFiles(by_name)
     check_end(tokens, by_name, config)
     check_vocabulary(tokens, rows, by_name["config.json"])
@@ -81,7 +84,7 @@ def check_vocabulary(tokens: TokenizerFiles, rows: int, where: Path) -> None:
 
 
 def check_quantisation(config: Mapping[str, Any], where: Path) -> None:
-    """Refuse a config.json that says that the weights are quantised."""
+    """Refuse a config.json of quantised weights."""
     for key in QUANTISED:
         if (found := config.get(key)) is not None:
             method = found.get("quant_method") if isinstance(found, dict) else found
@@ -91,7 +94,7 @@ def check_quantisation(config: Mapping[str, Any], where: Path) -> None:
 
 
 def check_base_weights(by_name: Mapping[str, Path], config: Mapping[str, Any], shape: LlamaShape) -> None:
-    """Refuse weights other than config.json and index describe: a file, a tensor, its shape or its type."""
+    """Refuse weights that config.json and index do not describe: a file, a tensor, its shape or its type."""
     weights = weight_files(by_name, by_name.get(INDEX, Path(INDEX)), "the base")
     if weights.others:
         named = f"{INDEX} does not name it" if weights.placed else f"its weights are {SINGLE}"

@@ -1,6 +1,6 @@
 """Changes of a base's tokenizer_config.json that may make all environments read it alike.
 
-read_base tries each where the base has what it changes; compare_base names the first that is proven to help.
+read_base tries each that applies to the base; compare_base names the first that is proven to help.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from adapter_build.models.base_settings import MEND, PLAIN
 
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
-# Keys that say nothing of tokens.
+# Keys that have no influence on tokens.
 INERT = {
     *ROLES, "tokenizer_class", "model_max_length", "chat_template", "clean_up_tokenization_spaces", "padding_side",
     "truncation_side", "model_input_names", "backend", "is_local", "errors", "use_default_system_prompt",
@@ -24,7 +24,7 @@ Settings = dict[str, Any]
 
 
 def mends(settings: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, str, Settings]]:
-    """Yield the key at fault, words that say the mend, and tokenizer_config.json with it, the smallest change first."""
+    """Yield the key at fault, the mend in words, and tokenizer_config.json with it, the smallest change first."""
     suspects = [key for key in settings if key not in INERT and not _agrees(key, settings[key], tokenizer)]
     for key in suspects:
         yield key, f"remove {key}", {name: value for name, value in settings.items() if name != key}
@@ -51,7 +51,7 @@ def mends(settings: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> Iterator
 
 @contextmanager
 def changed(folder: Path, settings: Settings) -> Iterator[Path]:
-    """Give a folder with a base's JSON files, of which tokenizer_config.json has other settings."""
+    """Yield a folder with a base's JSON files, its tokenizer_config.json with these settings instead."""
     with tempfile.TemporaryDirectory() as scratch:
         for path in folder.glob("*.json"):
             (Path(scratch) / path.name).symlink_to(path.absolute())
@@ -62,7 +62,7 @@ def changed(folder: Path, settings: Settings) -> Iterator[Path]:
 
 
 def _agrees(key: str, value: Any, tokenizer: Mapping[str, Any]) -> bool:
-    """Tell whether a key says nothing but what tokenizer.json says."""
+    """Tell if a key repeats tokenizer.json, and adds nothing to it."""
     added = {token["content"]: token for token in tokenizer.get("added_tokens") or []}
     if key == "added_tokens_decoder":
         said = {str(token["id"]): {**token, "id": None} for token in added.values()}

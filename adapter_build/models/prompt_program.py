@@ -1,4 +1,4 @@
-"""Prompt programs: jq programs that make {input, output} of a curated record, and the control tokens in those."""
+"""Prompt programs: jq programs that make {input, output} of a curated record, and the control tokens they write."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ NO_FACTS = BaseFacts(None, False, ())
 
 
 def compiled(path: Path) -> Any:
-    """Return a jq program, ready to run. Raises `BadInput` naming the file."""
+    """Return a compiled jq program. Raises `BadInput` naming the file."""
     try:
         return jq.compile(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -24,9 +24,9 @@ def compiled(path: Path) -> Any:
 
 
 def with_control(where: str, prompt: dict[str, str], written: list[str], facts: BaseFacts) -> dict[str, Any]:
-    """Return a prompt in which only those control tokens stand that its program has `written`, with their names.
+    """Return a prompt with no control tokens but those that its program has `written`, listed under `control`.
 
-    Raises `BadInput` where the program writes one into the answer, or nothing but BOS into the prompt.
+    Raises `BadInput` if the program writes one into the answer, or nothing but BOS into the prompt.
     """
     if ends := found_in(prompt["output"], written):
         raise BadInput(f"{where}: the program writes {ends[0]} into output: tuning adds the end token: leave it out")

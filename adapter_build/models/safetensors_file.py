@@ -1,4 +1,4 @@
-"""A safetensors file read as what it is, a header of JSON and numbers after it: no pickle, no torch."""
+"""Reader of safetensors files, a header of JSON and the numbers after it, without torch and without pickle."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from adapter_build.core.regular_file import NotRegular, open_regular, refuse_poi
 from adapter_build.core.strict_json import Malformed
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-# Every type of the format: bits of a number.
+# Every type of the format, with the bits of a number.
 BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
     "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
@@ -31,11 +31,11 @@ def read_header(
     types: Collection[str] = DTYPES.keys(),
     longest: int = LONGEST_HEADER,
 ) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Return where the numbers begin and tensor → {dtype, shape, data_offsets}, of a sound file with these types.
+    """Return the offset of the numbers in bytes, and tensor → {dtype, shape, data_offsets}; `types` are those allowed.
 
-    Its header has `longest` bytes at the most: what is read as JSON takes many times as much memory.
+    The header may have `longest` bytes: parsed as JSON it takes many times as much memory.
 
-    Raises `BadInput` naming the file, what is wrong and the `mend`.
+    Raises `BadInput` naming the file, its fault and the `mend`.
     """
     refuse_pointer(path)
     try:
@@ -55,7 +55,7 @@ def read_header(
 
 
 def read_tensor(path: Path, entry: Mapping[str, Any], offset: int) -> np.ndarray:
-    """Return a tensor's numbers as float32."""
+    """Return a tensor as float32, in its shape; `offset` is where the file's numbers begin, in bytes."""
     begin, stop = entry["data_offsets"]
     with open_regular(path, links=True) as file:
         file.seek(offset + begin)
@@ -63,7 +63,7 @@ def read_tensor(path: Path, entry: Mapping[str, Any], offset: int) -> np.ndarray
 
 
 def as_float32(content: bytes, dtype: str) -> np.ndarray:
-    """Return numbers of a type of DTYPES as float32. bfloat16 is its upper half."""
+    """Return the numbers in `content`, of a type of DTYPES, as (count,) float32. bfloat16 is float32's upper half."""
     numbers = np.frombuffer(content, DTYPES[dtype])
     if dtype == "BF16":
         return (numbers.astype("<u4") << 16).view("<f4")
@@ -71,7 +71,7 @@ def as_float32(content: bytes, dtype: str) -> np.ndarray:
 
 
 def sound_header(content: bytes, numbers: int, types: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Return tensor → {dtype, shape, data_offsets} of a header, for so many bytes of numbers. Raises `Malformed`."""
+    """Return tensor → {dtype, shape, data_offsets} of a header. Raises `Malformed` unless they fill `numbers` bytes."""
     header = strict_json.loads(content, LONGEST_HEADER)
     if not isinstance(header, dict):
         raise Malformed(f"its header is no object, but {type(header).__name__}")
@@ -92,7 +92,7 @@ def sound_header(content: bytes, numbers: int, types: Collection[str]) -> dict[s
 
 
 def _check_entry(name: str, entry: Any, types: Collection[str]) -> None:
-    """Refuse an entry of another form, or with a number that no file has."""
+    """Raise `Malformed` for an entry of another form, or with a number that no file has."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise Malformed(f"tensor {name} has not dtype, shape and data_offsets alone")
     if type(entry["dtype"]) is not str or entry["dtype"] not in types:

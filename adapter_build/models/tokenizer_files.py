@@ -1,7 +1,7 @@
-"""A base's tokens by its files alone: their numbers, which of them has a role, and whether generation stops at its end.
+"""A base's tokens, by its files alone: their numbers, their roles, and the check that generation stops at their end.
 
-Roles are read as transformers 4.53 and 5 both do: special_tokens_map.json counts, and before tokenizer_config.json,
-where that has no added_tokens_decoder.
+Roles are read as transformers 4.53 and 5 both do: special_tokens_map.json overrides a tokenizer_config.json that has no
+added_tokens_decoder.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from adapter_build.core.strict_json import given_object
 
 MEND = "check base.name, base.path and its entry in data.lock.yaml"
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
-# What a class has for a role that no file names.
+# The tokens of a class for roles that no file names.
 LLAMA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 DEFAULTS = {"LlamaTokenizer": LLAMA, "LlamaTokenizerFast": LLAMA}
 
@@ -23,7 +23,7 @@ DEFAULTS = {"LlamaTokenizer": LLAMA, "LlamaTokenizerFast": LLAMA}
 class TokenizerFiles:
     """The tokenizer among a base's files, by their names: tokenizer.json, tokenizer_config.json, maybe others.
 
-    Everything here raises `BadInput`, naming the file, where that is not as the format has it.
+    Every method raises `BadInput`, naming the file, where that does not keep to the format.
     """
 
     def __init__(self, by_name: Mapping[str, Path]) -> None:
@@ -33,7 +33,7 @@ class TokenizerFiles:
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """Text → number of every token of tokenizer.json."""
+        """Mapping of text → number of every token of tokenizer.json."""
         model = self._content.get("model")
         vocabulary = model.get("vocab") if isinstance(model, dict) else None
         try:
@@ -50,7 +50,7 @@ class TokenizerFiles:
 
     @cached_property
     def declared(self) -> dict[str, int]:
-        """Text → number of the tokens in tokenizer_config.json's added_tokens_decoder."""
+        """Mapping of text → number of the tokens in tokenizer_config.json's added_tokens_decoder."""
         try:
             decoder = self._settings.get("added_tokens_decoder") or {}
             return {token["content"]: int(number) for number, token in decoder.items()}
@@ -59,7 +59,7 @@ class TokenizerFiles:
             raise BadInput(f"{self.config}: {reason}: {MEND}") from None
 
     def text(self, role: str) -> tuple[str | None, Path]:
-        """Return the text of the token with a role, None where it has none, and the file that says so."""
+        """Return the text of the token with a role, or None, and the file that decides it."""
         default = DEFAULTS.get(str(self._settings.get("tokenizer_class")), {}).get(role)
         text = _content(self._settings.get(role, default), role, self.config)
         if "added_tokens_decoder" not in self._settings and self._map:
@@ -90,7 +90,7 @@ class TokenizerFiles:
         return text, number
 
     def specials(self) -> dict[str, int]:
-        """Return text → number of the special tokens, the end token among them, wherever it is named."""
+        """Return text → number of the special tokens and the end token."""
         text, number = self.end()
         numbers = self.numbers
         return {token["content"]: numbers[token["content"]] for token in self._added if token.get("special")} | {
@@ -98,9 +98,9 @@ class TokenizerFiles:
         }
 
     def used(self) -> Iterator[tuple[str, int]]:
-        """Yield text and number of each token that a text or a batch may hold; the others are special, without a role.
+        """Yield text and number of each token that a text or a batch may hold: all but special ones without a role.
 
-        One with a role that tokenizer.json lacks is added by transformers after all others.
+        A token with a role that tokenizer.json lacks is added by transformers after all others.
         """
         roles = {text for text, _ in map(self.text, ROLES) if text}
         special = {token["content"] for token in self._added if token.get("special")} - roles
@@ -146,7 +146,7 @@ def end_token(by_name: Mapping[str, Path]) -> tuple[str, int]:
 def check_end(tokens: TokenizerFiles, by_name: Mapping[str, Path], config: Mapping[str, Any]) -> None:
     """Refuse a base whose tokenizer ends a text with a token on which generation does not stop.
 
-    Where neither generation_config.json nor config.json names any, every reader here stops at the tokenizer's own.
+    Where neither generation_config.json nor config.json names any, every reader stops at the tokenizer's own.
     """
     text, number = tokens.end()
     for name in ("generation_config.json", "config.json"):

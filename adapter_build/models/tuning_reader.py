@@ -1,4 +1,4 @@
-"""A base as tuning and evaluation read it: by transformers 4.53, given what it knows under its own names.
+"""A base as tuning and evaluation read it: by transformers 4.53, with newer keys given to it under its own names.
 
 serving_reader has the same functions for the engine's environment; read_base takes the one that it runs in.
 """
@@ -28,7 +28,7 @@ def config_of(folder: Path) -> Any:
     rope, dtype = rope_for_tuning(content, path), dtype_for_tuning(content)
     try:
         return AutoConfig.from_pretrained(folder, **rope, **({"torch_dtype": getattr(torch, dtype)} if dtype else {}))
-    except Exception as error:  # whatever transformers stumbles over
+    except Exception as error:  # transformers raises errors of any kind here
         raise BadInput(f"{path}: transformers 4.53 (tuning) cannot read it: {_reason(error)}: correct it") from None
 
 
@@ -40,7 +40,7 @@ def tokenizer_of(folder: Path) -> Any:
     try:
         kind = PreTrainedTokenizerFast if plain else AutoTokenizer
         return kind.from_pretrained(folder, **tokens_for_tuning(settings))
-    except Exception as error:  # whatever transformers stumbles over
+    except Exception as error:  # transformers raises errors of any kind here
         raise BadInput(f"{path}: transformers 4.53 (tuning) cannot read it: {_reason(error)}: {MEND}") from None
 
 
@@ -49,24 +49,24 @@ def _reason(error: Exception) -> str:
 
 
 def dtype_of(config: Any) -> Any:
-    """Return the type of numbers that the configuration says the weights have, if any."""
+    """Return the weights' dtype by the configuration, if it has one."""
     return config.torch_dtype
 
 
 def rope_of(config: Any) -> dict[str, Any]:
-    """Return the settings of rotary embeddings, for people to read."""
+    """Return the settings of rotary embeddings, for messages."""
     return {"rope_type": "default", **(config.rope_scaling or {}), "rope_theta": config.rope_theta}
 
 
 def turns(config: Any, places: Sequence[int]) -> list[list[float]]:
-    """Return how far rotary embeddings turn at each of the places: the cosines, then the sines."""
+    """Return the turn of rotary embeddings at each position in `places`: half a head's cosines, then its sines."""
     cos, sin = LlamaRotaryEmbedding(config)(torch.zeros(1), torch.tensor([places]))
     half = cos.shape[-1] // 2
     return torch.cat([cos[0, :, :half], sin[0, :, :half]], -1).tolist()
 
 
 def stops_of(folder: Path, config: Any, tokenizer: Any) -> set[int]:
-    """Return the tokens that end an answer, as evaluate_adapter has them."""
+    """Return the numbers of the tokens that end an answer, as evaluate_adapter takes them."""
     there = (folder / "generation_config.json").is_file()
     settings = GenerationConfig.from_pretrained(folder) if there else GenerationConfig.from_model_config(config)
     found = settings.eos_token_id or tokenizer.eos_token_id

@@ -14,7 +14,7 @@ FETCH = "fetch the base again, whole"
 
 
 class WeightFiles(NamedTuple):
-    """The files of the weights by name, an index among them; other *.safetensors beside them; tensor → its file."""
+    """Names of the files of the weights, the index included; of other *.safetensors beside them; tensor → its file."""
 
     names: list[str]
     others: list[str]
@@ -24,7 +24,7 @@ class WeightFiles(NamedTuple):
 def weight_files(names: Collection[str], index: Path, where: str) -> WeightFiles:
     """Return the weights among the files called `names`; `index` is read if it is one of them.
 
-    Raises `BadInput`, of the place `where`, if there are none, a shard is missing, or it is not certain which they are.
+    Raises `BadInput`, naming the place `where`, if there are none, a shard is missing, or two readers would differ.
     """
     if adapter := [name for name in ADAPTER if name in names]:
         raise BadInput(
@@ -56,7 +56,7 @@ def weight_files(names: Collection[str], index: Path, where: str) -> WeightFiles
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """Return tensor → file. Raises `BadInput` for a file that does not lie beside the index."""
+    """Return tensor → file of an index. Raises `BadInput` for a file that is not beside the index."""
     placed = given_object(path, FETCH).get("weight_map")
     if not isinstance(placed, dict) or not placed:
         raise BadInput(f"{path}: has no weight_map of tensors and their files: {FETCH}")

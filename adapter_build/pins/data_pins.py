@@ -16,7 +16,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.core.pip import pip_download
 from adapter_build.core.yaml_edit import show_changes, with_values
 from adapter_build.models.base_sources import check_pinned, wheel_files
-from adapter_build.records.data_lock import Dataset, download, file_sha256, what
+from adapter_build.records.data_lock import Dataset, download, file_sha256, label
 from adapter_build.records.hub import fetch, repository
 from adapter_build.records.raw_records import SCHEMA, read_raw_records
 
@@ -25,7 +25,7 @@ DATASET_KEYS = ("revision", "sha256", "bytes", "records", "licence", "checked")
 
 def pin_dataset(lock: Path, dataset: Dataset) -> None:
     """Fetch a dataset once and write its pin. Raises `BadInput` if it cannot be fetched or is not raw records."""
-    print(f"fetching {what(dataset)} …", flush=True)
+    print(f"fetching {label(dataset)} …", flush=True)
     new = _fetched(dataset)
     _write(lock, ["datasets", new.name], dataclasses.asdict(dataset), {key: getattr(new, key) for key in DATASET_KEYS})
 
@@ -48,7 +48,7 @@ def _fetched(dataset: Dataset) -> Dataset:
 
 def _repository(dataset: Dataset) -> tuple[str, str | None]:
     """Return the commit that the revision (a branch, a tag, or none) stands for, and the licence on the data's card."""
-    info = repository(f"{what(dataset)}:", dataset.repo, dataset.revision, "dataset")
+    info = repository(f"{label(dataset)}:", dataset.repo, dataset.revision, "dataset")
     licence = info.card_data.get("license") if info.card_data else None
     return str(info.sha), ", ".join(licence) if isinstance(licence, list) else licence
 

@@ -1,4 +1,4 @@
-"""Records that are not as they must be: all of them told at once, or each accounted for in the ledger."""
+"""Faults of records: all of them listed in one error, or each accounted for in the ledger."""
 
 import json
 import math
@@ -14,9 +14,9 @@ MEND = "mend it, or leave it out with data.bad_records: drop"
 
 @dataclass(frozen=True)
 class Fault:
-    """A record's fault: for a person, and for the ledger the filter, the field and what it should have been."""
+    """A fault of a record in words, and as the ledger has it: the filter, the field and the value that was expected."""
 
-    who: str  # the record, by its id and place
+    record: str  # its id and its place in the file
     what: str
     filter: str
     field: str
@@ -24,15 +24,15 @@ class Fault:
     duplicate_of: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.who}: {self.what}"
+        return f"{self.record}: {self.what}"
 
     def reason(self) -> dict[str, Any]:
-        """Return what the ledger says."""
+        """Return the ledger's columns on why a record was dropped."""
         return {"filter": self.filter, "field": self.field, "bound": self.bound, "duplicate_of": self.duplicate_of}
 
 
 class Faults:
-    """Faults as they are found: the first ones are listed, all are counted."""
+    """Faults as they are found: all are counted, and the first `LISTED` are listed."""
 
     def __init__(self) -> None:
         self._listed: list[str] = []
@@ -57,7 +57,7 @@ class Faults:
 
 
 def odd_value(record: Any) -> tuple[str, str, str] | None:
-    """Return the place of a value that JSON in UTF-8 does not have, what it is, and what it should be; else None."""
+    """Find a value that JSON in UTF-8 cannot hold: its place, its fault and what is expected there; None for none."""
     try:
         json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Where Curator's stages run on Ray: on this machine's processors, or on every node of the step's Slurm job."""
+"""Curator's stages on Ray: on this machine's processors, or on every node of the step's Slurm job."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ os.environ["PYTHONPATH"] = str(ROOT)  # workers load our stages by their modules
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["RAY_AUTH_MODE"] = "token"  # without it some of Ray's commands send none
-os.environ["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"  # noqa: SIM112 - a node looks so long for a head that went; else 60
+os.environ["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"  # noqa: SIM112 - how long a node looks for a head that ended; 60 by default
 
 import ray
 from nemo_curator.backends.ray_data import RayDataExecutor
@@ -26,12 +26,12 @@ OBJECT_STORE = 512 * 2**20  # bytes of shared memory on each node; a partition h
 def ray_executor(threads: int, nodes: int) -> Iterator[RayDataExecutor]:
     """Start Ray with `threads` processors on each of `nodes` nodes, and end it.
 
-    On more than one node every node runs the same script, as Slurm's srun starts it: this returns on the first alone;
-    on the others it works until the first has done, and then leaves the process.
+    With several nodes, Slurm's srun starts the same script on each. The executor is yielded on the first node alone: on
+    the others this call serves the first as a Ray worker until it is done, and then ends the process.
     """
-    # Not in TMPDIR: the path of a socket may have 107 characters at the most, and is no other node's business.
-    place = os.environ.get("STEP_SOCKETS", "/tmp")
-    with tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True) as folder:
+    # Not in TMPDIR: a socket's path has at most 107 characters, and no other node needs it.
+    sockets = os.environ.get("STEP_SOCKETS", "/tmp")
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=sockets, ignore_cleanup_errors=True) as folder:
         if nodes > 1:
             with _on_slurm(threads, folder):
                 yield RayDataExecutor()
@@ -58,7 +58,7 @@ def _on_slurm(threads: int, folder: str) -> Iterator[None]:
     os.environ["RAY_PORT_BROADCAST_DIR"] = str(shared)
     # The step may have fewer nodes than its job, which may run several.
     os.environ["SLURM_JOB_NODELIST"] = os.environ["SLURM_STEP_NODELIST"]
-    # Ray lets in who knows its token, which it would keep in HOME: every node has one of its own.
+    # Ray admits clients that know its token, which it looks for in HOME; every node has a HOME of its own.
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token := shared / "token")
     if os.environ["SLURM_NODEID"] == "0":
         token.touch(mode=0o600)
@@ -75,7 +75,7 @@ def _on_slurm(threads: int, folder: str) -> Iterator[None]:
     try:
         client.start()
     except SystemExit:
-        # What Ray leaves a node with when its head went; the head removes the file before it goes.
+        # Ray exits so on a node whose head has ended, and the head removes the file before it ends.
         if not any(shared.glob("ray_head_port_*")):
             raise SystemExit(0) from None
         raise

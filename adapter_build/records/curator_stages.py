@@ -1,6 +1,6 @@
-"""Our part of a NeMo Curator pipeline: modifiers, filters, and the executor that runs it inside this process.
+"""The NeMo Curator pipeline of curate_split: modifiers, filters, stages, and an executor inside this process.
 
-Importing this module imports Curator (1.4 s): check arguments first.
+Importing this module imports Curator (1.4 s), so steps check their arguments first.
 """
 
 import os
@@ -37,7 +37,7 @@ logger.add(sys.stderr, level="WARNING")
 
 
 class BodyToText(DocumentModifier):
-    """HTML to its text: entities decoded, tags, comments, scripts and styles gone, code kept."""
+    """Modifier from HTML to its text: entities are decoded; tags, comments, scripts and styles go; code stays."""
 
     def modify_document(self, text: str) -> str:
         """Return the text, with blanks where a block begins or ends."""
@@ -45,7 +45,7 @@ class BodyToText(DocumentModifier):
 
 
 class TitleToText(DocumentModifier):
-    """A title, plain text with entities, to what it reads as."""
+    """Modifier of titles, which are plain text with entities, to the text that a browser shows."""
 
     def modify_document(self, text: str) -> str:
         """Return the text."""
@@ -53,7 +53,7 @@ class TitleToText(DocumentModifier):
 
 
 class CollapseBlanks(DocumentModifier):
-    """Every run of white space becomes one space. After the unicode repair, which needs to see U+00A0 and U+0085."""
+    """Modifier of white space, each run to one space: after the unicode repair, which needs U+00A0 and U+0085."""
 
     def modify_document(self, text: str) -> str:
         """Return the text on one line, with none at its ends."""
@@ -61,7 +61,7 @@ class CollapseBlanks(DocumentModifier):
 
 
 class CountedWords(WordCountFilter):
-    """Curator's filter on the number of words, which knows scripts that have no blanks between words."""
+    """Curator's filter on the number of words, extended to scripts that have no blanks between words."""
 
     def score_document(self, text: str) -> int:
         """Return the number of words."""
@@ -69,7 +69,7 @@ class CountedWords(WordCountFilter):
 
 
 class HasText(DocumentFilter):
-    """Keeps a document that has at least one character."""
+    """Filter that keeps a document with at least one character."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,12 +80,12 @@ class HasText(DocumentFilter):
         return len(text)
 
     def keep_document(self, score: float) -> bool:
-        """Keep what is not empty."""
+        """Keep a text that is not empty."""
         return score >= 1
 
 
 class MinScore(DocumentFilter):
-    """Keeps a record whose votes reach a minimum; what becomes of unknown votes is the caller's choice."""
+    """Filter that keeps a record whose votes reach a minimum; `keep_null` decides on unknown votes."""
 
     def __init__(self, minimum: float, keep_null: bool) -> None:
         super().__init__()
@@ -93,11 +93,11 @@ class MinScore(DocumentFilter):
         self._minimum, self._keep_null = minimum, keep_null
 
     def score_document(self, votes: float | None) -> float | None:
-        """Return the votes as they are; null where unknown."""
+        """Return the votes unchanged; None where they are unknown."""
         return votes
 
     def keep_document(self, score: float | None) -> bool:
-        """Compare; pandas turns a null among numbers into NaN."""
+        """Compare with the minimum; pandas turns a null among numbers into NaN."""
         return self._keep_null if pd.isna(score) else score >= self._minimum
 
 
@@ -111,12 +111,15 @@ class Check:
 
     @property
     def column(self) -> str:
-        """The column that holds what the filter measured."""
+        """Name of the column with the values that the filter measured."""
         return f"{self.filter.name}:{self.field}"
 
 
 def checks(filters: bool, min_words: int, max_words: int, min_score: float, keep_null: bool) -> list[Check]:
-    """Return the checks in their declared order. Without `filters` only emptied texts fail: no prompt can use them."""
+    """Return the checks in their declared order; without `filters` only that no text is empty, for a prompt needs each.
+
+    Bounds on words are inclusive and count per text; `min_score` is a number of votes.
+    """
     found = [Check(HasText(), text, "1..") for text in TEXTS]
     if filters:
         words = f"{min_words}..{max_words}"
@@ -127,7 +130,7 @@ def checks(filters: bool, min_words: int, max_words: int, min_score: float, keep
 
 @dataclass
 class FirstFailure(ProcessingStage[DocumentBatch, DocumentBatch]):
-    """Asks each filter, in order, whether it keeps the record, as Curator's `Filter` does, and notes the first refusal.
+    """Stage that asks each filter in order, as Curator's `Filter` does, and notes the first that drops the record.
 
     Curator's `ScoreFilter` would throw away both the record and what it measured; the ledger needs both. Run after
     `Score`, this keeps exactly the records that a `ScoreFilter` with the same filters keeps.
@@ -137,11 +140,11 @@ class FirstFailure(ProcessingStage[DocumentBatch, DocumentBatch]):
     name: str = "first_failure"
 
     def inputs(self) -> tuple[list[str], list[str]]:
-        """Needs the columns that `Score` made."""
+        """Name the columns that are read: those that `Score` made."""
         return ["data"], [check.column for check in self.checks]
 
     def outputs(self) -> tuple[list[str], list[str]]:
-        """Adds one column."""
+        """Name the column that is added."""
         return ["data"], [FAILED]
 
     def process(self, batch: DocumentBatch) -> DocumentBatch:
@@ -160,7 +163,7 @@ class FirstFailure(ProcessingStage[DocumentBatch, DocumentBatch]):
 def cleaning() -> list[ProcessingStage]:
     """Return the stages that turn the HTML of the three texts into repaired plain text."""
     to_text = [TitleToText() if text == "title" else BodyToText() for text in TEXTS]
-    # Entities are decoded by now: of what is left, `&lt;` in a text about HTML, none is to be decoded again.
+    # Entities are decoded by now: a `&lt;` that is still there is meant so, in a text about HTML.
     repairs = [UnicodeReformatter(unescape_html=False) for _ in TEXTS]
     blanks = [CollapseBlanks() for _ in TEXTS]
     return [Modify(modifiers, input_fields=list(TEXTS)) for modifiers in (to_text, repairs, blanks)]
@@ -192,7 +195,7 @@ def pipeline(shards: list[str], folder: Path, declared: list[Check]) -> list[Any
 
 
 class InProcessExecutor(BaseExecutor):
-    """Runs a pipeline here, one partition after another: no Ray, and never more than one partition in memory.
+    """Executor inside this process, one partition after another: no Ray, and at most one partition in memory.
 
     `finished` is called with each task that leaves the last stage.
     """

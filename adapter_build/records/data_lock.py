@@ -1,4 +1,4 @@
-"""The `datasets:` block of data.lock.yaml: which file of which repository, at which revision, with which bytes."""
+"""Pinned datasets, the `datasets:` block of data.lock.yaml: each a repository's file, its revision and its sha256."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ LOCK = Path("data.lock.yaml")
 
 @dataclass(frozen=True)
 class Dataset:
-    """One entry. `sha256`, `bytes` and `records` are None until it is pinned."""
+    """A dataset's entry. `sha256`, `bytes` and `records` are None until it is pinned."""
 
     name: str
     repo: str
@@ -59,12 +59,12 @@ def file_sha256(path: Path) -> str:
 
 
 def download(dataset: Dataset, folder: Path) -> Path:
-    """Fetch the dataset's file from Hugging Face into `folder`. A token, if needed, comes from HF_TOKEN.
+    """Fetch the dataset's file from Hugging Face into `folder`. The secret HF_TOKEN is used if it is set.
 
     Raises `BadInput` if the hub cannot be reached or has no such file.
     """
     return fetch(
-        f"{what(dataset)}:",
+        f"{label(dataset)}:",
         repo_id=dataset.repo,
         filename=dataset.file,
         repo_type="dataset",
@@ -73,6 +73,6 @@ def download(dataset: Dataset, folder: Path) -> Path:
     )
 
 
-def what(dataset: Dataset) -> str:
-    """Name a dataset in a message."""
+def label(dataset: Dataset) -> str:
+    """Return the name of a dataset for messages."""
     return f"dataset {dataset.name} ({dataset.repo}, revision {dataset.revision}, {dataset.file})"

@@ -1,4 +1,4 @@
-"""Questions that are asked twice: records with the same title and question, whatever their ids, markup and case."""
+"""Duplicates: records with the same title and question, whatever their ids, markup and case."""
 
 import hashlib
 import html
@@ -15,7 +15,7 @@ STATE = re.compile(
 
 
 def first_of_duplicates(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Return the id of each record whose text another has too → the lowest id among them, its own left out."""
+    """Return, for each record that repeats a question, its id → the lowest id of the records with that question."""
     groups: dict[bytes, list[str]] = {}
     for row in rows:
         groups.setdefault(_key(row), []).append(row["id"])
@@ -28,7 +28,7 @@ def first_of_duplicates(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 
 def shared_between(splits: dict[str, Iterable[dict[str, Any]]]) -> str:
-    """Return how many records of later splits have the text of one in an earlier split, with an example; or nothing."""
+    """Return in words how many records of later splits repeat one of an earlier split, with an example; '' for none."""
     places: dict[bytes, tuple[str, str]] = {}
     count, example = 0, ""
     for split, rows in splits.items():

@@ -1,4 +1,4 @@
-"""Names for files that are not the JSON they should be, by what stands in them, each with what to do."""
+"""File formats given in place of JSON, recognised by their first bytes, each with a command that converts it."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ def _table(read: str) -> Callable[[str], str]:
     return lambda name: _script(f'import json, {read.format(f=json.dumps(name))}, open("raw.json", "w"), default=str)')
 
 
-# Name, the bytes at its beginning, what to do: a text, or what makes one of the file's name.
+# Name, first bytes, and the mend: a text, or a function from the file's name to one.
 BINARY: list[tuple[str, bytes, Any]] = [
     ("Parquet", b"PAR1", _table("pyarrow.parquet as p; json.dump(p.read_table({f}).to_pylist()")),
     ("Arrow", b"ARROW1", _table("pyarrow as p; json.dump(p.ipc.open_file({f}).read_all().to_pylist()")),
@@ -54,7 +54,7 @@ DELIMITED = re.compile(rf"{COLUMN}(?:([,;\t|]){COLUMN})(?:\1{COLUMN})*[ \t]*(?:\
 
 
 def name_bytes(head: bytes, path: Path) -> str | None:
-    """Return what a file is that begins with `head` and is no text in UTF-8, and what to do; None if it may be one."""
+    """Name the format of a file that begins with `head`, with its mend; None where it may be a text in UTF-8."""
     name = str(path)
     for kind, magic, mend in BINARY:
         if head.startswith(magic):
@@ -74,7 +74,7 @@ def name_bytes(head: bytes, path: Path) -> str | None:
 
 
 def name_text(head: str, path: Path) -> str | None:
-    """Return what a text is that begins with `head` and is no JSON, and what to do; None if it may be JSON."""
+    """Name the format of a text that begins with `head`, with its mend; None where it may be JSON."""
     head, name = head.lstrip(), str(path)
     if not head:
         return None
@@ -110,7 +110,7 @@ def name_text(head: str, path: Path) -> str | None:
 
 
 def _delimiter(head: str) -> str | None:
-    """Return what divides the columns of a table: by a line of names, or by rows of three columns or more."""
+    """Return a table's delimiter, by a line of names or by rows of three columns or more; None for no table."""
     if found := DELIMITED.match(head):
         return found[1]
     lines = head.splitlines()[:5]

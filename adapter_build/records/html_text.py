@@ -24,7 +24,7 @@ FORMATTING = frozenset({
     "a", "abbr", "acronym", "b", "big", "cite", "code", "del", "em", "font", "i", "ins", "kbd", "mark", "q", "s",
     "samp", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var",
 })
-HIDDEN = frozenset({"script", "style", "template", "rt", "rp"})  # what stands in them is not the post's text
+HIDDEN = frozenset({"script", "style", "template", "rt", "rp"})  # their content is not the post's text
 # In posts these stand alone as words more often than as tags, `<section>` as a blank to fill in: markup with their end
 # tag or an attribute. Without its end tag some would take all that follows.
 ENDED = HIDDEN | {
@@ -147,7 +147,7 @@ def _text(markup: str) -> str:
 
 
 class _Text:
-    """Text put together from the events of lxml's parser."""
+    """Target of lxml's parser that puts the text together."""
 
     def __init__(self) -> None:
         self._pieces: list[list[str | tuple[str, str]]] = [[]]  # one list more in each raised or lowered text
@@ -192,7 +192,7 @@ def _joined(pieces: list[str | tuple[str, str]]) -> str:
 
 
 def _marked(mark: str, text: str, before: str, after: str) -> str:
-    """Return raised or lowered text, with its mark if it would else be one word with what stands beside it."""
+    """Return raised or lowered text, with its mark if it would otherwise run into the word beside it."""
     touches = (before and not before.isspace() and before not in "([{", after.isalnum())
     if text[0].isspace() or text[-1].isspace() or not any(touches) or not any(map(str.isalnum, text)):
         return text

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: one file at a pinned revision, quietly, and one clear line where that fails."""
+"""Downloads from the Hugging Face hub, at a pinned revision, without its bars; a failure is one line."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ MEND = "check the network and HF_ENDPOINT, or raise HF_HUB_DOWNLOAD_TIMEOUT"
 
 
 def fetch(what: str, **wanted: Any) -> Path:
-    """Return the file that `hf_hub_download(**wanted)` fetches to a `local_dir`. HF_TOKEN has the token, if any.
+    """Return the file that `hf_hub_download(**wanted)` fetches to a `local_dir`, with the secret HF_TOKEN, if any.
 
     Raises `BadInput` naming `what` if the hub cannot be reached or has no such file.
     """
@@ -33,7 +33,7 @@ def fetch(what: str, **wanted: Any) -> Path:
 
 
 def repository(what: str, repo: str, revision: str | None, kind: str) -> Any:
-    """Return what the hub knows of a repository: `kind` is model or dataset, `sha` of it the commit of `revision`.
+    """Return the hub's `ModelInfo` or `DatasetInfo`, by `kind`; its `sha` is the commit of `revision`.
 
     Raises `BadInput` naming `what` if the hub cannot be reached or has no such repository.
     """
@@ -69,6 +69,6 @@ def quieten_hub() -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error of the hub's client says first; the rest repeats it or shows a request id."""
+    """Return the first line of an error of the hub's client; the others repeat it or show a request id."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

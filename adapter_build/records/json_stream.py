@@ -24,7 +24,7 @@ LONGEST = 4300  # digits of an integer that Python reads; a longer one is larger
 LARGEST_EXACT = 2.0**53  # a double beyond it need not be the integer that was written
 BLANK = re.compile(r"[ \t\r\n]*")
 WORD = re.compile(r"[\w.+-]*")
-# Its ending, its first bytes, and what unpacks it. A file's name says nothing.
+# Ending, first bytes, and the function that opens it. The bytes decide: a file's name may be anything.
 PACKED: list[tuple[str, bytes, Callable[[Path], IO[bytes]]]] = [
     (".xz", b"\xfd7zXZ\0", lzma.open),
     (".gz", b"\x1f\x8b", gzip.open),
@@ -35,9 +35,9 @@ PACKED: list[tuple[str, bytes, Callable[[Path], IO[bytes]]]] = [
 def read_values(path: Path) -> Iterator[Any]:
     """Yield the elements of the JSON array in `path`, or its values one after another if it is JSON Lines.
 
-    What is packed is unpacked on the way. Numbers that JSON does not have (NaN) come as they are, and a line of JSON
-    Lines that is not JSON as `Broken`. Raises `BadInput` with line and column of what is wrong, or with the name of the
-    format that the file has instead.
+    Packed files are unpacked on the way. Numbers that JSON does not have (NaN) are yielded unchanged, and a line of
+    JSON Lines that is not JSON as `Broken`. Raises `BadInput` with line and column of a fault, or with the format that
+    the file has instead.
     """
     stream = _Stream(path, _chunks(path))
     if not stream.peek():
@@ -72,7 +72,7 @@ class Broken:
 
 
 class _Stream:
-    """A window over the text. It grows only while one value needs more, and knows its place in the file."""
+    """Window over a text, which grows only while one value needs more, and knows its place in the file."""
 
     def __init__(self, path: Path, chunks: Iterator[str]) -> None:
         self._path, self._chunks = path, chunks
@@ -144,7 +144,7 @@ class _Stream:
         return found
 
     def _begins_record(self, length: int) -> bool:
-        """Say whether what follows the next `length` characters, and blanks, is an object."""
+        """Tell if an object follows the next `length` characters and the blanks after them."""
         while (place := BLANK.match(self._text, self._at + length).end()) == len(self._text):  # type: ignore[union-attr]
             if not self._grow(1):
                 return False
@@ -208,7 +208,7 @@ def _chunks(path: Path) -> Iterator[str]:
     except (lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise BadInput(f"{path}: a damaged {kind} file ({error}): fetch or pack it again") from None
     except OSError as error:
-        if kind and error.errno is None:  # bzip2's way to say it
+        if kind and error.errno is None:  # bz2 has no error of its own
             raise BadInput(f"{path}: a damaged {kind} file ({error}): fetch or pack it again") from None
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -1,4 +1,4 @@
-"""The ledger: a Parquet table that says of each record where it went and, if it was dropped, why."""
+"""The ledger: a Parquet table with a row for each record, kept in a split or dropped, by which filter and why."""
 
 import glob
 from collections.abc import Iterable, Sequence
@@ -17,11 +17,11 @@ SCHEMA = pa.schema(
         pa.field("position", pa.int64(), nullable=False),  # in the raw file, from 0
         pa.field("split", pa.string()),  # train, val or test; null if the record never reached a split
         pa.field("outcome", pa.string(), nullable=False),  # kept or dropped
-        pa.field("step", pa.string()),  # which dropped it; null if kept, as are all columns below but parent
-        pa.field("filter", pa.string()),  # the first that failed, in their declared order
-        pa.field("field", pa.string()),  # what was measured
+        pa.field("step", pa.string()),  # that dropped it; null if kept, as are all columns below but parent
+        pa.field("filter", pa.string()),  # the first that the record failed, in their declared order
+        pa.field("field", pa.string()),  # of the record, that the filter measured
         pa.field("measured", pa.float64()),  # null if the value itself was unknown
-        pa.field("bound", pa.string()),  # what it should have been: "50..500"
+        pa.field("bound", pa.string()),  # that the measured value had to keep: "50..500"
         pa.field("duplicate_of", pa.string()),
         pa.field("parent", pa.string()),  # the record that a synthetic one was made from
     ]
@@ -69,7 +69,7 @@ def query(sql: str, parameters: Sequence[Any] = (), **relations: Path | pa.Table
         for name, relation in relations.items():
             if isinstance(relation, Path):
                 check_ledger(relation)
-                # A star or a bracket in a path of ours is no pattern.
+                # A star or a bracket in a path is part of its name, and no pattern.
                 database.read_parquet(glob.escape(str(relation))).create_view(name)
             else:
                 database.register(name, relation)
@@ -77,6 +77,6 @@ def query(sql: str, parameters: Sequence[Any] = (), **relations: Path | pa.Table
             found = database.execute(sql, parameters)
             names = [column[0] for column in found.description]
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-        except duckdb.Error as error:  # of one kind or another, where a page of the file is damaged
+        except duckdb.Error as error:  # of several kinds, where a page of the file is damaged
             files = ", ".join(str(relation) for relation in relations.values() if isinstance(relation, Path))
             raise BadInput(f"{files}: cannot be read ({str(error).splitlines()[0]}): rm it, then make") from None

@@ -1,4 +1,4 @@
-"""Raw records, checked: each against the schema, all of them for repeated ids."""
+"""Reading raw records: each is checked against the schema, and all of them for repeated ids."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from adapter_build.records.json_stream import Broken, read_values
 from adapter_build.records.record_shapes import name_records
 
 SCHEMA = Path("schemas/raw-record.schema.json")
-BAD = "bad_record"  # the one field beside question_id of what stands for a dropped record
+BAD = "bad_record"  # the one field beside question_id of the placeholder for a dropped record
 
 
 def read_raw_records(path: Path, schema: Path = SCHEMA) -> Iterator[dict[str, Any]]:
@@ -30,7 +30,7 @@ def read_raw_records(path: Path, schema: Path = SCHEMA) -> Iterator[dict[str, An
 def dropping_raw_records(path: Path, schema: Path, faults: Faults) -> Iterator[dict[str, Any]]:
     """Yield the records of `path`, and {question_id, bad_record} in the place of each bad one, noted in `faults`.
 
-    The first good record with an id keeps it. A bad one whose id is no integer, or another's, is called @ and its
+    The first good record with an id keeps it. A bad one whose id is no integer, or another's, is named @ and its
     position. Reads the file twice. Raises `BadInput` if no record is good.
     """
     good: set[int] = set()
@@ -55,7 +55,7 @@ def dropping_raw_records(path: Path, schema: Path, faults: Faults) -> Iterator[d
 
 
 def _checked(path: Path, schema: Path) -> Iterator[tuple[int, Any, Fault | None]]:
-    """Yield position, record and what is wrong with it. Raises `BadInput` if the file has none, or another shape."""
+    """Yield position, record and its fault, if any. Raises `BadInput` if the file has no record, or another shape."""
     # One validator for all records: jsonschema.validate() would check the schema itself again at each call.
     validator = Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
     positions: dict[int, int] = {}
@@ -100,7 +100,7 @@ def _name(position: int, record: object) -> str:
 
 
 def _complaint(error: ValidationError) -> tuple[str, str, str, str]:
-    """Return what is wrong, the filter, the field, and what it should have been."""
+    """Return the fault in words, the filter, the field, and the value that was expected."""
     where = error.json_path.removeprefix("$").removeprefix(".") or "the record"
     if error.validator == "required":
         missing = ", ".join(key for key in error.validator_value if key not in error.instance)

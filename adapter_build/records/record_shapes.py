@@ -30,9 +30,9 @@ def _turns(key: str, role: str, asked: str, answered: str, text: str) -> Callabl
 
 
 def name_records(first: Any, path: Path, expected: str) -> str | None:
-    """Return what a file of records holds whose first is `first`, and what to do; None if its shape is not known.
+    """Name the shape of the records in a file whose first is `first`, with its mend; None for an unknown shape.
 
-    `expected`, raw or curated, is the shape that is none to complain of.
+    `expected`, raw or curated, is the shape that is right here: None for that, too.
     """
     name = shlex.quote(str(path))
     if isinstance(first, list):
@@ -51,7 +51,7 @@ def name_records(first: Any, path: Path, expected: str) -> str | None:
         return None if expected == "raw" else "holds raw records, not finished ones: set data.source: file"
     ours = set(RAW) & keys
     if (len(ours) > 2 or (len(ours) == 2 and "title" not in keys)) and not any(_columns(first)):
-        return None  # a record of ours that lacks something
+        return None  # a raw record that lacks a field: the schema says which
     for kind, has, mend in SHAPES:
         if has(first):
             return f"holds {kind}, not records of this schema: {mend(name)}"
@@ -93,7 +93,7 @@ def _talks(record: dict[str, Any], key: str, role: str) -> bool:
 
 
 def _columns(first: dict[str, Any]) -> tuple[bool, bool]:
-    """Say whether an object is a table by columns: of lists, or of objects whose keys are the rows."""
+    """Tell if an object is a table by columns: (of lists, of objects whose keys are the rows)."""
     values = list(first.values())
     lists = all(isinstance(value, list) for value in values) and len({len(value) for value in values}) == 1
     objects = all(isinstance(value, dict) for value in values) and len({tuple(value) for value in values}) == 1

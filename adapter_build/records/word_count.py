@@ -35,7 +35,7 @@ def count_words(text: str) -> int:
 
 
 def _count(word: str) -> int:
-    """Count in what stands between two blanks; what is left of it is a word where it has a letter or a digit."""
+    """Count the words between two blanks: characters, runs of letters, and each rest that has a letter or a digit."""
     rest, characters = CHARACTER.subn(" ", word)
     spelled = sum(-(-len(run) // LETTERS) for run in RUN.findall(rest))
     others = RUN.sub(" ", rest).split()
