@@ -1,4 +1,4 @@
-"""serve.py as a person starts it, on a built `results` folder of the two-layer base, and ended with Ctrl-C."""
+"""Server of `make serve` on a built `results` folder of the two-layer base, ended with Ctrl-C."""
 
 import contextlib
 import json
@@ -21,39 +21,39 @@ PROMPT = 'QUESTION: May my landlord\'s agent keep "my" deposit?\n\nTITLE:'
 
 @dataclass
 class Serving:
-    """A running serve.py: what it was given, and where it writes what it prints and its engine's log."""
+    """Running `make serve`: its results folder, its overlay, its output and its engine's log."""
 
     process: subprocess.Popen[bytes]
     root: Path
 
     @property
     def results(self) -> Path:
-        """What was built."""
+        """Results of the build."""
         return self.root / "results"
 
     @property
     def scratch(self) -> Path:
-        """Its folder for temporary files."""
+        """Folder of the command for temporary files."""
         return self.root / "scratch"
 
     @property
     def config(self) -> Path:
-        """The overlay of config.yaml that it was started with."""
+        """Overlay of config.yaml that the command was started with."""
         return self.root / "overlay.yaml"
 
     @property
     def printed(self) -> str:
-        """What it has printed so far."""
+        """Output of the command so far."""
         return (self.root / "printed").read_text()
 
     @property
     def log(self) -> str:
-        """What its engine has logged so far."""
+        """Log of the engine so far."""
         return (self.root / "logs" / "serve.log").read_text(errors="replace")
 
     @property
     def curl(self) -> str:
-        """The request that it prints."""
+        """Request that the command prints."""
         return next(line for line in self.printed.splitlines() if line.startswith("curl"))
 
     @property
