@@ -1,35 +1,35 @@
 # make          everything: environments, then the adapter, its check on a server, the report
 # make test     every test; make test-fast: the quick ones, under 3 minutes
-# make PARANOID=1   the same, every file read and hashed anew, whatever is known of it
+# make PARANOID=1   the same, every file read and hashed anew, without the digest cache
 # make serve    a server that stays up, with the built adapters, and those staged later
 #               CONFIG=configs/llama-3.1-8b-nim.yaml, for this and for make: an overlay of config.yaml, or several:
 #               CONFIG="configs/llama-3.1-8b-nim.yaml 'my own.yaml'"
 # make ask Q='May my landlord keep my deposit?' | Q=@question.txt   its title, by base and adapter, from that server
 # make watch    beside make serve: check it again and again, and keep logs/deployment.json, a readiness file for others
 # make doctor   checks of everything that a build and its server need: driver, memory, disk, keys, images, base, port
-# make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | 'diff RESULTS RESULTS' | …   what a build
-#               was made of, and whether it still is
+# make audit ASK=verify | 'show FILE' | 'records ADAPTER' | 'why RECORD' | 'diff RESULTS RESULTS' | …   the origin
+#               of a build's files, and proof that they are unchanged
 # make why STEP=tune_adapter/law-titlegen   what changed since a step last ran; runs nothing
 # make gc       files of the store that no target needs, and leftovers of killed steps; YES=1 deletes them
 # make lock     write containers/*/requirements.lock anew from requirements.in
 # make images   build the environments' images for this machine's Docker Engine, or REGISTRY=host:port/prefix;
 #               ENVIRONMENT=tune.cuda, which no build without GPUs needs, is built when asked for
-# make pin      ask what image tags stand for, fetch once what data.lock.yaml has no sha256 for, and write both down;
-#               CHECK=1 only tells which tags have moved; DATA=1 asks no registry of images, which may want a key
+# make pin      write the digests of image tags, and the sha256 of downloads that data.lock.yaml has not pinned yet;
+#               CHECK=1 only lists tags that have moved; DATA=1 asks no image registry, which may need a key
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 CORES ?= all
-# What was typed, to the letter: make would expand `$500` and run `$(shell …)` where it uses a variable or hands it on.
+# Variables as they were typed: make would expand `$500` and run `$(shell …)` where it uses or exports them.
 TYPED := ASK CHECK CONFIG CORES DATA ENVIRONMENT INTERVAL PARANOID PORT POSTS PYTEST Q REGISTRY SNAKEMAKE STEP YES
 TYPED += $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 $(foreach name,$(sort $(TYPED)),$(eval override $(name) := $$(value $(name))))
 export Q
-# For a shell that must not expand it either: as one word, or as the words that a variable of several holds.
+# Quoted for the shell: a variable as one word, or as the words that it holds.
 one = '$(subst ','\'',$(1))'
 several = $(shell adapter_build/cli/shell_words.sh $(call one,$($(1))))$(if $(filter 0,$(.SHELLSTATUS)),,$(error $(1): a quote is open in $($(1))))
 export STEP_PARANOID := $(PARANOID)
-# Snakemake wants a home, and a cache in it; numbers that containers run as have none, or one that is not theirs.
+# Snakemake needs a home with a cache; a container's numeric uid has none, or one that it cannot write.
 export HOME := $(or $(HOME),$(shell getent passwd "$$(id -u)" | cut -d: -f6),$(CURDIR)/.snakemake/home)
 export XDG_CACHE_HOME := $(or $(XDG_CACHE_HOME),$(shell [ -w "$$HOME" ] || echo $(call one,$(CURDIR)/.snakemake/cache)))
 ifeq ($(XDG_CACHE_HOME),)
@@ -38,9 +38,9 @@ endif
 VENV := .venvs/workflow
 RUN := $(VENV)/bin
 OVERLAYS := $(if $(CONFIG),$(call several,CONFIG))
-# The step runner says what was wrong; Snakemake's own account of it goes to its log.
-# The settings of profiles/default, given here because Snakemake announces a profile that it reads.
-# Where it cannot write it ends without a word, before it reads anything of ours.
+# The step runner prints the error; Snakemake's own account goes to its log. The settings are those of profiles/default,
+# repeated because Snakemake announces a profile that it reads. Where Snakemake cannot write, it ends without a message,
+# before it reads our Snakefile.
 WRITABLE = $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python -m adapter_build.cli.check_writable,true)
 QUIETLY = $(WRITABLE) && $(RUN)/snakemake --workflow-profile none --rerun-incomplete --nolock --quiet all $(if $(CONFIG),--configfile $(OVERLAYS))
 OVERLAY := $(if $(CONFIG),--config config.yaml $(OVERLAYS))

@@ -63,6 +63,8 @@ def test_a_build_answers_the_audits_questions(command, copy_of_built):
 
 def test_paths_are_there():
     for path in set(
-        re.findall(r"`((?:scripts|containers|schemas|rules|configs|profiles|deploy|tests|bench)/[^`<*]*)`", TEXT)
+        re.findall(
+            r"`((?:adapter_build|scripts|containers|schemas|rules|configs|profiles|deploy|tests|bench)/[^`<*]*)`", TEXT
+        )
     ):
         assert (ROOT / path).exists() or path.endswith("images.local.lock.yaml"), path
