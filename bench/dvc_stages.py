@@ -5,7 +5,8 @@ import shlex
 import sys
 
 sys.path.insert(0, ".")
-from adapter_build.hermetic.closure import SCRIPTS, closure
+from adapter_build import ROOT
+from adapter_build.hermetic.closure import closure
 from adapter_build.workflow.planned_steps import planned_steps
 from adapter_build.workflow.step_runner import action_of
 
@@ -13,7 +14,7 @@ stages = {}
 for step, planned in planned_steps(sys.argv[1:]).items():
     action = action_of(planned)
     deps = [str(path) for paths in action.inputs.values() for path in paths]
-    deps += [str(path.relative_to(SCRIPTS.parent)) for path in closure(action.script)]
+    deps += [str(path.relative_to(ROOT)) for path in closure(action.script)]
     deps += [f"containers/{action.environment}/requirements.lock"]
     words = ["--env", planned.env, "--log", str(planned.log), "--threads", str(planned.threads)]
     for name, files in action.inputs.items():

@@ -73,7 +73,7 @@ def _append(name: str, text: str) -> Callable[[Path], Path]:
 
 def _remark_everywhere(folder: Path) -> Path:
     """Put a comment and a blank line into every module, and reword the docstring of every function."""
-    for path in (folder / "scripts").rglob("*.py"):
+    for path in [path for name in ("scripts", "adapter_build") for path in (folder / name).rglob("*.py")]:
         text = path.read_text()
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and (said := ast.get_docstring(node, clean=False)):

@@ -8,6 +8,7 @@ With --resume it goes on where a killed run with the same options was last saved
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 
 import find_package  # noqa: F401
 from adapter_build.core.digests import file_digest
-from adapter_build.core.faults import BadInput, run
+from adapter_build.core.faults import BadInput, guard, run
 from adapter_build.core.jsonl import write_jsonl
 from adapter_build.core.processes import gc_paused
 from adapter_build.models.answer_tokens import encode
@@ -32,13 +33,7 @@ FORMAT = "hf-lora"
 def main() -> None:
     """Read the options, check them, train, write checkpoint and metrics."""
     options = arguments().parse_args()
-    if options.global_batch_size % (options.micro_batch_size * options.nodes):
-        raise BadInput(
-            f"adapters.<name>.global_batch_size is {options.global_batch_size}: it must be a multiple of "
-            f"micro_batch_size ({options.micro_batch_size}) times nodes ({options.nodes})"
-        )
-    if fault := incompatible_setting(vars(options)):
-        raise BadInput(f"adapters.<name>.{fault}")
+    check_settings(options)
     read_config(options.base, "hf")
     shape = json.loads(read_member(options.base, "config.json"))
     check_lengths(shape, "the base's config.json", {"adapters.<name>.sequence_length": options.sequence_length})
@@ -46,16 +41,7 @@ def main() -> None:
         "train": read_prompts(options.train),
         "validation": read_prompts(options.validation, options.validation_limit),
     }
-    if not rows["train"]:
-        raise BadInput(f"{options.train}: no records to train on: loosen curate.min_words, max_words or min_score")
-    if not rows["validation"]:
-        raise BadInput(
-            f"{options.validation}: no records to validate on: give more raw records (data.path) or change split.seed"
-        )
-    if len(rows["validation"]) < options.nodes:
-        raise BadInput(
-            f"{options.validation}: {len(rows['validation'])} records for {options.nodes} nodes: lower nodes"
-        )
+    check_rows(options, rows)
     with gc_paused():
         import torch
 
@@ -63,11 +49,8 @@ def main() -> None:
         from adapter_build.tuning.node_group import join
     if options.kernels == "graphed" and not torch.cuda.is_available():
         raise BadInput("adapters.<name>.kernels: graphed needs a GPU, and none was found: set it to fused")
-
-    estimate = None
     if torch.cuda.is_available():
-        free, card = torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
-        estimate = preflight(vars(options), rows["train"], free, card)
+        preflight(vars(options), rows["train"], torch.cuda.mem_get_info()[0], torch.cuda.get_device_name())
 
     group = join(options.nodes)
     base = nemo_tuning.restore(options.base, options.threads, options.seed)
@@ -81,13 +64,38 @@ def main() -> None:
     order = training_order(len(examples["train"]), options.max_steps * options.global_batch_size, options.seed)
     stream = [examples["train"][index] for index in order]
     result = nemo_tuning.tune(base, stream, examples["validation"], options, group)
-    if estimate:
-        print(f"{estimate} MiB were estimated")
     if group.rank:  # the first node writes
         return
     write_jsonl(options.metrics, result.metrics)
     config = describe(options, result.step, result.validation_loss)
     write_archive(options.checkpoint, {CONFIG: config, WEIGHTS: result.weights})
+
+
+@guard
+def check_settings(options: argparse.Namespace) -> None:
+    """Raise `BadInput` for settings that do not go together."""
+    if options.global_batch_size % (options.micro_batch_size * options.nodes):
+        raise BadInput(
+            f"adapters.<name>.global_batch_size is {options.global_batch_size}: it must be a multiple of "
+            f"micro_batch_size ({options.micro_batch_size}) times nodes ({options.nodes})"
+        )
+    if fault := incompatible_setting(vars(options)):
+        raise BadInput(f"adapters.<name>.{fault}")
+
+
+@guard
+def check_rows(options: argparse.Namespace, rows: Mapping[str, Sequence[object]]) -> None:
+    """Raise `BadInput` for too few records to train or validate on."""
+    if not rows["train"]:
+        raise BadInput(f"{options.train}: no records to train on: loosen curate.min_words, max_words or min_score")
+    if not rows["validation"]:
+        raise BadInput(
+            f"{options.validation}: no records to validate on: give more raw records (data.path) or change split.seed"
+        )
+    if len(rows["validation"]) < options.nodes:
+        raise BadInput(
+            f"{options.validation}: {len(rows['validation'])} records for {options.nodes} nodes: lower nodes"
+        )
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.core.printable import removal
 from adapter_build.hermetic.action import key_of
 from adapter_build.hermetic.checkout import git
-from adapter_build.hermetic.closure import does_the_same
+from adapter_build.hermetic.closure import code_of
 from adapter_build.hermetic.envelope import signer, unseal
 from adapter_build.hermetic.images import image_of
 from adapter_build.hermetic.keys import PublicKey, public_key
@@ -134,15 +134,31 @@ def check_chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
 
 
 def check_code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
-    """Check the scripts and locks that ran against those of this checkout. An edited comment is a note."""
-    for (path, digest), step in _ran(steps.values()).items():
-        here, mend = root / path, f"git checkout -- {quote(path)}, or make"
-        if not here.is_file():
-            yield Finding("code", path, f"gone since it ran (in {step.name})", mend)
-        elif file_digest(here) != digest:
-            same = path in step.does and does_the_same(here.read_bytes(), step.does[path])
-            what = f"{'its remarks were ' if same else ''}edited since it ran (in {step.name})"
-            yield Finding(NOTE if same else "code", path, what, mend)
+    """Check the scripts and locks that ran against those that lie here. An edit of nothing that ran is a note."""
+    here: dict[str, dict[str, str]] = {}
+    for (path, digest), ran in _ran(steps.values()).items():
+        mend = f"git checkout -- {quote(path)}, or make"
+        if not (root / path).is_file():
+            yield Finding("code", path, f"gone since it ran (in {ran[0].name})", mend)
+        elif file_digest(root / path) != digest:
+            for step in ran:
+                if step.script not in here:
+                    here[step.script] = _code(root, step.script)
+            other = [step for step in ran if path not in step.does or here[step.script].get(path) != step.does[path]]
+            if other:
+                yield Finding("code", path, f"edited since it ran (in {other[0].name})", mend)
+            else:
+                yield Finding(NOTE, path, f"edited since it ran, in nothing that {ran[0].name} uses of it", mend)
+
+
+def _code(root: Path, script: str) -> dict[str, str]:
+    """Return file → sha256 of what a step's script uses of it here; nothing where that cannot be told."""
+    root = root.resolve()
+    try:
+        found = code_of(root / "scripts" / script, root)
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    return {path.relative_to(root).as_posix(): code.digest for path, code in found.items()}
 
 
 def check_commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
@@ -161,16 +177,20 @@ def check_commits(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
         if _git(root, "cat-file", "-e", f"{commit}^{{commit}}") is None:
             yield Finding(NOTE, commit[:12], "this repository does not have the commit: code not compared with it")
             continue
-        for (path, digest), step in _ran(found).items():
+        for (path, digest), (step, *_) in _ran(found).items():
             content = _git(root, "cat-file", "blob", f"{commit}:./{path}")
             if content is None or hashlib.sha256(content).hexdigest() != digest:
                 what = f"what ran (in {step.name}) is not what commit {commit[:12]} has"
                 yield Finding(NOTE if step.altered else "code", path, what, "git diff")
 
 
-def _ran(steps: Iterable[Step]) -> dict[tuple[str, str], Step]:
-    """Return (path, sha256) of every script and lock → one of the steps that ran it."""
-    return {file: step for step in steps for file in step.code.items()}
+def _ran(steps: Iterable[Step]) -> dict[tuple[str, str], list[Step]]:
+    """Return (path, sha256) of every script and lock, each with the steps that it ran in, the last one first."""
+    found: dict[tuple[str, str], list[Step]] = {}
+    for step in steps:
+        for file in step.code.items():
+            found.setdefault(file, []).insert(0, step)
+    return found
 
 
 def _git(root: Path, *words: str) -> bytes | None:

@@ -10,10 +10,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from typing import ParamSpec
 
 from adapter_build.core.file_systems import why_closed, why_full, written_folders
 from adapter_build.core.printable import printable, safe
 
+P = ParamSpec("P")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 LIMITS = {
@@ -31,6 +33,15 @@ class BadInput(Exception):
     """A user's mistake. The message says what is wrong, where, and the command or config key that mends it."""
 
 
+def guard(check: Callable[P, None]) -> Callable[P, None]:
+    """Mark a function that raises `BadInput` or does nothing: no result depends on it, and so no action key does.
+
+    Nothing that it computes may reach its caller: it returns None, and changes neither its arguments nor a name of its
+    module. An edit of it runs no step anew (hermetic/closure.py); a result that it would now refuse stays.
+    """
+    return check
+
+
 def run(main: Callable[[], object]) -> None:
     """Call `main`; turn `BadInput` and the machine's refusals into one `error:` line on stderr and exit code 2.
 
@@ -39,15 +50,18 @@ def run(main: Callable[[], object]) -> None:
     with safe_streams():
         try:
             main()
-        except (BadInput, OSError) as fault:
-            if not isinstance(fault, BadInput) and not refusal(fault):
-                traceback.print_exc()
-                sys.exit(1)
-            print(error_line(fault), file=sys.stderr)
-            sys.exit(2)
-        except Exception:
-            traceback.print_exc()  # here, and not by Python on leaving, so that it steers no terminal either
-            sys.exit(1)
+        except Exception as fault:
+            end(fault)
+
+
+@guard
+def end(fault: Exception) -> None:
+    """Exit with the one line of a user's mistake or a refusal, or with the traceback of a bug."""
+    if isinstance(fault, BadInput) or (isinstance(fault, OSError) and refusal(fault)):
+        print(error_line(fault), file=sys.stderr)
+        sys.exit(2)
+    traceback.print_exception(fault)  # here, and not by Python on leaving, so that it steers no terminal either
+    sys.exit(1)
 
 
 def error_line(fault: object) -> str:

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from adapter_build.core.faults import BadInput
+from adapter_build.core.faults import BadInput, guard
 
 JSON = 2**27  # bytes of the largest file that is read whole: a tokenizer.json of 256,000 words has 34 million
 MEND = "put the file itself there"
@@ -26,7 +26,7 @@ KINDS = {
 }
 # Git LFS pointers: the three lines that a clone without git-lfs has in place of a large file.
 POINTERS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
-LONGEST_POINTER = max(map(len, POINTERS))
+LONGEST_POINTER = max(len(pointer) for pointer in POINTERS)
 
 
 class NotRegular(BadInput, OSError):
@@ -88,6 +88,7 @@ def read_regular_text(path: str | Path, most: int = JSON, **how: object) -> str:
     return read_regular(path, most, **how).decode("utf-8")
 
 
+@guard
 def refuse_pointer(path: Path) -> None:
     """Raise `BadInput` if a file is a Git LFS pointer. A file that cannot be read is left to its own reader."""
     try:
@@ -98,6 +99,7 @@ def refuse_pointer(path: Path) -> None:
     refuse_pointer_in(head, path)
 
 
+@guard
 def refuse_pointer_in(content: bytes, path: Path) -> None:
     """Raise `BadInput` if these bytes of a file are a Git LFS pointer's."""
     if content.startswith(POINTERS):

@@ -1,4 +1,25 @@
-"""The action: everything a step's result depends on, and its key."""
+"""The action: everything a step's result depends on, and its key.
+
+Before a step runs, its result is looked up in the store by the action key: the sha256 of a description of all that
+decides its bytes. Who computes the same key has the same bytes to expect, on whatever day and machine.
+
+    scripts/tune_adapter.py ──── what it uses of our files ───▶ code    ┐
+    containers/tune/requirements.lock ──────── sha256 ────────▶ lock    │
+    --base results/base/x.nemo ── path, sha256 of its bytes ──▶ inputs  │   JSON: keys sorted,    sha256
+    --checkpoint results/checkpoints/x.nemo ──── path ────────▶ outputs ├─▶ no blanks, ASCII ──────────▶ key
+    --rank 16 --seed 42 ─────────── as typed ─────────────────▶ params  │
+    OMP_NUM_THREADS ──────────────────────────────────────────▶ threads │
+    the instruction set or the card ──────────────────────────▶ device  ┘
+
+Inputs are in it by their bytes, not by the keys of the steps that made them. So a change stops where it makes no
+difference: a curation that was rewritten and leaves the same records trains nothing anew, since tuning's inputs, and
+with them its key, are as before.
+
+    edit curate_split.py ─▶ its key is another: it runs ─▶ train.jsonl has the same sha256 ─▶ tuning's key is the same
+
+What only decides how, where or how fast a step runs is left out: with it in the key, a result could not be shared
+between a laptop and a cluster. Times are never asked: a checkout or a copy gives files new ones.
+"""
 
 import functools
 import hashlib
@@ -70,9 +91,9 @@ class Action:
     def description(self) -> dict[str, Any]:
         """Return what the key covers, all that the result depends on.
 
-        version  2
+        version  3
         script   the script's file name
-        code     `h1:` digest of what the script and every module of ours in it do, by path relative to scripts/
+        code     `h1:` digest of what the script uses of each file of ours, itself included, by path in the checkout
                  (hermetic/closure.py)
         lock     sha256 of the environment's requirements.lock
         inputs   option → [[path, sha256], …] in the order given: the path in the checkout, for a file outside of it
@@ -86,7 +107,7 @@ class Action:
         settings, what a killed run left.
         """
         return {
-            "version": 2,
+            "version": 3,
             "script": self.script.name,
             "code": code_digest(self.script),
             "lock": lock_digest(self.environment),

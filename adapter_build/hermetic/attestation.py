@@ -26,7 +26,7 @@ from adapter_build.hermetic.attestation_schema import (
     check_statement,
 )
 from adapter_build.hermetic.checkout import Commit, own_commit
-from adapter_build.hermetic.closure import code_digests
+from adapter_build.hermetic.closure import code_of
 from adapter_build.hermetic.devices import cpu_facts, gpu_facts
 from adapter_build.hermetic.envelope import payload, read_statement, seal, unseal
 from adapter_build.hermetic.environments import lock_digest, lock_file
@@ -166,15 +166,21 @@ def write(step: str, envelope: dict[str, Any]) -> Path:
 
 
 def _dependencies(action: Action) -> list[dict[str, Any]]:
-    """Return inputs, scripts and lock by their bytes; of a script, what is in the key, too (`code`)."""
-    code = {path.relative_to(ROOT): digest for path, digest in code_digests(action.script).items()}
+    """Return inputs, files of ours and lock by their bytes; of a file of ours, what of it is in the key, too.
+
+    That is its `code`, and by name its `parts`, which say what of it changed.
+    """
+    code = {
+        path.relative_to(ROOT): {"code": code.digest, "parts": code.parts}
+        for path, code in code_of(action.script).items()
+    }
     files = {
         **action.input_digests,
         **{path: file_digest(ROOT / path) for path in code},
         lock_file(action.environment): lock_digest(action.environment),
     }
     return [
-        {**_resource(path, digest), **({"annotations": {"code": code[path]}} if path in code else {})}
+        {**_resource(path, digest), **({"annotations": code[path]} if path in code else {})}
         for path, digest in sorted(files.items())
     ]
 

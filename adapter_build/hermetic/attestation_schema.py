@@ -25,7 +25,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:hermetic-step:v1"
-LONGEST_ENVELOPE = 2**24  # bytes; the longest of the default build has 19 thousand
+LONGEST_ENVELOPE = 2**24  # bytes; the longest of the default build has 100 thousand
 UNPLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 DIGEST = text("[0-9a-f]{64}", "a sha256 in hexadecimal")
@@ -68,7 +68,7 @@ _OUTPUTS = mapping(_OPTION, each(output_path), 1000)
 _PARAMETERS = mapping(_OPTION, each(_WORDS), 1000)
 _ACTION = record(
     {
-        "version": integer(1, 2),
+        "version": integer(1, 3),
         "script": _NAME,
         "code": _H1,
         "lock": DIGEST,
@@ -110,7 +110,8 @@ def _dependency(value: Any) -> None:
     _DEPENDENCIES.get(name if type(name) is str else "", _FILE)(value)
 
 
-_FILE = record({"name": _path, "digest": _SHA256}, {"annotations": record({"code": DIGEST})})
+_PARTS = mapping(_LINE, text("[0-9a-f]{12}", "the beginning of a sha256"), 10_000)
+_FILE = record({"name": _path, "digest": _SHA256}, {"annotations": record({"code": DIGEST}, {"parts": _PARTS})})
 _DEPENDENCIES: dict[str, Shape] = {
     "checkout": record(
         {"name": _NAME, "digest": record({"gitCommit": _COMMIT}), "annotations": record({"altered": flag})}

@@ -5,8 +5,10 @@ from typing import Any
 
 from adapter_build import ROOT
 from adapter_build.hermetic.action import Action
-from adapter_build.hermetic.closure import code_digests
+from adapter_build.hermetic.closure import Code, code_of
 from adapter_build.hermetic.environments import lock_path
+
+SHOWN = 5  # parts of a file
 
 
 def changes(action: Action, before: dict[str, Any] | None) -> list[str]:
@@ -15,16 +17,16 @@ def changes(action: Action, before: dict[str, Any] | None) -> list[str]:
         definition = before["predicate"]["buildDefinition"]  # type: ignore[index]
         last = definition["internalParameters"]["action"]
         code = {
-            item["name"]: item["annotations"]["code"]
+            item["name"]: Code(item["annotations"]["code"], item["annotations"]["parts"])
             for item in definition["resolvedDependencies"]
-            if "code" in item.get("annotations", {})
+            if item.get("annotations", {}).get("parts")
         }
     except (KeyError, TypeError):
         return ["it has not run before"]
     return list(_changes(action, last, code))
 
 
-def _changes(action: Action, last: dict[str, Any], code: dict[str, str]) -> Iterator[str]:
+def _changes(action: Action, last: dict[str, Any], code: dict[str, Code]) -> Iterator[str]:
     now = action.description
     if now["version"] != last["version"]:
         yield f"its key has another form (version {last['version']} → {now['version']})"
@@ -44,17 +46,29 @@ def _changes(action: Action, last: dict[str, Any], code: dict[str, str]) -> Iter
             yield f"{name} changed ({last[name]} → {now[name]})"
 
 
-def _scripts(action: Action, code: dict[str, str]) -> Iterator[str]:
-    """Say which of our own files do something else now."""
-    now = {path.relative_to(ROOT).as_posix(): digest for path, digest in code_digests(action.script).items()}
-    for name, digest in now.items():
-        if name not in code:
+def _scripts(action: Action, before: dict[str, Code]) -> Iterator[str]:
+    """Say which of our own files do something else now, and which of their parts."""
+    now = {path.relative_to(ROOT).as_posix(): code for path, code in code_of(action.script).items() if code.parts}
+    for name, code in sorted(now.items()):
+        if name not in before:
             yield f"{name} is new to it"
-        elif digest != code[name]:
-            yield f"{name} does something else (code {code[name][:8]}… → {digest[:8]}…)"
-    for name in sorted(code):
+        elif code.digest != before[name].digest:
+            parts = ", ".join(_parts(before[name].parts, code.parts))
+            short = f"code {before[name].digest[:8]}… → {code.digest[:8]}…"
+            yield f"{name} does something else ({short}){f': {parts}' if parts else ''}"
+    for name in sorted(before):
         if name not in now:
             yield f"{name} is no longer used"
+
+
+def _parts(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
+    """Say which parts of a file differ, SHOWN of them; none where only their order does."""
+    found = [f"{name} changed" for name in new if old.get(name, new[name]) != new[name]]
+    found += [f"{name} is new" for name in new if name not in old]
+    found += [f"{name} is gone" for name in old if name not in new]
+    yield from found[:SHOWN]
+    if len(found) > SHOWN:
+        yield f"{len(found) - SHOWN} more"
 
 
 def _inputs(option: str, old: dict[str, str], new: dict[str, str]) -> Iterator[str]:

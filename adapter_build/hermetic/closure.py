@@ -1,125 +1,292 @@
-"""The files of ours that a script is made of, and the digest of what they do.
+"""The files of ours that a script may import, and the digest of what it uses of them.
 
-A remark trains nothing anew: the digest is of each file's syntax tree, in which blanks, comments, line numbers and ways
-of writing one thing (quotes, brackets that change nothing) are not. A docstring is left out too, unless code reads it:
-argparse prints `__doc__`, so that it is a part of what such a module does. What ran, byte for byte, the attestation
-says beside it.
+A step has to run again when its script, or anything that the script computes with, does something else; and it must
+not when a neighbour in the same module does, or a remark. So the digest follows names, not files: from each statement
+of the script to the definitions that it refers to, and from these to theirs.
+
+    scripts/tune.py                 core/jsonl.py                   core/numbers.py
+    ┌───────────────────────┐       ┌───────────────────────┐       ┌───────────────────────┐
+    │ from core.jsonl       │       │ from core.numbers     │   ┌─▶ │ def rounded(value): … │ counts
+    │     import write      │   ┌──▶│     import rounded ───┼───┘   │ def mean(values): …   │ does not
+    │                       │   │   │ def write(…): rounded │       │ REGISTRY.add(rounded) │ acts: counts
+    │ def main(): write(…) ─┼───┘   │ def read(…): …        │ no    │                       │
+    │ main()                │       │ # a remark            │ no    │ def main(): …         │ does not
+    └───────────────────────┘       └───────────────────────┘       └───────────────────────┘
+      all of it counts                what main refers to counts      imported: what acts counts
+
+Three rules make it safe to leave the rest out:
+
+1.  All of the script counts. Of another module, a definition counts once a statement that counts refers to its name,
+    by import (`from core.jsonl import write`) or as an attribute of a module (`jsonl.write`). A module that is used in
+    any other way (handed on, asked with getattr, looked through with globals()) counts whole, and so does one whose
+    name is a string, `"adapter_build.serving.vllm_server"`: it is started, by Python or by another program.
+2.  Importing a module executes it. Of every module that is imported, used or not, the statements that act
+    (hermetic/effects.py) count, and with them the packages of others that it imports and their order: importing one
+    may change what another computes.
+3.  Where names alone leave a doubt, more counts: a local variable that is called like a function of its module, every
+    statement that binds a name that is bound twice, the whole module for an attribute that it does not define.
+
+A guard (faults.guard) ends the walk: it refuses or does nothing, so that no byte of a result depends on how. Remarks,
+blanks and line numbers are in no syntax tree. Docstrings are left out unless code reads them: argparse prints
+`__doc__`, so that it counts there.
+
+The rules are those of Python's scopes, applied to syntax trees alone: nothing is imported, and a step is the same on a
+machine that lacks its packages. What they cannot see (a module by a computed name, code in a string) this project does
+not contain: tests/unit/test_closure.py refuses it. What ran, byte for byte, the attestation says beside it.
 """
 
-import ast
-import functools
 import hashlib
-import re
+import json
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from adapter_build import ROOT
 from adapter_build.core.digests import combine
+from adapter_build.hermetic.effects import inherits
+from adapter_build.hermetic.source_tree import SourceTree, may_name_ours, prefixes
+from adapter_build.hermetic.statements import Import, Module, Statement
 
-SCRIPTS = ROOT / "scripts"
-NAMED = re.compile(r"adapter_build(\.\w+)+")
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+SHORT = 12  # digits
+GIVEN = frozenset({"__doc__", "__file__", "__name__", "__package__", "__path__", "__spec__"})  # to a module by Python
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A file of ours: the modules that it may import or start.
-
-    `reads_own` its module's docstring, by its name; `reads_others`: one that may be anything's, as `main.__doc__` is.
+class Code:
+    """The share of one file in a script's code: the sha256 of it all and, to tell what changed, by the label of each
+    part, such as a function's name, the beginning of a sha256.
     """
 
-    modules: frozenset[str]
-    reads_own: bool
-    reads_others: bool
+    digest: str
+    parts: dict[str, str]
 
 
-def closure(script: str | Path) -> list[Path]:
-    """Return the script, every module of ours that it imports and every script that it names, directly or not.
+def closure(script: str | Path, root: Path = ROOT) -> list[Path]:
+    """Return the script and every file of ours that it may import or start, directly or not, sorted by path.
 
-    A module is named by a string that is its dotted name, as `python -m` takes it, or that of something in it. Sorted
-    by path.
+    `root` is the checkout. Files count whole here: guards, and what only a function imports, included.
     """
-    return sorted(_sources(script))
-
-
-def code_digest(script: str | Path) -> str:
-    """Return the `h1:` digest of what the script's closure does, by path relative to the checkout."""
-    return combine({path.relative_to(ROOT).as_posix(): digest for path, digest in code_digests(script).items()})
-
-
-def code_digests(script: str | Path) -> dict[Path, str]:
-    """Return, for every file of the script's closure, the sha256 of what it does.
-
-    All docstrings count if one of the files reads some that need not be its own.
-    """
-    sources = _sources(script)
-    documented = any(_source(content).reads_others for content in sources.values())
-    return {path: _digest(content, documented) for path, content in sorted(sources.items())}
-
-
-def does_the_same(content: bytes, digest: str) -> bool:
-    """Tell whether a file with this content does what the sha256 of `code_digests` says of it."""
-    try:
-        return digest in (_digest(content, False), _digest(content, True))
-    except (SyntaxError, ValueError):
-        return False
-
-
-def _sources(script: str | Path) -> dict[Path, bytes]:
-    found: dict[Path, bytes] = {}
-    waiting = [Path(script).resolve()]
+    tree = SourceTree(root)
+    found: dict[Path, None] = {}
+    waiting = [tree.of_script(script)]
     while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found[path] = path.read_bytes()
-            source = _source(found[path])
-            waiting += [file for name in source.modules for file in _files(name)]
+        module = tree.module(waiting.pop())
+        path = tree.paths.get(module.name) if module else None
+        if module and path and path not in found:
+            found[path] = None
+            named = [*module.imports, *filter(may_name_ours, module.strings)]
+            waiting += [part for name in named for part in prefixes(name)]
+    return sorted(found)
+
+
+def code_digest(script: str | Path, root: Path = ROOT) -> str:
+    """Return the `h1:` digest of what a script does, by the paths of the files that it uses, relative to `root`."""
+    used = _walk(script, root).code()
+    return combine({path.relative_to(root.resolve()).as_posix(): code.digest for path, code in used if code.parts})
+
+
+def code_of(script: str | Path, root: Path = ROOT) -> dict[Path, Code]:
+    """Return what a script uses of each file of its closure; of a file that is imported for nothing, no part.
+
+    All docstrings count if code that counts reads some that need not be its module's own.
+    """
+    return {path: _code([]) for path in closure(script, root)} | dict(_walk(script, root).code())
+
+
+def shares(script: str | Path, root: Path = ROOT) -> dict[Path, tuple[int, int]]:
+    """Return, of each file that a script imports, how many statements are in its key and how many there are.
+
+    Those of imports are not counted, and guards are not in the key.
+    """
+    walk = _walk(script, root)
+    found = {}
+    for name, module in walk.executed.items():
+        if name in walk.tree.paths:
+            own = [one for one in module.statements if not (one.alias or one.loads or one.label == "__doc__")]
+            used = [one for one in own if one in walk.counted and not one.guard]
+            found[walk.tree.paths[name]] = len(used), len(own)
     return found
 
 
-# By content, since a module is in the closure of many scripts.
+class _Walk:
+    """The statements that a script leads to: `counted` of each module, by name, that is `executed`."""
+
+    def __init__(self, script: str | Path, root: Path, documented: bool) -> None:
+        self.tree = SourceTree(root, documented)
+        self.executed: dict[str, Module] = {}
+        self.counted: set[Statement] = set()
+        self.reads_docs = False
+        self._whole: set[tuple[str, bool]] = set()
+        self._referred: set[tuple[str, tuple[str, ...]]] = set()
+        self._waiting: list[tuple[str, Statement]] = []
+        self.whole(self.tree.of_script(script), started=True)
+        while self._waiting:
+            self.follow(*self._waiting.pop())
+
+    def code(self) -> Iterator[tuple[Path, Code]]:
+        """Yield what counts of each file that is executed."""
+        acting = self.acting()
+        for name, module in self.executed.items():
+            entries = list(self.entries(module, acting))
+            if not module.ordered:  # but for imports, whose order always matters
+                entries.sort(key=lambda entry: (False,) if entry[0].startswith("import ") else (True, *entry))
+            if name in self.tree.paths:
+                yield self.tree.paths[name], _code(entries)
+
+    def entries(self, module: Module, acting: set[str]) -> Iterator[tuple[str, str]]:
+        """Yield (label, digest) of what counts of a module, in its order; of ours that it imports, each once."""
+        loaded: set[str] = set()
+        for one in module.statements:
+            if one in self.counted or self.foreign(one):
+                yield one.label, one.digest
+            elif one.loads:
+                ours = [part for part in prefixes(one.loads) if part in acting][-1:]
+                yield from ((f"import {part}", part) for part in ours if part not in loaded)
+                loaded.update(ours)
+
+    def acting(self) -> set[str]:
+        """Return the names of the modules of ours whose import has an effect, their own or that of one they import."""
+        found: set[str] = set()
+        before = -1
+        while len(found) != before:
+            before = len(found)
+            for name, module in self.executed.items():
+                if any(
+                    self.acts(one) or self.foreign(one) or (one.loads and not found.isdisjoint(prefixes(one.loads)))
+                    for one in module.statements
+                ):
+                    found.add(name)
+        return found
+
+    def acts(self, statement: Statement, seen: frozenset[str] = frozenset()) -> bool:
+        """Tell whether a statement has an effect when its module is imported."""
+        return statement.acts or not all(base not in seen and self.plain(base, seen) for base in statement.bases)
+
+    def plain(self, base: str, seen: frozenset[str]) -> bool:
+        """Tell whether a name is a class of ours from which one can derive without an effect."""
+        module, _, name = base.rpartition(".")
+        found = self.tree.module(module)
+        statements = found.names.get(name, []) if found else []
+        return len(statements) == 1 and inherits(statements[0].node) and not self.acts(statements[0], seen | {base})
+
+    def foreign(self, statement: Statement) -> bool:
+        """Tell whether a statement executes a package that is neither ours nor Python's own."""
+        top = statement.loads.partition(".")[0]
+        return bool(top) and top not in sys.stdlib_module_names and self.tree.module(top) is None
+
+    def count(self, statement: Statement, name: str) -> None:
+        """Let a statement of the module `name` count, and follow it; a guard's is not followed."""
+        if statement not in self.counted:
+            self.counted.add(statement)
+            if not statement.guard:
+                self._waiting.append((name, statement))
+
+    def follow(self, name: str, statement: Statement) -> None:
+        """Let all count that a statement of the module `name` refers to."""
+        self.reads_docs |= statement.reads_docs
+        for found in statement.imports:
+            self.execute(found.loads)
+        for chain in statement.chains:
+            for found in statement.imports:
+                if found.name == chain[0]:
+                    self.imported(found, chain[1:])
+            self.refer(name, chain)
+        for text in filter(may_name_ours, statement.strings):
+            self.start(text)
+        if statement.opaque:
+            self.whole(name)
+
+    def execute(self, name: str) -> None:
+        """Import a module of ours, and the packages that it is in: what acts there counts."""
+        for part in prefixes(name):
+            module = self.tree.module(part)
+            if module is None or part in self.executed:
+                continue
+            self.executed[part] = module
+            for statement in module.statements:
+                if self.acts(statement):
+                    self.count(statement, part)
+                if statement.loads:
+                    self.execute(statement.loads)
+
+    def refer(self, name: str, chain: tuple[str, ...]) -> None:
+        """Let all count that binds a name in a module, and what of it is reached by the attributes that follow."""
+        if (name, chain) in self._referred:
+            return
+        self._referred.add((name, chain))
+        names = self.executed[name].names
+        for statement in names.get(chain[0]) or names.get("*", ()):
+            self.count(statement, name)
+            for found in statement.imports:
+                if found.name in (chain[0], "*"):
+                    self.imported(found, chain[1:])
+
+    def imported(self, found: Import, attributes: tuple[str, ...]) -> None:
+        """Let all count that is reached by attributes of an imported name."""
+        if found.member == "*":
+            self.whole(found.module)
+        else:
+            self.attribute(found.module, attributes if found.member is None else (found.member, *attributes))
+
+    def attribute(self, name: str, attributes: tuple[str, ...]) -> None:
+        """Let all count that attributes of a module lead to; all of the module where none or an unknown one is read."""
+        module = self.tree.module(name)
+        if module is None:
+            return
+        self.execute(name)
+        if not attributes:
+            self.whole(name)
+            return
+        first, *rest = attributes
+        if first in module.names:
+            self.refer(name, attributes)
+        if self.tree.module(f"{name}.{first}"):
+            self.execute(f"{name}.{first}")
+            self.attribute(f"{name}.{first}", tuple(rest))
+        elif first not in module.names and first not in GIVEN:
+            self.whole(name)
+
+    def whole(self, name: str, started: bool = False) -> None:
+        """Let all of a module count; where it is not just `started`, all that it imports by name, too."""
+        module = self.tree.module(name)
+        if module is None or (name, started) in self._whole:
+            return
+        self._whole.add((name, started))
+        self.execute(name)
+        for statement in module.statements:
+            if statement.loads or (statement.main and not started) or statement.label == "__doc__":
+                continue
+            if statement.alias and started:
+                continue  # it counts where a statement refers to it
+            self.count(statement, name)
+            for found in statement.imports if statement.alias else ():
+                self.imported(found, ())
+        if not started:
+            for part in self.tree.submodules(name):
+                self.whole(part)
+
+    def start(self, text: str) -> None:
+        """Let the module that a string names count whole, and what the string names in it."""
+        name = next((part for part in reversed(prefixes(text)) if self.tree.module(part)), "")
+        module, rest = self.tree.module(name), text[len(name) + 1 :].split(".")
+        if module and (name == text or not {rest[0], "*", "__getattr__"}.isdisjoint(module.names)):
+            self.whole(name, started=True)
+            if name != text:
+                self.attribute(name, tuple(rest))
 
 
-@functools.cache
-def _source(content: bytes) -> _Source:
-    tree = ast.parse(content)
-    modules: set[str] = set()
-    own = others = False
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and NAMED.fullmatch(node.value):
-                modules.add(node.value)
-        elif isinstance(node, ast.Name):
-            own |= node.id == "__doc__"
-            others |= node.id == "getdoc"
-        elif isinstance(node, ast.Attribute):
-            others |= node.attr in ("__doc__", "getdoc")
-        elif isinstance(node, ast.Call):  # getattr(main, "__doc__")
-            others |= any(isinstance(word, ast.Constant) and word.value == "__doc__" for word in node.args)
-        elif isinstance(node, ast.ClassDef):  # in its body, __doc__ is its own
-            others |= any(isinstance(part, ast.Name) and part.id == "__doc__" for part in ast.walk(node))
-        elif isinstance(node, ast.Import):
-            modules.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            modules.add(node.module)
-            modules.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return _Source(frozenset(modules), own, others)
+def _walk(script: str | Path, root: Path) -> _Walk:
+    walk = _Walk(script, root, documented=False)
+    return _Walk(script, root, documented=True) if walk.reads_docs else walk
 
 
-@functools.cache
-def _digest(content: bytes, documented: bool) -> str:
-    tree = ast.parse(content)
-    own = _source(content).reads_own
-    for node in ast.walk(tree):
-        kept = documented or (own and isinstance(node, ast.Module))
-        if isinstance(node, DOCUMENTED) and not kept and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+def _code(entries: Sequence[tuple[str, str]]) -> Code:
+    parts: dict[str, str] = {}
+    for label, digest in entries:
+        parts[label] = f"{parts.get(label, '')}{digest}"
+    return Code(_sha256(json.dumps(entries)), {label: _sha256(digests)[:SHORT] for label, digests in parts.items()})
 
 
-def _files(module: str) -> list[Path]:
-    parts = module.split(".")
-    root = ROOT if parts[0] == "adapter_build" else SCRIPTS
-    packages = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
-    modules = [root.joinpath(*parts[:depth]).with_suffix(".py") for depth in range(1, len(parts) + 1)]
-    return [file for file in [*packages, *modules] if file.is_file()]
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

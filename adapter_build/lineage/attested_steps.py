@@ -25,7 +25,7 @@ class Step:
     made: dict[str, str]
     read: dict[str, str]
     code: dict[str, str]  # its scripts and its lock
-    does: dict[str, str]  # script → sha256 of its code without comments and docstrings (hermetic/closure.py)
+    does: dict[str, str]  # file of ours → sha256 of what the step used of it (hermetic/closure.py)
     environment: str
     ran: dict[str, Any]  # runtime, isolation, image id, host, user
     invocation: str

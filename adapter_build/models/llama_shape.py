@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from adapter_build.core.faults import BadInput
+from adapter_build.core.faults import BadInput, guard
 from adapter_build.core.printable import shown
 from adapter_build.core.strict_json import given_object
 
@@ -124,6 +124,7 @@ def positions(config: Mapping[str, Any], where: Path | str) -> int:
     return found
 
 
+@guard
 def check_lengths(config: Mapping[str, Any], where: Path | str, lengths: Mapping[str, int], answer: int = 0) -> None:
     """Raise `BadInput` with the first of `lengths` (config key → tokens) for which the base has no positions.
 

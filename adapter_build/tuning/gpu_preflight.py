@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapter_build.core.faults import BadInput
+from adapter_build.core.faults import BadInput, guard
 from adapter_build.kernels.packing import GRAPH_STEP, GRAPHS, graph_sizes, pack_count, packs
 from adapter_build.models.nemo_archive import read_member
 from adapter_build.records.prompts import training_order
@@ -25,7 +25,14 @@ class Size:
     answer: int
 
 
-def preflight(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], free: int, card: str) -> int | None:
+@guard
+def preflight(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], free: int, card: str) -> None:
+    """Say what tuning is estimated to take; raise `BadInput` if the card has less. See `estimate`."""
+    if found := estimate(options, rows, free, card):
+        print(f"{found} MiB were estimated")
+
+
+def estimate(options: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], free: int, card: str) -> int | None:
     """Return the estimate of the peak in MiB; None for a base that is no Llama.
 
     `options` are tune_adapter's, `free` the card's bytes that nobody has. Raises `BadInput` if the run takes more.

@@ -16,7 +16,7 @@ def statement(
     made = {made: DIGEST} if isinstance(made, str) else made
     read = read if isinstance(read, dict) else dict.fromkeys(read, DIGEST)
     action = {
-        "version": 2,
+        "version": 3,
         "script": SCRIPT,
         "code": f"h1:{'A' * 43}=",
         "lock": DIGEST,

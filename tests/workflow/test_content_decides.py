@@ -193,6 +193,7 @@ def test_a_miss_says_what_changed_and_so_does_why(copy_of_built):
         script.write("CHANGED = True\n")
     said = why()
     assert len(said) == 1 and said[0].startswith(f"{step}: scripts/curate_split.py does something else (code "), said
+    assert said[0].endswith("): CHANGED is new"), said
     copy_of_built.build("results/curated/law-qa-train.jsonl")
     assert (copy_of_built.folder / f"logs/{step}.log").read_text().splitlines()[0] == said[0]
     assert why() == [f"{step}: nothing changed"]

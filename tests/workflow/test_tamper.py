@@ -247,6 +247,17 @@ def test_a_remark_edited_after_the_run_is_a_note(here):
     assert found() == {("note", "scripts/curate_split.py")}
 
 
+def test_what_no_step_used_of_a_module_is_a_note_when_it_is_edited(here):
+    """It is when what one of several steps used of it is edited that it is more."""
+    jsonl, packing = Path("adapter_build/core/jsonl.py"), Path("adapter_build/kernels/packing.py")
+    packing.write_text(f"{packing.read_text()}UNUSED = True\n")
+    assert found() == {("note", str(packing))}
+    packing.write_text(packing.read_text().replace("for number in range(count)]", "for number in range(count + 0)]"))
+    assert found() == {("code", str(packing))}
+    jsonl.write_text(f"{jsonl.read_text()}UNUSED = True\n")
+    assert found() == {("code", str(packing)), ("note", str(jsonl))}
+
+
 def test_code_edited_in_a_repository_that_lacks_the_commit(here):
     """What cannot be compared with the commit still is with what lies here."""
 

@@ -66,42 +66,38 @@ def test_curated_splits_can_be_brought_along(copy_of_built):
 
 
 AFTER_TUNING = {"tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"}
+AFTER_CURATION = {"collect_ledger", "format_prompts", *AFTER_TUNING}
+# Each: an edit (file, old text, new text; without an old one it is appended), and the rules of which a job runs anew.
 CHANGES = {
-    "a script of the curation": (
-        "scripts/curate_split.py",
-        {
-            "curate_split",
-            "collect_ledger",
-            "format_prompts",
-            "tune_adapter",
-            "export_adapter",
-            "evaluate_adapter",
-            "stage_adapter",
-        },
-    ),
+    "a script of the curation": ("scripts/curate_split.py", "", "CHANGED = True\n", {"curate_split", *AFTER_CURATION}),
     "a module that only tuning imports": (
-        "adapter_build/tuning/nemo_tuning.py",
-        {"tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"},
+        "adapter_build/tuning/nemo_tuning.py", "CLIP = 1.0", "CLIP = 2.0", AFTER_TUNING
     ),
-    "the jq program": (
-        "prompts/law-titlegen.jq",
-        {"format_prompts", "tune_adapter", "export_adapter", "evaluate_adapter", "stage_adapter"},
-    ),
-    "a script that nothing here needs": ("adapter_build/cli/serve.py", set()),
-}
+    "a name in it that tuning does not use": ("adapter_build/tuning/nemo_tuning.py", "", "CHANGED = True\n", set()),
+    "the estimate of a GPU's memory": ("adapter_build/tuning/gpu_memory.py", "* 3 // 100", "* 4 // 100", set()),
+    "the jq program": ("prompts/law-titlegen.jq", "", "# changed\n", {"format_prompts", *AFTER_TUNING}),
+    "a program that is no step's": ("adapter_build/cli/serve.py", "", "CHANGED = True\n", set()),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "expected"), CHANGES.values(), ids=CHANGES)
-def test_a_changed_file_reruns_what_depends_on_it(copy_of_built, path, expected):
-    with open(copy_of_built.folder / path, "a") as file:
-        file.write("CHANGED = True\n" if path.endswith(".py") else "# changed\n")
+@pytest.mark.parametrize(("path", "old", "new", "expected"), CHANGES.values(), ids=CHANGES)
+def test_a_changed_file_reruns_what_depends_on_it(copy_of_built, path, old, new, expected):
+    text = (copy_of_built.folder / path).read_text()
+    assert not old or text.count(old) == 1
+    (copy_of_built.folder / path).write_text(text.replace(old, new) if old else text + new)
     assert copy_of_built.pending("--", *STORE) == expected
 
 
-def test_a_remark_in_any_script_or_module_plans_nothing(copy_of_built):
-    for path in (copy_of_built.folder / "scripts").rglob("*.py"):
-        with open(path, "a") as file:
-            file.write("\n\n# a remark\n")
+# By read_base, which hands them on as modules.
+USED_WHOLE = ("serving_reader.py", "tuning_reader.py")
+
+
+def test_what_steps_do_not_use_plans_nothing(copy_of_built):
+    """A remark and a blank in every script and module, and in modules a name that nothing refers to."""
+    for folder in ("scripts", "adapter_build"):
+        for path in (copy_of_built.folder / folder).rglob("*.py"):
+            added = "" if folder == "scripts" or path.name in USED_WHOLE else "UNUSED = True\n"
+            path.write_text(f"# a remark\n{path.read_text()}\n\n# a remark\n{added}")
     assert copy_of_built.pending("--", *STORE) == set()
 
 

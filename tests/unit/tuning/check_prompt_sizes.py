@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from adapter_build.core.faults import BadInput
 from adapter_build.models.answer_tokens import encode
 from adapter_build.records.prompts import read_prompts
-from adapter_build.tuning.gpu_preflight import Size, _sizes, preflight
+from adapter_build.tuning.gpu_preflight import Size, _sizes, estimate, preflight
 
 base, folder, train = map(Path, sys.argv[1:])
 rows = read_prompts(train)
@@ -34,7 +34,8 @@ options = {
     "weights": "full",
     "attention": "repeatable",
 }
-assert preflight(options, rows, 2**30, "a card") > 60
+assert estimate(options, rows, 2**30, "a card") > 60
+assert preflight(options, rows, 2**30, "a card") is None  # it says so, and hands nothing on
 try:
     preflight(options, rows, 2**26, "a card")
     raise SystemExit("it was not refused")
