@@ -8,16 +8,15 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, workflow.basedir)
 
-from adapter_build.models.base_model import base_model
-from adapter_build.workflow.begin_build import begin, check_writable, tell_steps
-from adapter_build.workflow.configuration import as_given, check, engine_of
 from adapter_build.core.faults import BadInput, error_line
-from adapter_build.workflow.growing import growing
 from adapter_build.hermetic.environments import CHECKS, needed, venv_marker
 from adapter_build.hermetic.runtime import Runtime
+from adapter_build.models.base_model import base_model
 from adapter_build.records.splits import SPLITS
+from adapter_build.workflow.begin_build import begin, check_writable, tell_steps
+from adapter_build.workflow.configuration import as_given, check, engine_of
 from adapter_build.workflow.published_images import published
-from adapter_build.workflow.rule_options import given, of_adapter
+from adapter_build.workflow.rule_options import STEP, asked_of_slurm, for_rules, of_adapter, raised_by_retry
 
 TOLD = workflow.config_settings
 try:
@@ -35,7 +34,7 @@ configfile: "config.yaml"
 
 
 config.update(SETTINGS)  # over Snakemake's own reading: 1e-3 is text there, no is false, every adapter stays
-venv, code = RUNTIME.asked_by_rules(shared=bool(workflow.storage_settings.shared_fs_usage))
+venv, step = for_rules(RUNTIME, shared=bool(workflow.storage_settings.shared_fs_usage))
 tell_steps(config, RUNTIME, sent=workflow.remote_exec)
 
 

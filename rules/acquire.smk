@@ -2,84 +2,21 @@
 
 import json
 
-from adapter_build.core.config_paths import plain, states
+from adapter_build.core.config_paths import plain
 from adapter_build.records.splits import finished_files
 
-FROM_THE_HUB = ["--network", "--secret", "HF_TOKEN"]
+DATA = config["data"]
+BAD_RECORDS = {"bad_records": DATA["bad_records"]}
+FROM_THE_HUB = {"network": True, "secrets": ["HF_TOKEN"]}
 
-if config["data"]["source"] == "file":
-
-    rule acquire_raw:
-        """Read the raw file, check every record, write them one per line."""
-        input:
-            venv=local(venv("workflow")),
-            source=local(plain([config["data"]["path"]])),
-            schema=local("schemas/raw-record.schema.json"),
-        output:
-            records="results/raw/records.jsonl",
-        log:
-            "logs/acquire_raw.log",
-        benchmark:
-            "benchmarks/acquire_raw.tsv"
-        threads: 1
-        resources:
-            mem_mb=growing(2000),
-            runtime=growing(10),
-        params:
-            code=code("workflow", "scripts/acquire_raw.py"),
-            options=given(
-                *["--env", "workflow", "--input", "source", config["data"]["path"]],
-                kind="file",
-                sha256=config["data"]["sha256"],
-                bad_records=config["data"]["bad_records"],
-            ),
-            others=lambda wildcards: states([config["data"]["path"]]),
-        shell:
-            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input schema {input.schema:q}"
-            " --output records {output.records:q}"
-            " -- scripts/acquire_raw.py"
-
-elif config["data"]["source"] == "huggingface":
-
-    rule acquire_raw:
-        """Fetch the pinned revision from Hugging Face, check every record, write them one per line."""
-        input:
-            venv=local(venv("workflow")),
-            schema=local("schemas/raw-record.schema.json"),
-        output:
-            records="results/raw/records.jsonl",
-        log:
-            "logs/acquire_raw.log",
-        benchmark:
-            "benchmarks/acquire_raw.tsv"
-        threads: 1
-        resources:
-            mem_mb=growing(2000),
-            runtime=growing(60),
-        params:
-            code=code("workflow", "scripts/acquire_raw.py"),
-            options=given(
-                *["--env", "workflow", *FROM_THE_HUB],
-                kind="huggingface",
-                dataset=config["data"]["dataset"],
-                entry=json.dumps(LOCK["datasets"].get(config["data"]["dataset"])),
-                bad_records=config["data"]["bad_records"],
-            ),
-        shell:
-            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input schema {input.schema:q}"
-            " --output records {output.records:q}"
-            " -- scripts/acquire_raw.py"
-
-else:
-    SOURCES = finished_files(config["data"]["path"])
+if DATA["source"] == "curated":
+    SOURCE = finished_files(DATA["path"])
 
     rule acquire_curated:
         """Check splits that somebody has curated already, and take them as they are."""
         input:
-            venv=local(venv("workflow")),
-            source=local(plain(SOURCES)),
+            local(venv("workflow")),
+            source=local(plain(SOURCE)),
         output:
             curated=expand("results/curated/law-qa-{split}.jsonl", split=SPLITS),
             ledger="results/curated/ledger.parquet",
@@ -89,26 +26,49 @@ else:
             "benchmarks/acquire_curated.tsv"
         threads: 1
         resources:
-            mem_mb=growing(2000),
-            runtime=growing(10),
+            **raised_by_retry(mem_mb=2000, runtime=10),
         params:
-            code=code("workflow", "scripts/acquire_curated.py"),
-            options=given(
-                *["--env", "workflow", "--input", "source", *SOURCES],
-                bad_records=config["data"]["bad_records"],
-            ),
-            others=lambda wildcards: states(SOURCES),
+            **step("workflow", "acquire_curated.py", BAD_RECORDS, user_files={"source": SOURCE}),
         shell:
-            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --output curated {output.curated:q} --output ledger {output.ledger:q}"
-            " -- scripts/acquire_curated.py"
+            STEP
+
+else:
+    FETCHED = DATA["source"] == "huggingface"
+    SOURCE = [] if FETCHED else [DATA["path"]]
+    LOCKED = {"dataset": DATA["dataset"], "entry": json.dumps(LOCK["datasets"].get(DATA["dataset"]))}
+    RAW = {"kind": DATA["source"], **(LOCKED if FETCHED else {"sha256": DATA["sha256"]})}
+    ORIGIN = FROM_THE_HUB if FETCHED else {"user_files": {"source": SOURCE}}
+
+    rule acquire_raw:
+        """Read the raw file, or fetch its pinned revision; check every record, write them one per line."""
+        input:
+            local(venv("workflow")),
+            source=local(plain(SOURCE)),
+            schema=local("schemas/raw-record.schema.json"),
+        output:
+            records="results/raw/records.jsonl",
+        log:
+            "logs/acquire_raw.log",
+        benchmark:
+            "benchmarks/acquire_raw.tsv"
+        threads: 1
+        resources:
+            **raised_by_retry(mem_mb=2000, runtime=60 if FETCHED else 10),
+        params:
+            **step("workflow", "acquire_raw.py", RAW, BAD_RECORDS, **ORIGIN),
+        shell:
+            STEP
+
+
+LISTED = {"base": config["base"]["name"], "entry": json.dumps(BASE.entry)}
+BASE_ORIGIN = {"user_files": {"source_files": BASE.source_files}} if BASE.source_files else FROM_THE_HUB
 
 
 rule acquire_base:
     """Fetch the base model's files, each checked by its sha256."""
     input:
-        venv=local(venv("workflow")),
-        source=local(plain(BASE.source_files)),
+        local(venv("workflow")),
+        source_files=local(plain(BASE.source_files)),
     output:
         files=BASE.acquired_files,
     log:
@@ -117,21 +77,11 @@ rule acquire_base:
         "benchmarks/acquire_base.tsv"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(120),
+        **raised_by_retry(mem_mb=2000, runtime=120),
     params:
-        code=code("workflow", "scripts/acquire_base.py"),
-        options=given(
-            *["--env", "workflow"],
-            *(["--input", "source-files", *BASE.source_files] if BASE.source_files else FROM_THE_HUB),
-            base=config["base"]["name"],
-            entry=json.dumps(BASE.entry),
-        ),
-        others=lambda wildcards: states(BASE.source_files),
+        **step("workflow", "acquire_base.py", LISTED, **BASE_ORIGIN),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --output files {output.files:q}"
-        " -- scripts/acquire_base.py"
+        STEP
 
 
 if BASE.quantized:
@@ -139,7 +89,7 @@ if BASE.quantized:
     rule dequantize_base:
         """Turn the GGUF file into the Hugging Face files that NeMo, PEFT and vLLM read."""
         input:
-            venv=local(venv("tune")),
+            local(venv("tune")),
             gguf=BASE.acquired_files,
         output:
             files=BASE.files,
@@ -149,13 +99,8 @@ if BASE.quantized:
             "benchmarks/dequantize_base.tsv"
         threads: 1
         resources:
-            mem_mb=growing(4000),
-            runtime=growing(30),
+            **raised_by_retry(mem_mb=4000, runtime=30),
         params:
-            code=code("tune", "scripts/dequantize_base.py"),
-            options=given("--env", "tune"),
+            **step("tune", "dequantize_base.py"),
         shell:
-            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input gguf {input.gguf:q}"
-            " --output files {output.files:q}"
-            " -- scripts/dequantize_base.py"
+            STEP

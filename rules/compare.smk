@@ -8,7 +8,7 @@ FACTS = f"results/base/{config['base']['name']}.facts.json"
 rule read_base:
     """Write down how an environment reads the base: its shape, and the tokens of texts in which tokenizers differ."""
     input:
-        venv=lambda wildcards: local(venv(wildcards.environment)),
+        lambda wildcards: local(venv(wildcards.environment)),
         files=DESCRIBING,
     output:
         reading="results/base/{base}.{environment}.json",
@@ -18,22 +18,17 @@ rule read_base:
         "benchmarks/read_base/{base}.{environment}.tsv"
     threads: 1
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(10),
+        **raised_by_retry(mem_mb=4000, runtime=10),
     params:
-        code=lambda wildcards: code(wildcards.environment, "scripts/read_base.py"),
-        options=given("--env", lambda wildcards: wildcards.environment),
+        **step(lambda wildcards: wildcards.environment, "read_base.py"),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input files {input.files:q}"
-        " --output reading {output.reading:q}"
-        " -- scripts/read_base.py"
+        STEP
 
 
 rule compare_base:
     """Refuse a base that is tuned as something else than what is served; keep what both say of its tokens."""
     input:
-        venv=local(venv("workflow")),
+        local(venv("workflow")),
         files=DESCRIBING,
         # The environment for GPUs has the same packages but for PyTorch, which reads neither file.
         tuning="results/base/{base}.tune.json",
@@ -46,13 +41,8 @@ rule compare_base:
         "benchmarks/compare_base/{base}.tsv"
     threads: 1
     resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
+        **raised_by_retry(mem_mb=1000, runtime=10),
     params:
-        code=code("workflow", "scripts/compare_base.py"),
-        options=given("--env", "workflow"),
+        **step("workflow", "compare_base.py"),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input files {input.files:q} --input tuning {input.tuning:q} --input serving {input.serving:q}"
-        " --output facts {output.facts:q}"
-        " -- scripts/compare_base.py"
+        STEP

@@ -1,25 +1,44 @@
 # Curate: NeMo Curator cleans every split and filters the training split; the ledger says where each record went.
 
-from adapter_build.hermetic.nodes import asked_of_slurm, step_options
-
+SHARDS = range(config["curate"]["shards"])
 # On Ray several processors curate a split, of several nodes too, which then need the network between them.
 ON_RAY = config["curate"]["executor"] == "ray"
 PROCESSORS = config["threads"] if ON_RAY else 1
-CURATORS = config["curate"]["nodes"]
+CURATORS = {"threads": PROCESSORS, "nodes": config["curate"]["nodes"]} if ON_RAY else {}
 CURATION = {
     "filters": lambda wildcards: "on" if wildcards.split in config["curate"]["filtered_splits"] else "off",
     **{name: config["curate"][name] for name in ("min_words", "max_words", "min_score", "null_score")},
-    **({"executor": "ray", "threads": PROCESSORS, "nodes": CURATORS} if ON_RAY else {}),
+    **({"executor": "ray"} if ON_RAY else {}),
 }
-CURATOR = ["--env", "curate", *(["--loopback", "--threads", PROCESSORS] if ON_RAY else []), *step_options(CURATORS)]
+# Neither where a split is its only part.
+PART = {"shard": lambda wildcards: wildcards.get("shard"), "shards": len(SHARDS) if len(SHARDS) > 1 else None}
 
-if config["curate"]["shards"] == 1:
 
-    rule curate_split:
-        """HTML to text, unicode repair, then the filters on length and score."""
-        input:
-            venv=local(venv("curate")),
-            records="results/split/{split}.jsonl",
+rule curate_shard:
+    """HTML to text, unicode repair, then the filters on length and score, of one part of a split."""
+    input:
+        local(venv("curate")),
+        records="results/split/{split}.jsonl",
+    output:
+        curated="results/curated/shards/{split}-{shard}.jsonl",
+        ledger="results/curated/shards/{split}-{shard}.parquet",
+    log:
+        "logs/curate_shard/{split}/{shard}.log",
+    benchmark:
+        "benchmarks/curate_shard/{split}/{shard}.tsv"
+    threads: PROCESSORS
+    resources:
+        **asked_of_slurm(config["curate"]["nodes"]),
+        **raised_by_retry(mem_mb=1500 * PROCESSORS, runtime=30),
+    params:
+        **step("curate", "curate_split.py", CURATION, CURATORS, PART, wildcards=["split"], loopback=ON_RAY, **CURATORS),
+    shell:
+        STEP
+
+
+if len(SHARDS) == 1:
+
+    use rule curate_shard as curate_split with:
         output:
             curated="results/curated/law-qa-{split}.jsonl",
             ledger="results/curated/ledger-{split}.parquet",
@@ -27,65 +46,15 @@ if config["curate"]["shards"] == 1:
             "logs/curate_split/{split}.log",
         benchmark:
             "benchmarks/curate_split/{split}.tsv"
-        threads: PROCESSORS
-        resources:
-            **asked_of_slurm(CURATORS),
-            mem_mb=growing(1500 * PROCESSORS),
-            runtime=growing(30),
-        params:
-            code=code("curate", "scripts/curate_split.py"),
-            options=given(*CURATOR, **CURATION),
-        shell:
-            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input records {input.records:q}"
-            " --output curated {output.curated:q} --output ledger {output.ledger:q}"
-            " --param split {wildcards.split:q}"
-            " -- scripts/curate_split.py"
 
 else:
-
-    rule curate_shard:
-        """The same, of one part of a split: as many jobs, on as many machines, as there are parts."""
-        input:
-            venv=local(venv("curate")),
-            records="results/split/{split}.jsonl",
-        output:
-            curated="results/curated/shards/{split}-{shard}.jsonl",
-            ledger="results/curated/shards/{split}-{shard}.parquet",
-        log:
-            "logs/curate_shard/{split}/{shard}.log",
-        benchmark:
-            "benchmarks/curate_shard/{split}/{shard}.tsv"
-        threads: PROCESSORS
-        resources:
-            **asked_of_slurm(CURATORS),
-            mem_mb=growing(1500 * PROCESSORS),
-            runtime=growing(30),
-        params:
-            code=code("curate", "scripts/curate_split.py"),
-            options=given(*CURATOR, **CURATION, shards=config["curate"]["shards"]),
-        shell:
-            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input records {input.records:q}"
-            " --output curated {output.curated:q} --output ledger {output.ledger:q}"
-            " --param split {wildcards.split:q}"
-            " --param shard {wildcards.shard:q}"
-            " -- scripts/curate_split.py"
 
     rule curate_split:
         """Put the parts together, in order: the bytes of the split curated whole."""
         input:
-            venv=local(venv("curate")),
-            parts=expand(
-                "results/curated/shards/{split}-{shard}.jsonl",
-                shard=range(config["curate"]["shards"]),
-                allow_missing=True,
-            ),
-            ledgers=expand(
-                "results/curated/shards/{split}-{shard}.parquet",
-                shard=range(config["curate"]["shards"]),
-                allow_missing=True,
-            ),
+            local(venv("curate")),
+            parts=expand("results/curated/shards/{split}-{shard}.jsonl", shard=SHARDS, allow_missing=True),
+            ledgers=expand("results/curated/shards/{split}-{shard}.parquet", shard=SHARDS, allow_missing=True),
         output:
             curated="results/curated/law-qa-{split}.jsonl",
             ledger="results/curated/ledger-{split}.parquet",
@@ -95,23 +64,17 @@ else:
             "benchmarks/curate_split/{split}.tsv"
         threads: 1
         resources:
-            mem_mb=growing(1500),
-            runtime=growing(10),
+            **raised_by_retry(mem_mb=1500, runtime=10),
         params:
-            code=code("curate", "scripts/join_shards.py"),
-            options=given("--env", "curate"),
+            **step("curate", "join_shards.py", wildcards=["split"]),
         shell:
-            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input parts {input.parts:q} --input ledgers {input.ledgers:q}"
-            " --output curated {output.curated:q} --output ledger {output.ledger:q}"
-            " --param split {wildcards.split:q}"
-            " -- scripts/join_shards.py"
+            STEP
 
 
 rule collect_ledger:
     """One row per raw record: kept or dropped, by which filter, on what measured value."""
     input:
-        venv=local(venv("curate")),
+        local(venv("curate")),
         records="results/raw/records.jsonl",
         unusable="results/split/unusable.jsonl",
         splits=expand("results/curated/ledger-{split}.parquet", split=SPLITS),
@@ -123,13 +86,8 @@ rule collect_ledger:
         "benchmarks/collect_ledger.tsv"
     threads: 1
     resources:
-        mem_mb=growing(1500),
-        runtime=growing(10),
+        **raised_by_retry(mem_mb=1500, runtime=10),
     params:
-        code=code("curate", "scripts/collect_ledger.py"),
-        options=given("--env", "curate"),
+        **step("curate", "collect_ledger.py"),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input records {input.records:q} --input unusable {input.unusable:q} --input splits {input.splits:q}"
-        " --output ledger {output.ledger:q}"
-        " -- scripts/collect_ledger.py"
+        STEP

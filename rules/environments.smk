@@ -4,10 +4,11 @@ from adapter_build.hermetic.environments import lock_path, tuning
 
 # What computes on GPUs has a PyTorch for them, of a lock of its own.
 TUNING = tuning(config["devices"])
+# As configured, never as many as --cores: on any machine a script computes the same.
+THREADS = {"threads": config["threads"]}
 # A GPU step's container gets what NeMo's containers ask for; no other step does.
-ON_GPUS = (
-    ["--devices", config["devices"], "--shared-memory", 8192, "--ulimit", "memlock=-1"] if config["devices"] else []
-)
+ON_GPUS = {"devices": config["devices"], "shared_memory": 8192, "ulimits": ["memlock=-1"]} if config["devices"] else {}
+COMPUTING = THREADS | ON_GPUS
 # What a scheduler is asked for; on Kubernetes a GPU has a maker.
 GPUS = {"gpu": config["devices"], "gpu_manufacturer": "nvidia"} if config["devices"] else {}
 
@@ -25,8 +26,7 @@ rule environment:
         "benchmarks/environment/{environment}.tsv"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
+        **raised_by_retry(mem_mb=2000, runtime=30),
     shell:
         "python -m adapter_build.cli.install_environment {wildcards.environment:q}"
 

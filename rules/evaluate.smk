@@ -1,18 +1,15 @@
 # Evaluate: base and adapter answer the same test prompts.
 
 # Prompts are cut as the embedded server's length asks; NIM says its own when it runs.
-SERVED_LENGTH = None if NIM else config["deploy"]["embedded"]["context_length"]
+LENGTH = {"context_length": None if NIM else config["deploy"]["embedded"]["context_length"]}
 
 
 rule evaluate_adapter:
     """ROUGE of base and adapter with bootstrap intervals, and their answers side by side."""
     input:
-        venv=local(venv(TUNING)),
+        local(venv(TUNING)),
         files=BASE.files,
-        adapter=[
-            "results/adapters/{adapter}/adapter_config.json",
-            "results/adapters/{adapter}/adapter_model.safetensors",
-        ],
+        adapter_files=multiext("results/adapters/{adapter}/adapter_", "config.json", "model.safetensors"),
         test="results/prompts/{adapter}/test.jsonl",
     output:
         scores="results/evaluation/{adapter}.json",
@@ -24,18 +21,8 @@ rule evaluate_adapter:
     threads: config["threads"]
     resources:
         **GPUS,
-        mem_mb=growing(4000),
-        runtime=growing(120),
+        **raised_by_retry(mem_mb=4000, runtime=120),
     params:
-        code=code(TUNING, "scripts/evaluate_adapter.py"),
-        options=given(
-            *["--env", TUNING, *ON_GPUS, "--threads", config["threads"]],
-            **config["evaluate"],
-            context_length=SERVED_LENGTH,
-            threads=config["threads"],
-        ),
+        **step(TUNING, "evaluate_adapter.py", config["evaluate"], LENGTH, THREADS, **COMPUTING),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input files {input.files:q} --input adapter-files {input.adapter:q} --input test {input.test:q}"
-        " --output scores {output.scores:q} --output predictions {output.predictions:q}"
-        " -- scripts/evaluate_adapter.py"
+        STEP

@@ -3,26 +3,31 @@
 
 
 # A container even where the other steps run on the host.
-IN_CONTAINER = ["--runtime", "apptainer" if RUNTIME.name == "apptainer" else "docker"]
-IN_NEMO = ["--env", NEMO.name, *IN_CONTAINER, *ON_GPUS, "--threads", config["threads"]]
+IN_NEMO = {**COMPUTING, "runtime": "apptainer" if RUNTIME.name == "apptainer" else "docker"}
 # Of the base's Hugging Face files, what its .nemo names by its repository.
 TOKENIZER = [path for path in BASE.files if path.endswith((".json", ".model")) and ".safetensors" not in path]
 STAGED = ["results/loras/{adapter}/{adapter}.nemo"]
-# What of an adapter's settings its programs are told.
 # fmt: off
-TUNED = [
+# The settings of an adapter that its programs are told.
+TUNED = of_adapter(config, [
     "rank", "alpha", "dropout", "target_modules", "learning_rate", "max_steps", "micro_batch_size", "global_batch_size",
     "sequence_length", "validation_interval", "validation_limit", "patience", "products", "seed",
-]
+])
 # fmt: on
+SHAPE = of_adapter(config, ["rank", "alpha", "target_modules"])
+PINNED = {"sha256": config["base"]["nemo_sha256"]}
+IMAGE = {"image": NEMO.reference}
+DEVICES = {"devices": config["devices"]}
+SERVED = {"base": config["base"]["name"], "base_model": BASE.model, "max_rank": config["deploy"]["max_rank"]}
+
 if config["base"]["nemo"]:
 
     rule convert_base:
         """Take the base's .nemo that NGC gave: nothing of it is converted."""
         input:
-            venv=local(venv("workflow")),
+            local(venv("workflow")),
+            FACTS,  # nothing is tuned on a base that would be served as something else
             source=local(plain([config["base"]["nemo"]])),
-            compared=FACTS,  # nothing is tuned on a base that would be served as something else
         output:
             nemo="results/base/{base}.nemo",
         log:
@@ -31,27 +36,19 @@ if config["base"]["nemo"]:
             "benchmarks/convert_base/{base}.tsv"
         threads: 1
         resources:
-            mem_mb=growing(2000),
-            runtime=growing(60),
+            **raised_by_retry(mem_mb=2000, runtime=60),
         params:
-            code=code("workflow", "scripts/take_megatron.py"),
-            options=given(
-                *["--env", "workflow", "--input", "source", config["base"]["nemo"]],
-                sha256=config["base"]["nemo_sha256"],
-            ),
-            others=lambda wildcards: states([config["base"]["nemo"]]),
+            **step("workflow", "take_megatron.py", PINNED, user_files={"source": [config["base"]["nemo"]]}),
         shell:
-            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --output nemo {output.nemo:q}"
-            " -- scripts/take_megatron.py"
+            STEP
 
 else:
 
     rule convert_base:
         """Make the base's .nemo of its Hugging Face files, by the container's own converter."""
         input:
+            FACTS,
             files=BASE.files,
-            compared=FACTS,
         output:
             nemo="results/base/{base}.nemo",
         log:
@@ -61,16 +58,11 @@ else:
         threads: config["threads"]
         resources:
             **GPUS,
-            mem_mb=growing(100000),
-            runtime=growing(60),
+            **raised_by_retry(mem_mb=100000, runtime=60),
         params:
-            code=code(NEMO.name, "scripts/convert_megatron.py"),
-            options=given(*IN_NEMO, image=NEMO.reference),
+            **step(NEMO.name, "convert_megatron.py", IMAGE, **IN_NEMO),
         shell:
-            "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-            " --input files {input.files:q}"
-            " --output nemo {output.nemo:q}"
-            " -- scripts/convert_megatron.py"
+            STEP
 
 
 rule tune_adapter:
@@ -78,7 +70,7 @@ rule tune_adapter:
     input:
         base=expand("results/base/{base}.nemo", base=config["base"]["name"]),
         tokenizer=TOKENIZER,
-        facts=FACTS,
+        base_facts=FACTS,
         train="results/prompts/{adapter}/train.jsonl",
         validation="results/prompts/{adapter}/val.jsonl",
     output:
@@ -91,29 +83,17 @@ rule tune_adapter:
     threads: config["threads"]
     resources:
         **GPUS,
-        mem_mb=growing(100000),
-        runtime=growing(240),
+        **raised_by_retry(mem_mb=100000, runtime=240),
     params:
-        code=code(NEMO.name, "scripts/tune_megatron.py"),
-        options=given(
-            *IN_NEMO,
-            image=NEMO.reference,
-            devices=config["devices"],
-            **of_adapter(config, TUNED),
-        ),
+        **step(NEMO.name, "tune_megatron.py", IMAGE, DEVICES, TUNED, **IN_NEMO),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input base {input.base:q} --input tokenizer {input.tokenizer:q}"
-        " --input base-facts {input.facts:q}"
-        " --input train {input.train:q} --input validation {input.validation:q}"
-        " --output checkpoint {output.checkpoint:q} --output metrics {output.metrics:q}"
-        " -- scripts/tune_megatron.py"
+        STEP
 
 
 rule export_adapter:
     """Write the adapter's numbers as PEFT reads them too, for evaluation and checks."""
     input:
-        venv=local(venv("tune")),
+        local(venv("tune")),
         checkpoint="results/checkpoints/{adapter}.nemo",
         metrics="results/checkpoints/{adapter}.metrics.jsonl",
     output:
@@ -126,27 +106,17 @@ rule export_adapter:
         "benchmarks/export_adapter/{adapter}.tsv"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        **raised_by_retry(mem_mb=2000, runtime=10),
     params:
-        code=code("tune", "scripts/export_megatron.py"),
-        options=given(
-            *["--env", "tune"],
-            **BASE.named,
-            **of_adapter(config, ["rank", "alpha", "target_modules"]),
-        ),
+        **step("tune", "export_megatron.py", BASE.named, SHAPE, wildcards=["adapter"]),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input checkpoint {input.checkpoint:q} --input metrics {input.metrics:q}"
-        " --output config {output.config:q} --output weights {output.weights:q} --output card {output.card:q}"
-        " --param adapter {wildcards.adapter:q}"
-        " -- scripts/export_megatron.py"
+        STEP
 
 
 rule stage_adapter:
     """Check the adapter as any other; its .nemo alone goes into the model store, as NIM 1.x reads it."""
     input:
-        venv=local(venv("workflow")),
+        local(venv("workflow")),
         checkpoint="results/checkpoints/{adapter}.nemo",
         config="results/adapters/{adapter}/adapter_config.json",
         weights="results/adapters/{adapter}/adapter_model.safetensors",
@@ -159,20 +129,8 @@ rule stage_adapter:
         "benchmarks/stage_adapter/{adapter}.tsv"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        **raised_by_retry(mem_mb=2000, runtime=10),
     params:
-        code=code("workflow", "scripts/stage_megatron.py"),
-        options=given(
-            *["--env", "workflow", "--bundle", lambda wildcards: f"results/loras/{wildcards.adapter}"],
-            base=config["base"]["name"],
-            base_model=BASE.model,
-            max_rank=config["deploy"]["max_rank"],
-        ),
+        **step("workflow", "stage_megatron.py", SERVED, wildcards=["adapter"], bundle="results/loras/{adapter}"),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input checkpoint {input.checkpoint:q} --input config {input.config:q} --input weights {input.weights:q}"
-        " --input base-config {input.base_config:q}"
-        " --output staged {output.staged:q}"
-        " --param adapter {wildcards.adapter:q}"
-        " -- scripts/stage_megatron.py"
+        STEP

@@ -4,11 +4,14 @@ import json
 
 from adapter_build.workflow.configuration import of_the_result
 
+# Where and how steps run are no settings of the result: the same bytes come out of any.
+RESULT = {"settings": json.dumps(of_the_result(config), sort_keys=True)}
+
 
 rule report:
     """Write the report, a single file that needs no network."""
     input:
-        venv=local(venv("workflow")),
+        local(venv("workflow")),
         template=local("adapter_build/report/page.html.jinja"),
         ledger="results/curated/ledger.parquet",
         checkpoints=expand("results/checkpoints/{adapter}.nemo", adapter=config["adapters"]),
@@ -25,17 +28,8 @@ rule report:
         "benchmarks/report.tsv"
     threads: 1
     resources:
-        mem_mb=growing(1000),
-        runtime=growing(10),
+        **raised_by_retry(mem_mb=1000, runtime=10),
     params:
-        code=code("workflow", "scripts/write_report.py"),
-        # Where and how steps run are no settings of the result: the same bytes come out of any.
-        options=given("--env", "workflow", settings=json.dumps(of_the_result(config), sort_keys=True)),
+        **step("workflow", "write_report.py", RESULT),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input template {input.template:q} --input ledger {input.ledger:q}"
-        " --input checkpoints {input.checkpoints:q} --input metrics {input.metrics:q}"
-        " --input scores {input.scores:q} --input predictions {input.predictions:q}"
-        " --input staged {input.staged:q} --input ready {input.ready:q}"
-        " --output report {output.report:q}"
-        " -- scripts/write_report.py"
+        STEP

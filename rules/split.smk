@@ -4,7 +4,7 @@
 rule split_records:
     """Divide the records that have an answer 80/10/10; note those that have none."""
     input:
-        venv=local(venv("curate")),
+        local(venv("curate")),
         records="results/raw/records.jsonl",
     output:
         train="results/split/train.jsonl",
@@ -17,14 +17,8 @@ rule split_records:
         "benchmarks/split_records.tsv"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        **raised_by_retry(mem_mb=2000, runtime=10),
     params:
-        code=code("curate", "scripts/split_records.py"),
-        options=given("--env", "curate", method=config["split"]["method"], seed=config["split"]["seed"]),
+        **step("curate", "split_records.py", config["split"]),
     shell:
-        "python scripts/step.py {params.options:q} --memory {resources.mem_mb} --log {log:q}"
-        " --input records {input.records:q}"
-        " --output train {output.train:q} --output val {output.val:q} --output test {output.test:q}"
-        " --output unusable {output.unusable:q}"
-        " -- scripts/split_records.py"
+        STEP

@@ -1,4 +1,4 @@
-"""A step on several nodes of its Slurm job: what its rule asks for, and its command, which srun starts once on each."""
+"""The command of a step on several nodes of its Slurm job: srun starts it once on each."""
 
 import os
 import shutil
@@ -6,16 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.action import Action
-
-
-def asked_of_slurm(nodes: int) -> dict[str, int]:
-    """Return the resources of a job on so many nodes, one task on each."""
-    return {"nodes": nodes, "tasks": nodes} if nodes > 1 else {}
-
-
-def step_options(nodes: int) -> list[str | int]:
-    """Return what the step runner is told: the nodes, which speak with each other."""
-    return ["--nodes", nodes, "--network"] if nodes > 1 else []
 
 
 def on_nodes(

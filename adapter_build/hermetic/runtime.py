@@ -64,14 +64,6 @@ class Runtime:
                 return engine_kind(client).described
         return ""
 
-    def asked_by_rules(self, shared: bool) -> tuple[Callable[[str], list[Path]], Callable[[str, str], str]]:
-        """Return what a rule asks of its environment: `venv` and `code`.
-
-        Where machines share no files, Snakemake runs a job with a local input on the machine that has it: pods mount
-        their venvs, and no rule waits for one.
-        """
-        return (self.venv if shared else lambda _: []), self.code
-
     def venv(self, environment: str) -> list[Path]:
         """Return what a rule needs of an environment before it runs: its venv, or nothing where an image has it."""
         return [venv_marker(environment)] if self.name == "host" else []

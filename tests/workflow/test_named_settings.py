@@ -21,6 +21,7 @@ from jsonschema import Draft202012Validator
 from adapter_build.core.faults import BadInput
 from adapter_build.workflow.configuration import overlay as put
 from adapter_build.workflow.configuration import read_config
+from adapter_build.workflow.rule_options import STEP
 from adapter_build.workflow.step_runner import parse, step_name
 
 pytestmark = pytest.mark.slow
@@ -228,25 +229,34 @@ def test_where_two_settings_have_one_value_a_change_of_either_is_seen(built, pla
 # --- what a rule may say ---
 
 
-# A digest after the word `code`; options, each after its name; sizes and times, each after its file.
-NAMED = re.compile(r"(code=(lambda wildcards: )?code\(|options=given\(|others=lambda wildcards: states\(|\),?$|#)")
+# The params of a step, from the one statement that names them all; the command, with what it may take of a job.
+NAMED = re.compile(r"(\*\*step\(|\),?$|#)")
+GIVEN = {"params.options", "resources.mem_mb", "log", "params.files", "params.script"}
 
 
 def faults(text: str) -> list[str]:
-    """Return what of a rule file's params Snakemake would remember without a name."""
+    """Return what of a rule file's params Snakemake would remember without a name, and what a command takes of a job
+    beside them; and the environments in which a rule's job runs without having waited for them.
+    """
     found = []
     for block in re.findall(r"^( *)params:\n((?:\1 +.*\n|\n)*)", text, re.MULTILINE):
         indent, body = block
         entries = re.findall(rf"^{indent}    (\S.*)$", body, re.MULTILINE)
         found += [entry for entry in entries if not NAMED.match(entry)]
-    shells = re.findall(r'^ *shell:\n((?: +".*"\n)+)', text, re.MULTILINE)
-    return found + re.findall(r"\{(?:config|threads|params\.(?!options))[^}]*\}", "".join(shells))
+    shells = re.findall(r"^( *)shell:\n((?:\1 +.*\n)+)", text, re.MULTILINE)
+    found += re.findall(r"\{(?:config|threads|params\b)[^}]*\}", "".join(body for _, body in shells))
+    for rule in re.split(r"^ *(?:use )?rule ", text, flags=re.MULTILINE):
+        waited = re.findall(r"(?<!\w)venv\(([^)]*)\)", rule)
+        run = re.findall(r"\*\*step\(\s*(?:lambda wildcards: )?([^,]*),", rule)
+        found += [name for name in run if waited and name not in waited]
+    return found
 
 
 def test_every_param_of_every_rule_carries_its_name():
     files = sorted((ROOT / "rules").glob("*.smk"))
     assert len(files) > 10
     assert {file.name: found for file in files if (found := faults(file.read_text()))} == {}
+    assert {name.partition(":")[0] for name in re.findall(r"\{(.*?)\}", STEP)} == GIVEN
 
 
 @pytest.mark.parametrize(
@@ -266,4 +276,9 @@ def test_a_rule_with_a_bare_value_is_found(added):
 @pytest.mark.parametrize("word", ["{config[split][seed]}", "{params.seed}", "{threads}"])
 def test_a_value_that_no_param_has_is_found(word):
     text = (ROOT / "rules/split.smk").read_text()
-    assert faults(text.replace('" -- scripts', f'" --param seed {word}"\n        " -- scripts'))
+    assert faults(text.replace("        STEP", f'        STEP + " --param seed {word}"'))
+
+
+def test_a_rule_that_waits_for_another_environment_is_found():
+    text = (ROOT / "rules/split.smk").read_text()
+    assert faults(text.replace('venv("curate")', 'venv("tune")')) == ['"curate"']

@@ -10,13 +10,19 @@ from adapter_build.hermetic.environments import ENVIRONMENTS
 from adapter_build.hermetic.runtime import Runtime
 from adapter_build.hermetic.storage import name_of
 from adapter_build.workflow.exclusive_build import end_leftover_jobs
-from adapter_build.workflow.growing import growing
+from adapter_build.workflow.rule_options import asked_of_slurm, raised_by_retry
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_what_is_tried_again_asks_for_more():
-    assert [growing(1500)(None, attempt=attempt) for attempt in (1, 2, 3)] == [1500, 3000, 4500]
+    asked = raised_by_retry(mem_mb=1500, runtime=10)
+    assert [asked["mem_mb"](None, attempt=attempt) for attempt in (1, 2, 3)] == [1500, 3000, 4500]
+    assert [asked["runtime"](None, attempt=attempt) for attempt in (1, 2, 3)] == [10, 20, 30]
+
+
+def test_nodes_are_asked_for_where_a_job_has_several():
+    assert (asked_of_slurm(1), asked_of_slurm(3)) == ({}, {"nodes": 3, "tasks": 3})
 
 
 def test_a_job_runs_in_the_runtime_of_its_build(monkeypatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.iocontainers import Wildcards
 
 from adapter_build.core.faults import BadInput
 from adapter_build.models.adapter_checks import ENGINES
@@ -22,7 +23,7 @@ from adapter_build.workflow.configuration import (
     overlay,
     read_config,
 )
-from adapter_build.workflow.rule_options import given
+from adapter_build.workflow.rule_options import step_params
 from adapter_build.workflow.step_runner import parse
 
 ROOT = Path(__file__).parents[3]
@@ -178,7 +179,7 @@ def test_an_adapter_that_no_file_before_has_needs_a_prompt(tmp_path, monkeypatch
 
 
 def test_a_negative_number_is_no_option(config):
-    words = given("--env", "curate", min_score=-1e-5)(None)
+    words = step_params(lambda *_: "", "curate", "curate_split.py", {"min_score": -1e-5})["options"](Wildcards())
     [[name, value]] = parse([*words, "--log", "logs/x.log", "--", "scripts/curate_split.py"]).param
     assert name == "min-score" and float(value) == -1e-5
     config["base"]["model"] = "-x"
