@@ -5,9 +5,9 @@ from pathlib import Path
 
 import find_package  # noqa: F401
 from adapter_build.core.faults import run
-from adapter_build.core.linked_files import linked
 from adapter_build.core.processes import gc_paused
 from adapter_build.models.base_checks import check_base
+from adapter_build.models.base_model import base_folder
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
         from adapter_build.models.hf_causal_lm import HFCausalLM  # 6 s
 
     # A base that lay in their folder before may have left files there.
-    with linked(path for path in options.files if not path.is_dir()) as folder:
+    with base_folder(path for path in options.files if not path.is_dir()) as folder:
         HFCausalLM.from_files(sorted(folder.iterdir())).save(options.nemo)
 
 

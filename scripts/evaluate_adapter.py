@@ -9,11 +9,11 @@ from typing import Any
 import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import write_jsonl
-from adapter_build.core.linked_files import linked
 from adapter_build.core.processes import gc_paused
 from adapter_build.core.progress import Progress
 from adapter_build.models.answer_tokens import fit_prompt
 from adapter_build.models.base_checks import check_base
+from adapter_build.models.base_model import base_folder
 from adapter_build.records.prompts import read_prompts
 
 
@@ -34,8 +34,8 @@ def main() -> None:
         from adapter_build.kernels.determinism import make_repeatable
 
     make_repeatable(options.threads)
-    with linked(options.files) as base_folder:  # another base may have left files beside these
-        model, tokenizer = load(base_folder, options.adapter_files[0].parent)
+    with base_folder(options.files) as folder:  # another base may have left files beside these
+        model, tokenizer = load(folder, options.adapter_files[0].parent)
     room = min(model.config.max_position_embeddings, options.context_length) - options.max_new_tokens
     fitted = [fit(tokenizer, row, room, options.test) for row in rows]
     prompts = [tokens for tokens, _ in fitted]

@@ -1,1 +1,1 @@
-"""Ground that everything stands on: faults, files, digests, processes, progress. Leans on nothing of ours."""
+"""Foundation of all packages: errors, files, digests, processes, progress. Imports none of them."""

@@ -1,4 +1,4 @@
-"""Paths that a configuration names: `~` is a home folder, a variable is refused, braces are no wildcards."""
+"""Paths in a configuration: `~` is a home folder, a variable is refused, braces are no wildcards."""
 
 import os
 import re
@@ -6,17 +6,17 @@ from pathlib import Path
 
 from adapter_build.core.faults import BadInput
 
-# What steers a terminal or turns the direction of writing, too: Snakemake prints names as they are.
+# Snakemake prints names as they are, so characters that steer a terminal or turn the direction of writing count too.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _VARIABLE = re.compile(r"\$(?:\{|[A-Za-z_])")
-_BRACES = re.compile(r"[{}<>]")  # Snakemake looks for wildcards and path variables in what an input is named
+_BRACES = re.compile(r"[{}<>]")  # Snakemake takes these in an input's name for wildcards and path variables
 
 
 def expanded(key: str, path: str) -> str:
-    """Return a path with the home folder in place of a leading `~` or `~user`; an empty one stays.
+    """Return a path with the home folder in place of a leading `~` or `~user`; an empty path stays empty.
 
-    Raises `BadInput` naming the key where the name holds a control character, the user is unknown, or a variable would
-    become a folder's name.
+    Raises `BadInput` that names the key for a control character, an unknown user, or a variable, which would become a
+    folder's name.
     """
     if CONTROL.search(path):
         raise BadInput(f"{key}: {path!r}: has a line break or another control character: rename the file")
@@ -32,7 +32,7 @@ def expanded(key: str, path: str) -> str:
 
 
 def expanded_url(key: str, url: str) -> str:
-    """Return a URL as it is, but for `~` in a file's; a folder's path as `expanded` has it. Raises `BadInput`."""
+    """Return a URL as it is, but `~` expanded in a file's; a folder's path as `expanded` does. Raises `BadInput`."""
     scheme, slashes, rest = url.partition("://")
     if not slashes:
         return expanded(key, url)
@@ -42,11 +42,11 @@ def expanded_url(key: str, url: str) -> str:
 
 
 def plain(paths: list[str]) -> list[str]:
-    """Return the paths that can be inputs of a rule: Snakemake would look for wildcards in the others."""
+    """Return the paths that can be inputs of a rule: those without braces, which Snakemake takes for wildcards."""
     return [path for path in paths if not _BRACES.search(path)]
 
 
 def states(paths: list[str]) -> list[str]:
-    """Return size and time of the files that cannot be: as a param of their rule these tell when one has changed."""
+    """Return size and time of each file that cannot be an input: as a param of its rule these show a change of it."""
     found = [(path, Path(path).stat()) for path in paths if _BRACES.search(path)]
     return [f"{path}: {stat.st_size} bytes, {stat.st_mtime_ns}" for path, stat in found]

@@ -1,4 +1,4 @@
-"""JSON Lines files, read with the file and line in every complaint and written the same way everywhere."""
+"""JSON Lines files: errors name file and line; rows are written with sorted keys."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from adapter_build.core.regular_file import open_regular
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield one object per line; blank lines are skipped. Raises `BadInput` naming file and line."""
+    """Yield one object per line; skip blank lines. Raises `BadInput` that names file and line."""
     try:
         with io.TextIOWrapper(open_regular(path, links=True), encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
@@ -27,7 +27,7 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
 
 def _parse(path: str | Path, number: int, line: str) -> dict[str, Any]:
     try:
-        row = strict_json.loads(line, finite=False)  # a loss may be none
+        row = strict_json.loads(line, finite=False)  # a loss may be NaN
     except strict_json.Malformed as error:
         raise BadInput(f"{path}:{number}: {error}") from None
     if not isinstance(row, dict):
@@ -36,7 +36,7 @@ def _parse(path: str | Path, number: int, line: str) -> dict[str, Any]:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Write rows as UTF-8 lines with sorted keys, whole or not at all. Returns the number of rows."""
+    """Write rows atomically, as UTF-8 lines with sorted keys. Returns the number of rows."""
     count = 0
     with replacing(path) as part, open(part, "w", encoding="utf-8", newline="\n") as out:
         for row in rows:

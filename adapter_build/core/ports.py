@@ -1,4 +1,4 @@
-"""A port of this machine that a server can have, on loopback unless another address is asked for."""
+"""Ports of this machine for servers, on loopback unless another address is asked for."""
 
 import contextlib
 import errno
@@ -8,11 +8,11 @@ from adapter_build.core.faults import BadInput
 
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # every address of this machine
-WAITING = 128  # connections that nobody has taken yet
+WAITING = 128  # connections that may wait to be accepted
 
 
 def listening(port: int, host: str = HOST) -> socket.socket:
-    """Return a socket that listens on `port`, or on any free one for 0. Raises `BadInput` if it is taken."""
+    """Return a socket that listens on `port`, or on any free port for 0. Raises `BadInput` if it is taken."""
     listener = socket.socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,6 +31,6 @@ def listening(port: int, host: str = HOST) -> socket.socket:
 
 
 def free_port(port: int, host: str = HOST) -> int:
-    """Return `port`, or any free one for 0, of the address `host`. Raises `BadInput` if it is taken."""
+    """Return `port`, or any free port for 0, of the address `host`. Raises `BadInput` if it is taken."""
     with contextlib.closing(listening(port, host)) as listener:
         return listener.getsockname()[1]

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from shlex import quote
 from typing import Any, TextIO
 
-# Control characters, line separators, what turns the direction of writing, what has no width, and halves of characters.
+# Control characters, line separators, bidirectional controls, characters of no width, and lone surrogates.
 UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
@@ -58,11 +58,11 @@ class _Safe(io.TextIOWrapper):
         return len(text)
 
     def __del__(self) -> None:
-        """Leave the file open: it is the stream's before."""
+        """Leave the file open: it belongs to the wrapped stream."""
 
 
 def safe(stream: TextIO) -> TextIO:
-    """Return the stream in a form that writes nothing that a terminal obeys; as it is where it is no real one."""
+    """Return a stream that writes to the same file as `printable` does; a stream without a file is returned itself."""
     if isinstance(stream, _Safe) or not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.flush()

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from types import FrameType
 
 SECONDS_BETWEEN_LOOKS = 0.02
-SECONDS_TO_END = 8  # less than the step runner's own patience, so that a TERM to it ends a child in good order
+SECONDS_TO_END = 8  # less than the step runner waits, so that a TERM to it still ends a child in good order
 
 
 def end_group(process: subprocess.Popen[bytes], seconds: float = SECONDS_TO_END) -> None:
-    """End the process group that `process` leads: TERM, `seconds` of patience, then KILL for whatever is left.
+    """End the process group that `process` leads: TERM, up to `seconds` of waiting, then KILL for the rest.
 
     The kernel is asked, not `process`: a signal handler that raises may have left the lock inside the `Popen` taken
     for ever, and the `Popen` would then neither say that the child has ended nor return.
@@ -35,7 +35,7 @@ def end_group(process: subprocess.Popen[bytes], seconds: float = SECONDS_TO_END)
 
 
 def _ended(child: int) -> bool:
-    """Tell whether a child has ended, and leave it to be waited for."""
+    """Tell whether a child has ended, without reaping it."""
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

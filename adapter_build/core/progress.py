@@ -1,4 +1,4 @@
-"""Progress of a step: a bar for a person, an event for the step runner, silence for a pipe.
+"""Progress of a step: a bar on a terminal, an event for the step runner, nothing in a pipe.
 
 Under the step runner the script's stderr goes to the step's log, so the bar cannot be drawn there. The script then
 writes one event line at most twice a second (`EVENT` + JSON) and the runner, which holds the terminal, draws it.
@@ -19,7 +19,7 @@ SECONDS_BETWEEN_EVENTS = 0.5
 
 
 class Progress:
-    """A bar over `total` units of work. `update(n, loss="2.31")` advances it and shows the figures beside it."""
+    """A bar over `total` units of work, to which `update(n, loss="2.31")` adds n units and figures to show."""
 
     def __init__(self, description: str, total: int | None, unit: str = "it") -> None:
         self._state: dict[str, Any] = {
@@ -33,7 +33,7 @@ class Progress:
         self._began = time.monotonic()
         self._sent = 0.0
         quiet = self._events or not sys.__stderr__.isatty()
-        # It steers the terminal, and so is drawn past the stream that lets nobody do that (faults.run).
+        # The bar steers the terminal, and so bypasses the streams that escape such characters (faults.run).
         shown = printable(description)
         self._bar = tqdm(total=total, desc=shown, unit=unit, leave=False, disable=quiet, file=sys.__stderr__)
 

@@ -1,7 +1,7 @@
-"""A file that others may have put there, opened so that it cannot hold up or mislead its reader.
+"""Regular files of foreign origin, opened so that they can neither block nor mislead their reader.
 
-A FIFO is waited for, a device acts when it is read, a link leads elsewhere, and what `stat` said of a path may be
-another file's by the time it is opened. So the kind and the size are asked of the open file, which never blocks.
+A FIFO blocks, a device acts when it is read, a link leads elsewhere, and the path that `stat` judged may name another
+file by the time it is opened. So files are opened without blocking, and kind and size are asked of the open file.
 """
 
 import errno
@@ -51,8 +51,8 @@ def open_regular(
 ) -> BinaryIO:
     """Open a regular file of at most `most` bytes for reading.
 
-    `links`: follow them, for a path that the user named or a folder of links by design. `below`: no folder between that
-    one and the file may be a link either. Raises `NotRegular`, which names file and kind, and `OSError` for a file that
+    `links`: follow them, for a path that the user named or a folder of links by design. `below`: a folder; none between
+    it and the file may be a link either. Raises `NotRegular`, which names file and kind, and `OSError` for a file that
     is missing or not to be read.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""A secret: from the file that the step runner gives, or, where a script is run by hand, from the variable."""
+"""Secrets as a step reads them: from the step runner's file, or, in a script run by hand, from the variable."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from adapter_build.core.faults import BadInput
 
 
 def secret(name: str, required: bool = False) -> str | None:
-    """Return the secret `name`, or None. Raises `BadInput` where a required one is missing."""
+    """Return the secret `name`, or None if it is not set. Raises `BadInput` for a missing one that is `required`."""
     file = Path(os.environ.get("SECRETS", "/run/secrets")) / name
     if file.is_file():
         return file.read_text().strip()

@@ -1,7 +1,7 @@
-"""JSON with one meaning: what a text could mean twice, or not at all, is refused.
+"""Strict JSON: a text that could be read in two ways, or in none, is refused.
 
-No key twice, no NaN and no infinity, whole UTF-8 without a mark before it, whole characters (no half of a surrogate
-pair), and no deeper and no longer than a document has reason to be.
+No duplicate key, no NaN and no infinity, valid UTF-8 without a byte order mark, no lone surrogate, and bounded depth
+and length.
 """
 
 import json
@@ -21,11 +21,14 @@ _MARK = b"\xef\xbb\xbf"
 
 
 class Malformed(BadInput, ValueError):
-    """Raised for a document that is not what it must be: in which way, and where in it. Its reader names the file."""
+    """A document's fault: its kind and its place in the document. The reader adds the file's name."""
 
 
 def loads(content: bytes | str, longest: int = LONGEST, finite: bool = True) -> Any:
-    """Return the value of a JSON text. Raises `Malformed`. With `finite` False NaN and infinity pass."""
+    """Return the value of a JSON text of at most `longest` bytes. Raises `Malformed`.
+
+    With `finite` False NaN and infinity pass.
+    """
     if len(content) > longest:
         raise Malformed(f"{len(content)} bytes, where {longest} are the most")
     if isinstance(content, bytes):
@@ -79,7 +82,7 @@ def given_object(path: Path, mend: str, most: int = LONGEST) -> dict[str, Any]:
 
 
 def _check(value: Any, halves: bool, finite: bool) -> None:
-    """Refuse what json reads and nobody should: depth, what is no number, and half a character."""
+    """Refuse values that Python's json accepts: too deep, NaN and infinity, lone surrogates."""
     level, depth = [("a value in it", value)], 0
     while level:
         depth += 1

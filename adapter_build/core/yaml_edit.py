@@ -41,7 +41,7 @@ def spelled(value: Any) -> str:
 
 
 def show_changes(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Print every value that changes, old → new."""
+    """Print every value that changes, as old → new."""
     for key, value in new.items():
         if old.get(key) != value:
             print(f"  {key}: {spelled(old.get(key))} → {spelled(value)}", flush=True)

@@ -1,4 +1,4 @@
-"""Runtime `apptainer`: the image by digest, without a daemon, as clusters have it."""
+"""Runtime `apptainer`: a step in its environment's image, by digest, without a daemon, as clusters have it."""
 
 import contextlib
 import shutil
@@ -18,7 +18,7 @@ from adapter_build.hermetic.sandbox import command as script_command
 
 @contextlib.contextmanager
 def running(action: Action, attempt: Attempt, _limits: Limits) -> Iterator[Execution]:
-    """Start the script with `apptainer exec`. Memory and processes are for the scheduler to bound."""
+    """Start the script with `apptainer exec`. The scheduler bounds memory and processes."""
     if not shutil.which("apptainer"):
         raise BadInput("runtime apptainer: no such command on this machine: install apptainer, or set runtime: host")
     image = image_of(action.environment)
@@ -32,7 +32,7 @@ def running(action: Action, attempt: Attempt, _limits: Limits) -> Iterator[Execu
 
 
 def command(action: Action, attempt: Attempt, image: Image) -> list[str]:
-    """Return the command line."""
+    """Return the command line of `apptainer exec`. Raises `BadInput` for a path that apptainer cannot bind."""
     words = ["apptainer", "--silent", "exec", "--containall", "--no-home", "--no-privs"]
     words += [] if action.network else ["--net", "--network", "none"]
     words += ["--nv"] if action.devices else []

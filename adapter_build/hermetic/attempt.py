@@ -1,11 +1,11 @@
-"""An attempt: a private folder for one run, whose outputs appear whole or not at all.
+"""Attempts: a private folder for each run of a step, whose outputs are renamed into place when it has ended well.
 
-results/.attempts/ may lie on a file system that several machines share, where an flock may be known to one of them
-alone, and where a job may live on after its machine was given up. So
+results/.attempts/ may lie on a file system that several machines share, where an flock may be visible to one of them
+alone, and where a job may live on after the scheduler gave up its machine. So
 
     STEP-x.lock    names the machine of the runner, which holds an flock on it and touches it while it lives
     STEP-x/        the private folder, made after the lock and removed before it
-    STEP.owner     names the latest attempt at a step: an earlier one, should it still be alive, publishes nothing
+    STEP.owner     names the latest attempt at a step: an earlier one that is still alive publishes nothing
 """
 
 import contextlib
@@ -44,17 +44,17 @@ class Attempt:
         self.scratch.mkdir()
 
     def keep(self) -> Path:
-        """Return where the step writes what its next run may take up, should this one be killed; not made yet."""
+        """Return the folder, not made yet, for resume state: if this run is killed, the next takes it up."""
         self.kept = self.out.with_name("kept")
         return self.kept
 
     def prepare(self, outputs: Iterable[Path]) -> None:
-        """Make the folders that the outputs will lie in."""
+        """Make the folders of the outputs."""
         for path in outputs:
             (self.out / path).parent.mkdir(parents=True, exist_ok=True)
 
     def check(self, outputs: Iterable[Path]) -> None:
-        """Refuse a run that left out a declared output or wrote one that is not declared."""
+        """Raise `BadInput` for a declared output that is missing or no file, and for a file that is not declared."""
         declared = set(outputs)
         for path in declared:
             with contextlib.suppress(FileNotFoundError):
@@ -69,14 +69,14 @@ class Attempt:
             raise BadInput(f"{extra[0]}: written but not declared as an output")
 
     def superseded(self) -> bool:
-        """Whether a later attempt at the same step has begun, or has even ended."""
+        """Tell whether a later attempt at the same step has begun, or has even ended."""
         try:
             return bool(self._owner) and self._owner.read_text() != self.lock.name
         except FileNotFoundError:
             return True
 
     def publish(self, outputs: Iterable[Path]) -> None:
-        """Rename every output into place, as data: nothing of it runs, nor as another user."""
+        """Rename every output into place, without the mode bits that let others write it or run it as another user."""
         for path in outputs:
             path.parent.mkdir(parents=True, exist_ok=True)
             mode = (self.out / path).lstat().st_mode
@@ -87,9 +87,9 @@ class Attempt:
 
 @contextlib.contextmanager
 def attempt(step: str, secrets: Sequence[str] = (), shared_memory: bool = False) -> Iterator[Attempt]:
-    """Make an attempt's folder, locked while it is in use, and remove it at the end however that comes.
+    """Make an attempt's folder, locked while it is in use, and remove it at the end, on errors too.
 
-    `secrets` names the variables that the step may see; `shared_memory` where it may see the machine's own /dev/shm.
+    `secrets` names the variables that the step may see; `shared_memory` tells that it sees the machine's own /dev/shm.
     """
     ATTEMPTS.mkdir(parents=True, exist_ok=True)
     _reap()
@@ -111,7 +111,7 @@ def attempt(step: str, secrets: Sequence[str] = (), shared_memory: bool = False)
 
 
 def _reap() -> None:
-    """Remove what attempts left whose runner was killed."""
+    """Remove the folders and locks of attempts whose runner was killed."""
     for path in sorted(ATTEMPTS.iterdir()):
         if path.suffix == ".lock" and abandoned(path):
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)

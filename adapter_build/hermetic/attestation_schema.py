@@ -1,4 +1,4 @@
-"""The forms of an attestation, its envelope and a store's record: each field of them is checked before any is used."""
+"""Schema of an attestation, its envelope and a store's record: every field is checked before any is used."""
 
 import re
 from pathlib import PurePosixPath
@@ -41,14 +41,14 @@ _COUNT = integer(0, 2**20)
 
 
 def output_path(value: Any) -> None:
-    """Be the shape of a file that a step makes: below the checkout, and written plainly."""
+    """Accept the path of a file that a step makes: below the checkout, and in normal form."""
     _path(value)
     if value.startswith(("/", "-", "~")) or ".." in PurePosixPath(value).parts:
         raise Malformed(f" is {shown(value)}, not a path below the checkout")
 
 
 def _path(value: Any) -> None:
-    """Be the shape of a file that a step reads, which may lie anywhere."""
+    """Accept the path of a file that a step reads: anywhere, and in normal form."""
     if type(value) is not str or not 0 < len(value) <= LONGEST or UNPLAIN.search(value):
         raise Malformed(f" is {shown(value)}, not a path")
     if value == "." or PurePosixPath(value).as_posix() != value:
@@ -56,7 +56,7 @@ def _path(value: Any) -> None:
 
 
 def step_name(value: Any) -> None:
-    """Be the shape of a step's name, which is the path of its attestation, too."""
+    """Accept the name of a step, which is also the path of its attestation."""
     output_path(value)
     if not all(part[0] not in ".-" for part in value.split("/")):
         raise Malformed(f" is {shown(value)}, not a step's name")
@@ -99,13 +99,13 @@ _REUSED = record({"invocationId": _LINE, "sha256": DIGEST})
 
 
 def _byproduct(value: Any) -> None:
-    """Be the shape of what is told of a run, or of the run whose outputs were restored."""
+    """Accept the facts of a run, or the reference to the run whose outputs were restored."""
     reused = type(value) is dict and value.get("name") == "reused"
     record({"name": only("run", "reused"), "annotations": _REUSED if reused else _RUN})(value)
 
 
 def _dependency(value: Any) -> None:
-    """Be the shape of a file that a step was made of, of the checkout's commit, or of the image."""
+    """Accept a file that a step was made of, the checkout's commit, or the image."""
     name = value.get("name") if type(value) is dict else None
     _DEPENDENCIES.get(name if type(name) is str else "", _FILE)(value)
 
@@ -171,22 +171,22 @@ _RECORD = record({"version": only(2), "outputs": mapping(_OPTION, each(DIGEST), 
 
 
 def check_envelope(document: Any) -> None:
-    """Raise `Malformed` for what is no DSSE envelope of a statement."""
+    """Raise `Malformed` unless the document is a DSSE envelope of a statement."""
     check_document(_ENVELOPE, document, "its envelope")
 
 
 def check_record(document: Any) -> None:
-    """Raise `Malformed` for what is no record of a store."""
+    """Raise `Malformed` unless the document is a record of a store."""
     check_document(_RECORD, document, "it")
 
 
 def check_declaration(external: Any) -> None:
-    """Raise `Malformed` for a step that declares what no attestation can hold: a file with a newline in its name."""
+    """Raise `Malformed` for a declaration that no attestation can hold, such as a file with a newline in its name."""
     check_document(_EXTERNAL, external, "it")
 
 
 def check_statement(document: Any) -> None:
-    """Raise `Malformed` for what is no statement of a step, or one whose parts do not speak of the same files."""
+    """Raise `Malformed` unless the document is a statement of a step, and its parts name the same files."""
     check_document(_STATEMENT, document, "its statement")
     definition = document["predicate"]["buildDefinition"]
     external, action = definition["externalParameters"], definition["internalParameters"]["action"]

@@ -1,4 +1,4 @@
-"""bubblewrap: the step's venv and its declared files in namespaces of their own, without a container engine."""
+"""bubblewrap: a sandbox of namespaces that shows a step its venv and its declared files, without a container engine."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ from adapter_build.hermetic.sandbox import HOME, WORK, check_readable, mounts
 from adapter_build.hermetic.sandbox import command as script_command
 from adapter_build.hermetic.seccomp import program, supported
 
-# What a program of the venv needs of the system: its libraries, and names of users for what asks.
+# The parts of the system that a program of the venv needs: libraries, and user names for programs that ask for them.
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SETTINGS = (
     "/etc/ld.so.cache",
@@ -26,7 +26,7 @@ SETTINGS = (
     "/etc/group",
 )
 SETTINGS_WITH_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services")
-# As runc's containers have them: read alone.
+# Read-only, as in runc's containers.
 KERNEL_SETTINGS = ("/proc/acpi", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/mtrr", "/proc/sys", "/proc/sysrq-trigger")
 PROCESSORS = "/sys/devices/system"
 NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
@@ -35,7 +35,7 @@ HOSTNAME = "hermetic-step"
 # The filter of system calls comes as an open file, which srun and others between us and bubblewrap would close.
 WITH_FILTER = ("/bin/sh", "-c", 'exec 9<"$0" && exec bwrap --seccomp 9 "$@"')
 SECONDS_TO_TRY = 20
-# Where a system keeps the setting that forbids namespaces, the value that does, and what mends it.
+# A setting that forbids namespaces: its file, the value that forbids them, the command that allows them.
 FORBIDDING = (
     (
         "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
@@ -48,7 +48,7 @@ FORBIDDING = (
 
 @functools.cache
 def obstacle() -> str:
-    """Return why steps cannot be put into bubblewrap here, and what mends it; empty where they can.
+    """Return the reason why bubblewrap cannot run steps here, and what mends it; empty where it can.
 
     Some systems forbid namespaces to ordinary users: Ubuntu by AppArmor, others by a limit, containers by seccomp.
     """
@@ -67,12 +67,12 @@ def obstacle() -> str:
 
 @functools.cache
 def _with_users() -> bool:
-    """Tell whether users get a namespace too; root alone can do without one, where the system forbids it."""
+    """Tell whether to make a user namespace too; only root can do without one, where the system forbids it."""
     return bool(os.geteuid()) or not _tried(USERS)
 
 
 def _tried(*more: str) -> str:
-    """Return what bubblewrap says against making namespaces; empty where it makes them."""
+    """Return the error of bubblewrap when it makes namespaces; empty where it succeeds."""
     words = ["bwrap", *more, *NAMESPACES, "--unshare-net", "--cap-drop", "ALL", "--ro-bind", "/", "/"]
     done = subprocess.run(
         [*words, "--proc", "/proc", "--dev", "/dev", "true"],
@@ -89,7 +89,7 @@ def works() -> bool:
 
 
 def _mend() -> str:
-    """Return the setting of this machine that forbids namespaces, as a command; else what usually does."""
+    """Return the command that allows namespaces on this machine; a general hint where no known setting forbids them."""
     for path, forbids, command in FORBIDDING:
         with contextlib.suppress(OSError):
             if Path(path).read_text().strip() == forbids:
@@ -98,9 +98,10 @@ def _mend() -> str:
 
 
 def command(action: Action, attempt: Attempt, python: Path) -> list[str]:
-    """Return the command line: what is seen, and the script. Variables are inherited, not shown to a process list.
+    """Return the command line: the mounts, and the script. Variables are inherited, so that no process list shows them.
 
-    Started by root, bubblewrap would keep every capability: with one, a step mounts the machine's own /usr writable.
+    All capabilities are dropped: started by root, bubblewrap would keep them, and a step could remount /usr writable.
+    Raises `BadInput` for a file that the step could not read.
     """
     shown = mounts(action, attempt)
     check_readable(shown, own_reader())
@@ -110,7 +111,7 @@ def command(action: Action, attempt: Attempt, python: Path) -> list[str]:
         words = [*WITH_FILTER, str(attempt.root / "seccomp.bpf")]
     words += [USERS] if _with_users() else []
     words += [*NAMESPACES, "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    # On a network others know it, and libraries look it up, by the machine's own name.
+    # With the network a step keeps the machine's own name, by which others know it and libraries look it up.
     words += [] if action.network else ["--unshare-net", "--hostname", HOSTNAME]
     # First, so that a checkout or a Python that lies below /tmp is not hidden by it.
     words += ["--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", str(HOME)]
@@ -122,13 +123,13 @@ def command(action: Action, attempt: Attempt, python: Path) -> list[str]:
     words += ["--dev", "/dev"]
     for path in device_files() if action.devices else ():  # not all of /dev: to root's number disks would be writable
         words += ["--dev-bind", path, path]
-    # Which processors there are, as programs that place their threads ask.
+    # The list of processors, which programs read to pin their threads.
     shown_of_system = "/sys" if action.devices else PROCESSORS
     words += ["--ro-bind", shown_of_system, shown_of_system]
     for mount in shown:
         words += ["--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)]
-    # To root's number, powers or not, the kernel's settings would be writable. CUDA names its threads in /proc, and
-    # does not start where it cannot (error 304): it gets all of /proc but those.
+    # The kernel's settings would be writable for uid 0, capabilities or not. CUDA names its threads in /proc, and
+    # does not start where it cannot (error 304): it gets all of /proc but the settings.
     settings = [path for path in KERNEL_SETTINGS if Path(path).exists()] if action.devices else []
     for path in settings:
         words += ["--ro-bind", path, path]
@@ -137,7 +138,7 @@ def command(action: Action, attempt: Attempt, python: Path) -> list[str]:
 
 
 def system(python: Path, network: bool) -> list[str]:
-    """Return the system's folders, the venv, and the Python that the venv was made from."""
+    """Return the paths of the system's folders, the venv, and the Python that the venv was made from."""
     wanted = [*SYSTEM, *SETTINGS, *(SETTINGS_WITH_NETWORK if network else ()), str(python.parents[1])]
     base = python.resolve().parents[1]
     if not base.is_relative_to("/usr"):

@@ -1,4 +1,4 @@
-"""The checkout's own commit, and whether its tracked files are as committed; or why no commit can be attested."""
+"""Commit of the checkout: its id and whether tracked files differ from it, or the reason why none can be attested."""
 
 import os
 import subprocess
@@ -18,7 +18,10 @@ CLONE = "git clone gives a checkout with its commit"
 
 @dataclass(frozen=True)
 class Commit:
-    """The commit of a checkout, and whether tracked files differ from it. `id` None: `reason` and `mend` say why."""
+    """The commit of a checkout, and whether tracked files differ from it.
+
+    `id` None: `reason` says why there is none, `mend` how to get one.
+    """
 
     id: str | None
     altered: bool = False
@@ -27,7 +30,7 @@ class Commit:
 
 
 def own_commit(root: Path = ROOT) -> Commit:
-    """Return the commit of the checkout `root`: that of its own repository, and never of one that it lies in."""
+    """Return the commit of the checkout `root`: of its own repository, never of one that encloses it."""
     if not os.path.lexists(root / ".git"):
         return Commit(None, reason="the checkout is no git repository", mend=CLONE)
     try:
@@ -53,17 +56,18 @@ def own_commit(root: Path = ROOT) -> Commit:
 
 
 def ignored_git_variables() -> str:
-    """Return in words which variables of git's name another repository or index than the checkout's own, which nothing
-    here follows; empty where none is set.
+    """Return a line that names the set variables of git that would choose another repository or index; or nothing.
+
+    Nothing here follows them.
     """
     names = [name for name in FOREIGN if name in os.environ]
     return f"{', '.join(names)}: not followed, lineage names this checkout's own commit or none" if names else ""
 
 
 def git(root: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
-    """Run git in the checkout `root` alone, whoever owns it, whatever GIT_DIR and the like say.
+    """Run git in the checkout `root`, whoever owns it, and ignore GIT_DIR and the like.
 
-    Nothing that a stranger's repository names is run: hooks, monitors, filters. Raises `OSError` where git cannot be
+    Nothing that a foreign repository configures is run: hooks, monitors, filters. Raises `OSError` where git cannot be
     run, `subprocess.TimeoutExpired` where it takes too long.
     """
     settings = {**NOTHING_RUNS, "safe.directory": str(root.resolve())}
@@ -92,7 +96,7 @@ def _run(root: Path, settings: Mapping[str, str], *words: str) -> subprocess.Com
 
 
 def _asked(root: Path, *words: str) -> bytes:
-    """Return what git prints, without the end of its line."""
+    """Return the output of git without its line end. Raises `subprocess.CalledProcessError`."""
     done = git(root, *words)
     done.check_returncode()
     return done.stdout.removesuffix(b"\n")

@@ -4,8 +4,8 @@
     python -I -S adapter_build/hermetic/confine.py --namespaces
 
 PLAN is a JSON file: `rules` (path, rights), `families` of sockets, `streams_only`, `tcp`, `namespaces`, `own_network`.
-The second form ends with 0 where namespaces of its own can be had. It runs before a step's interpreter, in any of the
-environments, and so needs nothing but Python's own library.
+The second form ends with 0 where a step can have namespaces of its own. This program runs before a step's interpreter,
+in any of the environments, and so needs nothing but Python's own library.
 """
 
 import ctypes
@@ -36,7 +36,7 @@ LIBRARY = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """Confine and become, or say in one line why not."""
+    """Confine this process and execute the command, or print one line with the reason why not."""
     if sys.argv[1:] == ["--namespaces"]:
         separate(own_network=True)
         return
@@ -50,12 +50,12 @@ def main() -> None:
 
 
 def confine(plan: dict[str, Any], parent: int) -> None:
-    """Take this process's powers, from the widest to the narrowest. Raises `OSError`."""
+    """Drop this process's rights, from the widest to the narrowest. Raises `OSError`."""
     if plan["namespaces"]:
         separate(plan["own_network"])
     _drop_capabilities()
     _checked(LIBRARY.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    # After namespaces and capabilities: a change of either forgets it.
+    # After namespaces and capabilities: a change of either clears it.
     _checked(LIBRARY.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     if os.getppid() != parent:
         raise OSError(0, "its runner has ended")
@@ -68,7 +68,7 @@ def confine(plan: dict[str, Any], parent: int) -> None:
 
 
 def separate(own_network: bool) -> None:
-    """Enter namespaces of its own: messages, shared memory, and with `own_network` a network of loopback alone."""
+    """Enter new namespaces: of messages and shared memory, and with `own_network` of a network with loopback alone."""
     uid, gid = os.geteuid(), os.getegid()
     wanted = NEW_IPC | NEW_MOUNTS | (NEW_NETWORK | NEW_NAME if own_network else 0) | (NEW_USER if uid else 0)
     _checked(LIBRARY.unshare(wanted))
@@ -88,10 +88,10 @@ def separate(own_network: bool) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Let go of every capability, for good: root keeps its number and none of its power."""
+    """Drop every capability for good: root keeps its uid and none of its power."""
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     for capability in range(last + 1):
-        LIBRARY.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # not for an ordinary user, who has none
+        LIBRARY.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails for an ordinary user, who has none to drop
     LIBRARY.prctl(PR_SET_SECUREBITS, NO_POWER_OF_ROOT, 0, 0, 0)
     header = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION, 0), 8)
     _checked(LIBRARY.capset(header, ctypes.create_string_buffer(24)))

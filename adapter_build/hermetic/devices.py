@@ -1,4 +1,4 @@
-"""The class of the device that a step computes on: within one, the same inputs give the same bytes."""
+"""Device classes: on two machines of one class, a step makes the same bytes of the same inputs."""
 
 import platform
 import re
@@ -9,12 +9,12 @@ from pathlib import Path
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.environments import lock_file
 
-# The levels of the x86-64 psABI, highest first, by what tells each from the one below it.
+# The levels of the x86-64 psABI, highest first, each with flags that the level below lacks.
 LEVELS = (("v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}), ("v3", {"avx2", "bmi2", "fma"}))
 
 CPUINFO = Path("/proc/cpuinfo")
 GPU_FILES = ("nvidia*", "dri", "infiniband", "gdrdrv")  # NVIDIA's, display's, RDMA between machines, GPUDirect
-# What tells two processors of one class apart: our word, and that of /proc/cpuinfo, of x86 and of ARM.
+# Facts that tell processors of one class apart: our name, and that of /proc/cpuinfo, on ARM and on x86.
 CPU_FACTS = (
     ("vendor", "CPU implementer"), ("family", "CPU architecture"), ("model", "CPU part"),
     ("vendor", "vendor_id"), ("family", "cpu family"), ("model", "model"), ("name", "model name"),
@@ -22,7 +22,10 @@ CPU_FACTS = (
 
 
 def device_class(devices: int) -> str:
-    """Return `cpu-<architecture>`, with its level where libraries choose their kernels by it, or the GPUs' names."""
+    """Return `cpu-<architecture>`, on x86-64 with the level by which libraries choose kernels, or `gpu-<names>`.
+
+    Raises `BadInput` where nvidia-smi does not answer for the `devices` GPUs.
+    """
     if devices:
         return f"gpu-{_gpus(devices)}"
     machine = platform.machine()
@@ -32,9 +35,9 @@ def device_class(devices: int) -> str:
 
 
 def gpu_facts(devices: int, environment: str) -> dict[str, str]:
-    """Return the card, its driver, and PyTorch and CUDA as the environment's lock has them; {} for a step without GPUs.
+    """Return card, driver, and the versions of PyTorch and CUDA in the environment's lock; {} for a step without GPUs.
 
-    More than the class tells, for whoever asks why two cards of one class gave other bytes: none of it is in a key.
+    They explain why two cards of one class may make different bytes, and are in no key. Raises `BadInput`.
     """
     if not devices:
         return {}
@@ -46,9 +49,9 @@ def gpu_facts(devices: int, environment: str) -> dict[str, str]:
 
 
 def cpu_facts() -> dict[str, str]:
-    """Return who made this processor, its family and model, and its name, as the system tells them; in no key either.
+    """Return vendor, family, model and name of this processor, as far as the system tells them; they are in no key.
 
-    Libraries choose their kernels by them too: two processors of one class may give other bytes.
+    Libraries choose kernels by them too: two processors of one class may make different bytes.
     """
     told = _cpuinfo()
     facts = {name: told[field] for name, field in CPU_FACTS if told.get(field)}
@@ -56,13 +59,13 @@ def cpu_facts() -> dict[str, str]:
 
 
 def cpu_named(facts: Mapping[str, str]) -> str:
-    """Return a processor in words: who made it, its family and model."""
+    """Return a processor in words: vendor, family and model."""
     numbers = [f"{name} {facts[name]}" for name in ("family", "model") if facts.get(name)]
     return " ".join([facts.get("vendor") or facts.get("name") or "an unnamed processor", *numbers])
 
 
 def device_files() -> list[str]:
-    """Return the files and folders of /dev that speak to GPUs and to the network between them."""
+    """Return the files and folders of /dev for GPUs and the network between them."""
     return sorted(str(path) for pattern in GPU_FILES for path in Path("/dev").glob(pattern))
 
 
@@ -71,7 +74,7 @@ def _flags() -> set[str]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Return what the system says of the first processor; nothing where it says nothing."""
+    """Return the fields of /proc/cpuinfo for the first processor; {} where it cannot be read."""
     try:
         first = CPUINFO.read_text(errors="replace").split("\n\n")[0]
     except OSError:

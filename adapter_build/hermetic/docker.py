@@ -1,4 +1,4 @@
-"""Runtime `docker`: the step runs in its environment's image, by digest, and sees nothing that it did not declare."""
+"""Runtime `docker`: a step in a container of its environment's image, by digest, with its declared files alone."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ ISOLATION = "container: read-only root, no capabilities, no new privileges, own 
 def running(action: Action, attempt: Attempt, limits: Limits) -> Iterator[Execution]:
     """Start the script in a container; stop and remove the container on leaving, and on TERM or INT."""
     if action.nodes > 1:
-        raise BadInput(f"it wants {action.nodes} nodes, which runtime docker has not: set runtime: host or apptainer")
+        raise BadInput(f"it wants {action.nodes} nodes, runtime docker supports one: set runtime: host or apptainer")
     image = image_of(action.environment)
     with ended_by_signals(), engine() as client:
         reap(client)
@@ -55,7 +55,7 @@ def running(action: Action, attempt: Attempt, limits: Limits) -> Iterator[Execut
 def _configuration(
     client: Any, action: Action, attempt: Attempt, limits: Limits, image: str, kind: EngineKind = USUAL
 ) -> dict[str, Any]:
-    """Return the container's configuration, as the engine's API takes it. Raises `BadInput` for what it cannot read."""
+    """Return the container's configuration for the engine's API. Raises `BadInput` for an unreadable input."""
     from docker.types import DeviceRequest, Mount, Ulimit
 
     uid, gid, groups = os.getuid(), os.getgid(), sorted(os.getgroups())
@@ -65,13 +65,13 @@ def _configuration(
         mounts=[
             Mount(str(mount.target), str(mount.source), type="bind", read_only=not mount.writable) for mount in shown
         ],
-        # For the container's one user, whatever its number: Podman knows no owner of a tmpfs.
+        # Open to the container's one user, whatever its number: Podman cannot give a tmpfs an owner.
         tmpfs={str(HOME): f"size={HOME_MEGABYTES}m,mode=1777", "/tmp": "mode=1777"},
         read_only=True,
         cap_drop=["ALL"],
         security_opt=kind.security,
         userns_mode=kind.user_namespace,
-        # The user's own, by which inputs may be readable.
+        # The user's own groups, which may be what makes an input readable.
         group_add=None if kind.rootless else [str(group) for group in groups if group != gid],
         network_mode="host" if action.network else "none",
         pids_limit=limits.processes,
@@ -82,7 +82,7 @@ def _configuration(
         device_requests=[DeviceRequest(device_ids=devices(action.devices), capabilities=[["gpu"]])]
         if action.devices
         else None,
-        # A name for itself, which libraries of distributed training look up even for one process.
+        # The container's own name, which libraries of distributed training look up even for one process.
         extra_hosts=None if action.network else {LABEL: "127.0.0.1"},
         init=True,
         log_config={"Type": "none"},  # what a step prints goes to its log and nowhere else
@@ -107,7 +107,7 @@ def container_variables(action: Action, attempt: Attempt) -> dict[str, str]:
 
 
 def labels(lock: Path) -> dict[str, str]:
-    """Return the labels of a container whose owner holds `lock` for as long as it lives."""
+    """Return the labels of a container whose owner holds the liveness lock `lock`."""
     return {
         LABEL: str(lock),
         f"{LABEL}.host": socket.gethostname(),
@@ -122,7 +122,10 @@ def _ulimit(kind: Any, text: str) -> Any:
 
 
 def devices(count: int) -> list[str]:
-    """Return the ids of the GPUs: those that the scheduler gave to this process, else the first `count`."""
+    """Return the ids of `count` GPUs: those that the scheduler gave to this process, else the first ones.
+
+    Raises `BadInput` where the scheduler gave fewer.
+    """
     given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     if given and len(given) < count:
         raise BadInput(f"this step asks for {count} GPUs, but CUDA_VISIBLE_DEVICES names {len(given)}")
@@ -130,7 +133,7 @@ def devices(count: int) -> list[str]:
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Return whole lines of what arrives in pieces."""
+    """Yield complete lines of output that arrives in chunks."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
@@ -147,9 +150,9 @@ def _code(client: Any, identity: str, limits: Limits) -> int:
 
 
 def reap(client: Any) -> None:
-    """Remove the containers of runners on this host that were killed: those whose attempt's lock nobody holds.
+    """Remove the containers of killed runners of this host: those whose attempt's lock nobody holds.
 
-    One whose checkout cannot be seen from here (a job's private /tmp) is somebody else's to judge.
+    A container whose checkout is not visible here (in a job's private /tmp) is left alone.
     """
     from docker.errors import APIError
 

@@ -1,4 +1,4 @@
-"""The Docker engine: whether it answers, and how an image gets into it by its digest."""
+"""Docker engine: a client for it, and images in it by their digests."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def ping() -> None:
 
 
 def answers(images: Iterable[Image]) -> bool:
-    """Whether an engine answers and has every one of these images."""
+    """Tell whether an engine answers and has every one of these images."""
     address = _address()
     if address.startswith("unix://") and not Path(address.removeprefix("unix://")).exists():
         return False  # without the SDK, whose import takes longer than the answer
@@ -42,7 +42,7 @@ def _mend(reason: str) -> str:
 
 @contextlib.contextmanager
 def engine(without: str = "runtime: host") -> Iterator[Any]:
-    """Give the engine's client, and turn what it raises into one line. `without` is the setting that needs none."""
+    """Yield the engine's client; turn its errors into `BadInput`. `without` names a setting that needs no engine."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
 
@@ -68,8 +68,8 @@ def engine(without: str = "runtime: host") -> Iterator[Any]:
 def require(client: Any, image: Image, login: dict[str, str] | None = None, mend: Mend = _mend) -> str:
     """Return the image's id; pull it by its digest first unless the engine has it.
 
-    `login` (username, password) is for its registry alone, `mend` says what mends a refused pull. Raises `BadInput`
-    for another platform's image, and for other content than the lock names.
+    `login` (username, password) is for the image's registry alone; `mend` returns the remedy for a refused pull. Raises
+    `BadInput` for an image of another platform, and for content other than the lock names.
     """
     known = found(client, image)
     if not known:
@@ -88,7 +88,7 @@ def require(client: Any, image: Image, login: dict[str, str] | None = None, mend
 
 
 def found(client: Any, image: Image) -> dict[str, Any] | None:
-    """Return what the engine says of the image, or None if it does not have it."""
+    """Return the engine's record of the image, or None if it does not have the image."""
     from docker.errors import ImageNotFound, NotFound
 
     for name in filter(None, (image.image_id, image.reference)):
@@ -120,7 +120,7 @@ def _address() -> str:
 
 
 def _short(error: Exception) -> str:
-    """Return why, for a person: what the system said, which the SDK wraps several times."""
+    """Return the system's own reason, which the SDK wraps several times."""
     text = str(error)
     known = {"FileNotFoundError": "no such socket", "ConnectionRefused": "nothing listens there"}
     known["PermissionError"] = "this user may not use it: join the group docker"

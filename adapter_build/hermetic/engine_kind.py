@@ -1,8 +1,8 @@
-"""Kinds of container engines: as whom a process runs there that is to be the user outside, and what else it needs.
+"""Kinds of container engines: the user that a container runs as to own this user's files, and its other settings.
 
-A container sees the modes of what is mounted into it. With an engine that runs as root it has the user's own number;
-with a rootless one the container's root is the user, and every other number a stranger to the user's files; where
-the engine gives its containers other users (userns-remap), a container of ours is taken out of that.
+File modes hold inside a container, too. With an engine that runs as root the container has this user's own uid. With a
+rootless engine the container's root is this user, and every other uid is a stranger to the user's files. Where the
+engine remaps the users of its containers (userns-remap), ours are exempted from that.
 """
 
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from adapter_build.hermetic.access import Reader
 
 @dataclass(frozen=True)
 class EngineKind:
-    """An engine's account of itself."""
+    """The properties of an engine that decide how steps run in it, as it reports them."""
 
     rootless: bool = False
     remapped: bool = False
     selinux: bool = False
-    bounded: bool = True  # whether it bounds the memory of a container
+    bounded: bool = True  # it can bound the memory of a container
 
     def user(self, uid: int, gid: int) -> str:
-        """Return as whom a container runs so that its files outside are those of `uid` and `gid`, this user's own."""
+        """Return the container's `uid:gid` that stands for `uid` and `gid`, this user's own, outside of it."""
         return "0:0" if self.rootless else f"{uid}:{gid}"
 
     def reader(self, uid: int, gid: int, groups: list[int]) -> Reader:
-        """Return who that is outside: with a rootless engine, which cannot lend them, without further groups."""
+        """Return this user as files outside see the container: with a rootless engine without further groups."""
         return Reader(uid, frozenset([gid] if self.rootless else [gid, *groups]))
 
     @property
     def security(self) -> list[str]:
-        """Return a container's security options: SELinux would deny it every file that is mounted."""
+        """Return a container's security options: with SELinux's labels on it could read no mounted file."""
         return ["no-new-privileges", *(["label=disable"] if self.selinux else [])]
 
     @property
     def user_namespace(self) -> str | None:
-        """Return the user namespace to ask for: the machine's own where containers would be given others."""
+        """Return the user namespace to ask for: the machine's own where the engine would remap users."""
         return "host" if self.remapped else None
 
     @property
@@ -55,7 +55,7 @@ USUAL = EngineKind()
 
 
 def engine_kind(client: Any) -> EngineKind:
-    """Return the kind of the engine that answers."""
+    """Return the kind of the engine of this client. Raises `BadInput` for one that runs no Linux containers."""
     info = client.info()
     named = {option.split(",")[0] for option in info.get("SecurityOptions") or ()}
     if info.get("OSType", "linux") != "linux":

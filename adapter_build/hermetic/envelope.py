@@ -1,4 +1,4 @@
-"""A DSSE envelope: a statement as bytes, and signatures over exactly those bytes (DSSE 1.0, as in-toto uses it)."""
+"""DSSE envelopes: a statement as bytes, and signatures over exactly those bytes (DSSE 1.0, as in-toto uses it)."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from adapter_build.hermetic.keys import PrivateKey, PublicKey
 
 
 def seal(statement: dict[str, Any], key: PrivateKey | None) -> dict[str, Any]:
-    """Return the envelope of a statement, signed if there is a key."""
+    """Return the envelope of a statement, signed if a key is given."""
     payload = json.dumps(statement, indent=1, sort_keys=True).encode()
     signatures = []
     if key:
@@ -25,14 +25,14 @@ def seal(statement: dict[str, Any], key: PrivateKey | None) -> dict[str, Any]:
 
 
 def parse_envelope(content: bytes | str) -> dict[str, Any]:
-    """Return the envelope that a JSON text is. Raises `Malformed`."""
+    """Return the envelope in a JSON text. Raises `Malformed`."""
     envelope = strict_json.loads(content, LONGEST_ENVELOPE)
     check_envelope(envelope)
     return envelope
 
 
 def payload(envelope: dict[str, Any]) -> bytes:
-    """Return the bytes that were signed. Raises `Malformed` for what is no envelope."""
+    """Return the bytes that were signed. Raises `Malformed` unless `envelope` is one."""
     check_envelope(envelope)
     return _decoded(envelope["payload"])
 
@@ -45,19 +45,19 @@ def unseal(envelope: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_statement(path: Path) -> dict[str, Any]:
-    """Return the statement of an envelope's file. Raises as `unseal` does, and `OSError`."""
+    """Return the statement in an envelope's file. Raises as `unseal` does, and `OSError`."""
     return unseal(parse_envelope(read_regular(path, LONGEST_ENVELOPE)))
 
 
 def signer(envelope: dict[str, Any], keys: Iterable[PublicKey]) -> PublicKey | None:
-    """Return the first of the keys that made one of the signatures. What an envelope says of its keys is no proof."""
+    """Return the first of the keys that made one of the signatures; None if none did. Key ids prove nothing."""
     content = authenticated(payload(envelope))
     signatures = [_decoded(entry["sig"]) for entry in envelope["signatures"]]
     return next((key for key in keys if any(key.signed(signature, content) for signature in signatures)), None)
 
 
 def authenticated(content: bytes) -> bytes:
-    """Return DSSE's pre-authentication encoding of a payload, which is what a signature is over."""
+    """Return DSSE's pre-authentication encoding (PAE) of a payload: the bytes that are signed."""
     kind = PAYLOAD_TYPE.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(content), content)
 

@@ -1,6 +1,6 @@
-"""Environments: `containers/<name>/requirements.lock`, realised as the venv `.venvs/<name>`.
+"""Environments: `containers/<name>/requirements.lock`, installed as the venv `.venvs/<name>`.
 
-Of one there may be a variant, `<name>.<variant>`, with the lock `containers/<name>/requirements.<variant>.lock`.
+A variant `<name>.<variant>` of an environment has the lock `containers/<name>/requirements.<variant>.lock`.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from adapter_build.core.faults import BadInput
 
 ENVIRONMENTS = ("workflow", "curate", "tune", "serve")
 CUDA = "tune.cuda"  # the environment `tune` with PyTorch for GPUs
-# Images of others that steps run in too, each with the Python that it brings; their locks list nothing.
+# Foreign images that steps run in too, each with its own Python; their locks list nothing.
 FOREIGN = {"nemo-24.07": "/usr/bin/python"}
 CHECKS = "checks"  # other projects' validators, for the tests: no step runs in it
 CONTAINERS = Path("containers")
@@ -19,17 +19,17 @@ INSTALL = "python -m adapter_build.cli.install_environment"
 
 
 def tuning(devices: int) -> str:
-    """Return the environment of the steps that compute on GPUs, if there are any: tuning and evaluation."""
+    """Return the environment of the steps that use GPUs where there are any (`devices`): tuning and evaluation."""
     return CUDA if devices else "tune"
 
 
 def needed(devices: int) -> tuple[str, ...]:
-    """Return the environments of a build whose tuning and evaluation get so many GPUs."""
+    """Return the environments of a build whose tuning and evaluation get `devices` GPUs."""
     return (*ENVIRONMENTS, CUDA) if devices else ENVIRONMENTS
 
 
 def lock_path(environment: str) -> Path:
-    """Return where the lock of an environment lies, if there is one."""
+    """Return the path of an environment's lock, which need not exist."""
     name, *variant = [environment] if environment in FOREIGN else environment.split(".")
     return CONTAINERS / name / ".".join(["requirements", *variant, "lock"])
 
@@ -44,13 +44,15 @@ def lock_file(environment: str) -> Path:
 
 
 def lock_digest(environment: str) -> str:
-    """Return the sha256 of an environment's lock."""
+    """Return the sha256 of an environment's lock. Raises `BadInput` where there is none."""
     return file_digest(lock_file(environment))
 
 
 def venv_marker(environment: str) -> Path:
-    """Return the file that tells Snakemake that a venv is there. It removes its outputs before a job, so that the
-    copy of the lock inside the venv, not this file, says what the venv was built from.
+    """Return the file that tells Snakemake that a venv is there.
+
+    Snakemake removes its outputs before a job, so that not this file but the lock's copy inside the venv tells which
+    lock the venv was built from.
     """
     return VENVS / f"{environment}.ready"
 

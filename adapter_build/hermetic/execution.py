@@ -48,7 +48,7 @@ class Execution:
 
 @contextlib.contextmanager
 def child(command: Sequence[str], environment: Mapping[str, str], ran: Ran) -> Iterator[Execution]:
-    """Start a command in a process group of its own; end that whole group on leaving, and on TERM or INT."""
+    """Start a command in a process group of its own; end the whole group on leaving, and on TERM or INT."""
     with (
         ended_by_signals(),
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Copy a file and hash what was copied, in about the time that hashing takes."""
+"""Copies of files that are hashed as they are written, in about the time that hashing alone takes."""
 
 import hashlib
 import os
@@ -13,10 +13,10 @@ BUFFER = 2**20
 
 
 def copy_file(source: Path, target: Path, below: Path | None = None) -> str:
-    """Copy bytes and return the sha256 of the copy as it can be read back, in hexadecimal.
+    """Copy a file and return the sha256 of the copy as read back from it, in hexadecimal.
 
-    The source is a regular file, in no linked folder below `below`. The kernel copies (by reference, where the file
-    system can); a thread hashes what has arrived so far.
+    The source must be a regular file, with no link to a folder between `below` and it. The kernel copies (by reference,
+    where the file system can) while a thread hashes the part that has arrived. Raises `NotRegular` and `OSError`.
     """
     digest = hashlib.sha256()
     arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -28,7 +28,7 @@ def copy_file(source: Path, target: Path, below: Path | None = None) -> str:
             end = position + size
             while position < end:
                 if not (read := os.preadv(file, [buffer[: end - position]], position)):
-                    return  # cut short behind our back: the digest will not be the right one
+                    return  # another process truncated the copy: the digest will not match
                 digest.update(buffer[:read])
                 position += read
 
@@ -49,6 +49,6 @@ def _copy_some(read: int, write: int) -> int:
     try:
         if copied := os.copy_file_range(read, write, CHUNK):
             return copied
-    except OSError:  # between kinds of file systems, or an old kernel; what else is wrong, sendfile says too
+    except OSError:  # between kinds of file systems, or an old kernel; any other error sendfile raises too
         pass
     return os.sendfile(write, read, None, CHUNK)

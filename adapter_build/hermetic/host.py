@@ -1,4 +1,4 @@
-"""Runtime `host`: the step runs in its environment's venv, held by what this machine has (hermetic/isolation.py)."""
+"""Runtime `host`: a step in its environment's venv, in the sandbox that this machine has (hermetic/isolation.py)."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from adapter_build.hermetic.variables import step_variables
 
 @contextlib.contextmanager
 def running(action: Action, attempt: Attempt, _limits: Limits) -> Iterator[Execution]:
-    """Start the script. Limits belong to containers: without one, nothing of the machine is set aside for a step."""
+    """Start the script. Limits do not apply: they are a container's."""
     python = interpreter(action.environment)
     path = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
     held = isolation.of_step(action)

@@ -1,4 +1,4 @@
-"""Images of the environments, by digest: what containers/images.local.lock.yaml and images.lock.yaml know of them."""
+"""Images of the environments, by digest: the entries of containers/images.local.lock.yaml and images.lock.yaml."""
 
 import re
 from dataclasses import asdict, dataclass, fields
@@ -20,7 +20,7 @@ class Image:
     """One entry. `digest` is the manifest's, `image_id` the configuration's, by which an engine knows an image.
 
     `lock` is the sha256 of the requirements.lock that is installed in it; production images have none. `verified` says
-    who has seen the digest: a digest that nobody compared with its registry is `not verified`.
+    who compared the digest with the registry; nobody: `not verified`.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Image:
         return f"{self.repository}@{self.digest}"
 
     def entry(self) -> dict[str, Any]:
-        """Return what a lock says of it: every value but the name that it stands under."""
+        """Return the image's entry in a lock: every value that is set, but its name."""
         return {key: value for key, value in asdict(self).items() if key != "name" and value not in (None, "")}
 
 
 def read_images(path: Path) -> dict[str, Image]:
-    """Return a lock's images by name; none where there is no such file. Raises `BadInput` naming file and entry."""
+    """Return a lock's images by name; none where the file is missing. Raises `BadInput` that names file and entry."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
@@ -66,7 +66,7 @@ def read_images(path: Path) -> dict[str, Image]:
 
 
 def image_of(environment: str) -> Image:
-    """Return the image of an environment. Raises `BadInput` with the command that mends a missing or an old one."""
+    """Return the image of an environment. Raises `BadInput`, with the remedy, for a missing or an outdated one."""
     if environment in FOREIGN:
         return confirmed_image(environment)
     image = read_images(LOCAL).get(environment) or read_images(PUBLISHED).get(environment)

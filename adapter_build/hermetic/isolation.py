@@ -1,4 +1,4 @@
-"""The hold of the runtime `host` on a step: bubblewrap's, else Landlock's, else none; and its words for each."""
+"""Isolation of steps by the runtime `host`: bubblewrap, else Landlock, else none; and a description of each."""
 
 import os
 
@@ -7,19 +7,19 @@ from adapter_build.hermetic import bubblewrap, landlock, landlock_sandbox
 from adapter_build.hermetic.action import Action
 
 BUBBLEWRAP, LANDLOCK, NONE = "bubblewrap", "landlock", "none"
-UNHELD = "no isolation"  # nothing keeps a step from files and the network that it did not declare
+UNHELD = "no isolation"  # a step can use files and the network that it did not declare
 LESS = "less isolation"
 
 
 def kind() -> str:
-    """Return what holds steps on this machine."""
+    """Return the kind of isolation on this machine."""
     if bubblewrap.works():
         return BUBBLEWRAP
     return LANDLOCK if landlock.version() else NONE
 
 
 def of_step(action: Action) -> str:
-    """Return the kind for one step, and refuse none where STEP_ISOLATION is `required`.
+    """Return the kind of isolation for one step. Raises `BadInput` for none where STEP_ISOLATION is `required`.
 
     A step that starts containers itself runs outside of any sandbox, and its attestation says so.
     """
@@ -31,29 +31,29 @@ def of_step(action: Action) -> str:
 
 
 def shares_memory(action: Action, runtime: str) -> bool:
-    """Tell whether a step of that runtime can look into the machine's own /dev/shm."""
+    """Tell whether a step in this runtime can read the machine's own /dev/shm."""
     return runtime == "host" and of_step(action) != BUBBLEWRAP and not landlock_sandbox.namespaces()
 
 
 def refusal() -> str:
-    """Return the refusal of a machine that holds steps to nothing."""
+    """Return the error of a machine that has no isolation where it is required."""
     return f"isolation: required, but nothing here holds steps to what they declare: {mend()}; or set isolation: best"
 
 
 def mend() -> str:
-    """Return why bubblewrap does not hold steps here, with what mends it, and why Landlock does not either."""
+    """Return the reasons why neither bubblewrap nor Landlock isolates steps here, with the remedy."""
     return f"{bubblewrap.obstacle()} ({landlock.obstacle()})"
 
 
 def attested(found: str, action: Action) -> str:
-    """Return what an attestation says of a step that was held so."""
+    """Return the isolation of a step as its attestation states it."""
     if found != LANDLOCK:
         return found
     return f"landlock abi {landlock.version()}, left open: {landlock_sandbox.left_open(action)}"
 
 
 def described() -> str:
-    """Return in words how steps are held on this machine, and if it is less than it might be, what would mend that."""
+    """Return the isolation of steps on this machine in words, with the remedy where it is not the best."""
     found = kind()
     if found == BUBBLEWRAP:
         return found

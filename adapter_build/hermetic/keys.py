@@ -1,4 +1,4 @@
-"""Keys: ECDSA on P-256 with SHA-256, in PEM files, as OpenSSF's model signing takes them: one key does both."""
+"""Signing keys: ECDSA on P-256 with SHA-256, in PEM files. OpenSSF's model signing takes them too."""
 
 import hashlib
 import hmac
@@ -26,7 +26,7 @@ ECDSA = ec.ECDSA(SHA256())
 
 
 class PublicKey:
-    """A key that tells who signed. `id` is the sha256 of its SubjectPublicKeyInfo, in hexadecimal."""
+    """A key that verifies signatures. `id` is the sha256 of its SubjectPublicKeyInfo, in hexadecimal."""
 
     def __init__(self, key: ec.EllipticCurvePublicKey) -> None:
         self._key = key
@@ -34,7 +34,7 @@ class PublicKey:
         self.pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def signed(self, signature: bytes, content: bytes) -> bool:
-        """Whether this key made the signature over these bytes."""
+        """Tell whether this key made the signature over these bytes."""
         try:
             self._key.verify(signature, content, ECDSA)
         except InvalidSignature:
@@ -43,7 +43,7 @@ class PublicKey:
 
 
 class PrivateKey:
-    """A key that signs. `public` is its other half."""
+    """A key that signs. `public` is its public half."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
@@ -54,20 +54,20 @@ class PrivateKey:
         return self._key.sign(content, ECDSA)
 
     def derived(self, purpose: bytes) -> bytes:
-        """Return a secret for one purpose, from which the key cannot be found."""
+        """Return a secret (32 bytes) for one purpose: an HMAC-SHA256, from which the key cannot be derived."""
         secret = self._key.private_numbers().private_value.to_bytes(32, "big")
         return hmac.new(secret, purpose, hashlib.sha256).digest()
 
 
 def public_half(path: Path) -> Path:
-    """Return where the public half of a private key's file lies."""
+    """Return the path of the public half of a private key."""
     return path.with_suffix(".pub.pem")
 
 
 def make_key(name: str) -> None:
     """Make a private key that this user alone can read, and its public half beside it.
 
-    Do nothing where one is, or where none is wanted (an empty name).
+    Do nothing where the file exists, or for an empty name (no key is wanted).
     """
     path = Path(name)
     if not name or path.exists():

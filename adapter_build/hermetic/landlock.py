@@ -1,7 +1,7 @@
-"""Landlock: what the kernel lets a process, and all that it starts, do with files; for machines without bubblewrap.
+"""Landlock: restrict the file access of this process and its children, on machines without bubblewrap.
 
-By raw system calls: no C library has them. Each version (ABI) of Landlock holds more than the one before it; what an
-older one cannot hold is in `left_open`.
+By raw system calls: no C library wraps them. Each version (ABI) of Landlock restricts more than the one before it;
+`left_open` lists the gaps of an older one.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEVICE
 READ = READ_FILE | READ_DIR
 RUN = READ | EXECUTE
 ALL = 2**16 - 1
-# The rights of files, by the version that began to hold them.
+# The file rights that Landlock handles, each with the version that introduced it.
 HELD = ((1, 2**13 - 1), (2, 1 << 13), (3, TRUNCATE), (5, IOCTL_DEVICE))
 BIND_AND_CONNECT_TCP, SINCE_TCP = 3, 4
 ABSTRACT_SOCKETS_AND_SIGNALS, SINCE_SCOPES = 3, 6
@@ -38,7 +38,7 @@ def version() -> int:
 
 
 def obstacle() -> str:
-    """Return why Landlock cannot hold steps here, in words; empty where it can."""
+    """Return the reason why Landlock cannot isolate steps here, in words; empty where it can."""
     if version():
         return ""
     system, *numbers = platform.release().split("-")[0].split(".")
@@ -47,13 +47,14 @@ def obstacle() -> str:
 
 
 def left_open(abi: int) -> list[str]:
-    """Return what this version does not hold, in words."""
-    return [told for since, told in LACKS if abi < since]
+    """Return the gaps of this version, in words."""
+    return [gap for since, gap in LACKS if abi < since]
 
 
 def restrict(rules: Iterable[tuple[str, int]], tcp: bool) -> None:
-    """Let this process, and all that it starts, use of files what the rules (path, rights) name, and no TCP unless
-    `tcp`. Paths that are not there are no rule. Raises `OSError`.
+    """Allow this process and its children only the rules' (path, rights) access to files, and TCP only if `tcp`.
+
+    A rule for a missing path has no effect. Raises `OSError`.
     """
     abi = version()
     held = sum(rights for since, rights in HELD if abi >= since)
@@ -69,7 +70,7 @@ def restrict(rules: Iterable[tuple[str, int]], tcp: bool) -> None:
         for path, rights in rules:
             try:
                 handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            except OSError:  # not there, or not for this user: nothing is let through
+            except OSError:  # missing, or closed to this user: nothing to allow
                 continue
             try:
                 fitting = rights & held & (ALL if stat.S_ISDIR(os.fstat(handle).st_mode) else OF_FILES)

@@ -1,7 +1,7 @@
-"""A step in the venv without bubblewrap: held by Landlock and seccomp, in namespaces of its own where those can be had.
+"""Landlock sandbox: a step in its venv without bubblewrap, under Landlock and seccomp, in namespaces where possible.
 
-It sees the machine's own paths. Of files it reads its declared inputs, its scripts, its environment and the system's
-libraries, and it writes in its attempt alone; sockets it gets as far as its rule declares them.
+The step sees the machine's own paths. It reads its declared inputs, its scripts, its environment and the system's
+libraries, writes in its attempt alone, and has the sockets that its rule declares.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from adapter_build.hermetic.seccomp import AF_NETLINK, AF_UNIX, INTERNET, suppor
 
 LAUNCHER = Path(__file__).with_name("confine.py")
 SECONDS_TO_TRY = 20
-# What a library fails over if it may not read it, and passes over if it is not there.
+# Files that a library ignores if they are missing, but fails on if it may not read them.
 ASKED_FOR = (
     "/etc/hosts", "/etc/host.conf", "/etc/gai.conf", "/etc/nsswitch.conf", "/etc/os-release", "/etc/mime.types",
     "/etc/localtime", "/etc/ssl/openssl.cnf",
@@ -39,7 +39,7 @@ HARMLESS_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/
 
 @functools.cache
 def namespaces() -> bool:
-    """Tell whether a step may have a network, messages and shared memory of its own here."""
+    """Tell whether a step can have namespaces of network, messages and shared memory here."""
     probe = [sys.executable, "-I", "-S", str(LAUNCHER), "--namespaces"]
     try:
         done = subprocess.run(probe, capture_output=True, check=False, timeout=SECONDS_TO_TRY)
@@ -49,7 +49,7 @@ def namespaces() -> bool:
 
 
 def left_open(action: Action | None = None) -> str:
-    """Return what is not held here, of a step or of any; the names of files, their sizes and times are never hidden."""
+    """Return the gaps of this sandbox in words, for one step or any; names, sizes and times of files always show."""
     found = [ALWAYS, *landlock.left_open(landlock.version())]
     found += [] if supported() else ["system calls and the network are not held on this architecture"]
     found += [] if namespaces() else ["/dev/shm is shared"]
@@ -60,13 +60,13 @@ def left_open(action: Action | None = None) -> str:
 
 
 def speaks_locally(action: Action) -> bool:
-    """Tell whether the processes of a step speak with each other by sockets."""
+    """Tell whether the processes of a step communicate by sockets."""
     return action.loopback or action.devices > 0 or action.nodes > 1
 
 
 @contextlib.contextmanager
 def sockets(action: Action) -> Iterator[Path | None]:
-    """Give a step that speaks with itself a private folder with a short path, for its sockets; remove it at the end."""
+    """Yield a private folder with a short path for the sockets of a step; None for a step that uses none."""
     if not speaks_locally(action):
         yield None
         return
@@ -75,7 +75,10 @@ def sockets(action: Action) -> Iterator[Path | None]:
 
 
 def command(action: Action, attempt: Attempt, python: Path, sockets: Path | None = None) -> list[str]:
-    """Return the command line. What it may do lies in the attempt, where the step cannot see it."""
+    """Return the command line. The plan for confine.py is written to the attempt, where the step cannot see it.
+
+    Raises `BadInput` for a file that the step could not read.
+    """
     shown = mounts(action, attempt)
     check_readable(shown, own_reader())
     own_network = namespaces() and not action.network
@@ -94,7 +97,7 @@ def command(action: Action, attempt: Attempt, python: Path, sockets: Path | None
 
 
 def _rules(action: Action, attempt: Attempt, python: Path) -> Iterator[tuple[str, int]]:
-    """Yield what of the file system is let through: (path, rights)."""
+    """Yield the Landlock rules: (path, rights)."""
     # Gloo, which connects processes, lists the machine's buses.
     machine = "/sys" if speaks_locally(action) else PROCESSORS
     yield from ((path, landlock.RUN) for path in system(python, action.network))

@@ -11,7 +11,7 @@ from adapter_build.hermetic.action import Action
 def on_nodes(
     action: Action, command: Sequence[str], variables: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str], str]:
-    """Return the command, its variables, and in words how many nodes it runs on, where that is more than this one.
+    """Return the command under srun, its variables, and the number of nodes in words; all unchanged for one node.
 
     Every node sees the attempt's folder: it lies in the checkout, which they share. Raises `BadInput` outside of a job.
     """

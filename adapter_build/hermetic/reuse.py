@@ -1,4 +1,4 @@
-"""Reuse of what an action made before: looked up by its key, doubted, restored from the store, verified."""
+"""Reuse of an action's earlier outputs: looked up by its key, checked against its attestation, restored, verified."""
 
 import contextlib
 import datetime
@@ -20,14 +20,14 @@ from adapter_build.hermetic.variables import paths_of
 
 
 class Reuse:
-    """What the store can do for one action.
+    """The stores as one action uses them.
 
-    STEP_STORE names the folder, STEP_STORE_URL the shared store, if any. Where STEP_TRUSTED names public keys, nothing
-    is believed but what one of them signed, or this builder's own key.
+    STEP_STORE names the folder, STEP_STORE_URL the shared store, if any. Where STEP_TRUSTED names public keys, only
+    records signed by one of them or by this builder's own key are used.
     """
 
     def __init__(self, step: str, action: Action, enabled: bool) -> None:
-        """With `enabled` False nothing is restored and nothing kept: a check must be made to mean something."""
+        """With `enabled` False nothing is restored and nothing stored: a check means nothing unless it is run."""
         folder, url = os.environ.get("STEP_STORE"), os.environ.get("STEP_STORE_URL")
         timeout = float(os.environ.get("STEP_STORE_TIMEOUT") or TIMEOUT)
         self._store = Store(Path(folder), SharedStore(url, timeout) if url else None) if enabled and folder else None
@@ -48,7 +48,7 @@ class Reuse:
             self._store.close()
 
     def restored(self, attempt: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
-        """Put the outputs into the attempt and return their attestation, or None if the store lacks any of them."""
+        """Copy the outputs into the attempt and return their attestation; None if the store lacks any of them."""
         try:
             return self._restored(attempt, started) if self._store else None
         except OSError as error:  # it went away, or has no room for what it would fetch
@@ -76,7 +76,7 @@ class Reuse:
         return attestation.sealed(attestation.reused(found.envelope, digests, started))
 
     def remember(self, attempt: Attempt, digests: dict[Path, str], envelope: dict[str, Any]) -> None:
-        """Keep what the action made. A full disk keeps nothing, and is no reason for the step to fail."""
+        """Store the outputs (path → sha256). On a full disk nothing is stored, and the step does not fail."""
         if not self._store:
             return
         try:
@@ -90,8 +90,9 @@ class Reuse:
             say(f"  not stored: {error}")
 
     def _doubt(self, found: Hit) -> str | None:
-        """Return why a record is not to be believed: it says other than its attestation or this action, or a stranger
-        made it. Raises `Malformed`.
+        """Return the reason not to use a record: it contradicts its attestation or this action, or is not trusted.
+
+        Raises `Malformed`.
         """
         statement = unseal(found.envelope)
         definition = statement["predicate"]["buildDefinition"]
@@ -109,7 +110,7 @@ class Reuse:
         return None
 
     def _without(self, error: OSError) -> None:
-        """Go on as if there were no store: what it would save is time."""
+        """Go on without the store, which saves time and nothing else."""
         assert self._store
         folder, mend = self._store.folder, ""
         with contextlib.suppress(OSError):

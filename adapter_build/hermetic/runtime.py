@@ -1,4 +1,4 @@
-"""Which runtime a step runs in: `docker`, `apptainer`, `host`, or `auto`, which takes what is there and says so."""
+"""Choice of the runtime: `docker`, `apptainer`, `host`, or `auto`, which takes the first that works and says so."""
 
 import os
 import shutil
@@ -22,13 +22,13 @@ RUNNERS: dict[str, Runner] = {"docker": docker.running, "apptainer": apptainer.r
 
 
 class Runtime:
-    """The runtime of a build, and what the rules tell Snakemake of it. `reason` says why it was taken."""
+    """The runtime of a build, and its part in each rule. `reason` says why it was taken."""
 
     def __init__(self, wanted: str, environments: Iterable[str], sent: bool = False, isolated: str = "best") -> None:
-        """Take the runtime that is wanted, or in a job that a build has `sent` the one that build took.
+        """Take the `wanted` runtime, or in a job that a build has `sent` the runtime of that build.
 
-        Raises `BadInput` if a runtime is asked for that is not there, or that lacks an image by digest; if nothing
-        holds steps where isolation is `required`. Of a job, each step's runner sees to that on its own node.
+        Raises `BadInput` if the wanted runtime is missing or lacks an image by digest, and if there is no isolation
+        where it is `required`. In a job each step's runner checks that on its own node.
         """
         self._take(wanted, environments, sent)
         if isolated == "required" and not sent and self.name == "host" and isolation.kind() == isolation.NONE:
@@ -51,12 +51,12 @@ class Runtime:
             docker_engine.ping()
 
     def __str__(self) -> str:
-        """Return its name, how it holds steps to what they declare, and why it was taken."""
+        """Return its name, its isolation, and why it was taken."""
         return f"{self.name}{f' ({held})' if (held := self.isolation) else ''}: {self.reason}"
 
     @property
     def isolation(self) -> str:
-        """Return in words how steps are held here, where the name does not tell it."""
+        """Return the isolation of steps in words, where the runtime's name does not tell it."""
         if self.name == "host":
             return isolation.described()
         if self.name == "docker":
@@ -65,12 +65,13 @@ class Runtime:
         return ""
 
     def venv(self, environment: str) -> list[Path]:
-        """Return what a rule needs of an environment before it runs: its venv, or nothing where an image has it."""
+        """Return the files that a rule waits for: the marker of its venv, or none where it runs in an image."""
         return [venv_marker(environment)] if self.name == "host" else []
 
     def code(self, environment: str, script: str) -> str:
-        """Return `code` and one digest of what a rule runs: its environment's lock, its image if it runs in one, the
-        script with every module of ours in it, so that Snakemake notices a change in any.
+        """Return `code` and one digest of all that a rule runs, so that Snakemake notices a change in any of it.
+
+        That is its environment's lock, its image if it runs in one, and the script with every module of ours in it.
         """
         parts = {"lock": lock_digest(environment), "script": code_digest(script).removeprefix("h1:")}
         if self.name != "host":

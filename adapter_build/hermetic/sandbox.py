@@ -1,4 +1,4 @@
-"""What a step sees of the files of this machine, laid out the same in every runtime that can hide the rest."""
+"""Layout of a step's sandbox: the files that it sees, at the same paths in every runtime that can hide the rest."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.closure import closure
 from adapter_build.hermetic.variables import certificates, step_variables
 
-WORK = Path("/checkout")  # the checkout, of which only what is declared is there
+WORK = Path("/checkout")  # the checkout, with declared files alone
 OUT = Path("/out")
 SCRATCH = Path("/scratch")
 KEPT = Path("/kept")
@@ -26,7 +26,7 @@ SECRETS = Path("/run/secrets")
 
 @dataclass(frozen=True)
 class Mount:
-    """A file or folder of the machine and where the step finds it."""
+    """A file or folder of the machine, and its path in the sandbox."""
 
     source: Path
     target: Path
@@ -34,7 +34,7 @@ class Mount:
 
 
 def mounts(action: Action, attempt: Attempt) -> list[Mount]:
-    """Return what the step sees: its inputs, its script with every module of ours in it, and where it writes."""
+    """Return the mounts of a step: its inputs, its script with every module of ours in it, and its writable folders."""
     found = {Path(os.path.normpath(WORK / path)): path for paths in action.inputs.values() for path in paths}
     found |= {WORK / path.relative_to(ROOT): path for path in closure(action.script)}
     if action.network:
@@ -52,7 +52,7 @@ def mounts(action: Action, attempt: Attempt) -> list[Mount]:
 
 
 def check_readable(found: Iterable[Mount], reader: Reader) -> None:
-    """Raise `BadInput` for a file that the step's user inside may not read, as root outside of it may."""
+    """Raise `BadInput` for a file that the sandbox's user may not read, though root outside of it may."""
     for mount in found:
         if not mount.writable and not reader.may(mount.source, READ):
             raise BadInput(
@@ -62,11 +62,11 @@ def check_readable(found: Iterable[Mount], reader: Reader) -> None:
 
 
 def environment(action: Action, attempt: Attempt, path: str) -> dict[str, str]:
-    """Return the variables of a step inside the layout. `path` is its PATH."""
+    """Return the variables of a step in the sandbox. `path` is its PATH."""
     return step_variables(action, path, HOME, SCRATCH, SECRETS if attempt.secrets else None)
 
 
 def command(action: Action, python: str | Path) -> list[str]:
-    """Return the step's command line inside the layout."""
+    """Return the step's command line in the sandbox."""
     script = action.script.resolve().relative_to(ROOT)
     return [str(python), str(script), *action.arguments(OUT, KEPT)]

@@ -1,11 +1,11 @@
 """The system calls that a step may make: a seccomp filter in the kernel's own machine code, for x86-64 and ARM64.
 
-Source: the default profile of Docker (github.com/moby/profiles, seccomp/default.json of 2026-06), as it is for a
-container without capabilities. It allows by name; here stand the numbers that it does not allow, and a number that it
-does not know, as those of later kernels, is answered "not implemented". Stricter than Docker's in four places: only the
-native architecture (32-bit programs are killed, x32 is refused), no ptrace and no reading of other processes' memory,
-no modify_ldt, and of sockets the four families that steps use. TIOCSTI and TIOCLINUX, which type into a terminal, are
-refused as by bubblewrap's users.
+Source: Docker's default profile (github.com/moby/profiles, seccomp/default.json of 2026-06) for a container without
+capabilities. That profile allows by name; this module lists the numbers that it does not allow, and answers a number
+that it does not know, as of a later kernel, with "not implemented". It is stricter than Docker's in four places: only
+the native architecture (32-bit programs are killed, x32 is refused), no ptrace and no reading of other processes'
+memory, no modify_ldt, and only the four socket families that steps use. TIOCSTI and TIOCLINUX, which type into a
+terminal, are refused, as users of bubblewrap must do.
 """
 
 import platform
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 EPERM, EACCES, ENOSYS, EAFNOSUPPORT, ENETUNREACH = 1, 13, 38, 97, 101
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 LOAD, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
-NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # where they stand in seccomp_data
+NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in seccomp_data
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 INTERNET = (AF_INET, AF_INET6)
 FAMILIES = (AF_UNIX, *INTERNET, AF_NETLINK)
@@ -57,17 +57,21 @@ ARCHITECTURES = {
 
 
 def supported() -> bool:
-    """Tell whether there is a filter for this machine."""
+    """Tell whether there is a filter for this machine's architecture."""
     return platform.machine() in ARCHITECTURES
 
 
 def program(families: Iterable[int] = FAMILIES, streams_only: bool = False, machine: str = "") -> bytes:
-    """Return the filter. Sockets are of these families, and of the internet's only TCP ones if `streams_only`."""
+    """Return the filter as BPF instructions of 8 bytes each.
+
+    It allows sockets of `families`; of the internet's families only TCP if `streams_only`. `machine` is the
+    architecture, by default this machine's.
+    """
     return b"".join(struct.pack("=HBBI", *line) for line in _lines(families, streams_only, machine))
 
 
 def _lines(families: Iterable[int], streams_only: bool, machine: str) -> Iterator[tuple[int, int, int, int]]:
-    """Yield instructions: operation, steps ahead if so, steps ahead if not, operand. No jump is a long one."""
+    """Yield instructions: operation, jump if true, jump if false, operand. Every jump fits into a byte."""
     audit, column, (clone, ioctl, personality, socket), gaps = ARCHITECTURES[machine or platform.machine()]
     yield LOAD, 0, 0, ARCHITECTURE
     yield EQUAL, 1, 0, audit
@@ -78,7 +82,7 @@ def _lines(families: Iterable[int], streams_only: bool, machine: str) -> Iterato
         if last < 2**32 - 1:
             yield AT_LEAST, 1, 0, last + 1
         yield RETURN, 0, 0, ERRNO | ENOSYS
-    yield from _if_equal(CLONE3, ENOSYS)  # its flags lie in memory, which no filter can read: glibc takes clone
+    yield from _if_equal(CLONE3, ENOSYS)  # its flags lie in memory, which no filter can read: glibc falls back to clone
     for number in sorted(filter(None, (numbers[column] for numbers in REFUSED.values()))):
         yield from _if_equal(number, EPERM)
     yield EQUAL, 0, 4, clone

@@ -1,4 +1,4 @@
-"""Secrets of a step: files in memory, which only that step's sandbox holds."""
+"""Secrets of a step: files in memory that only its sandbox shows."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ IN_MEMORY = Path("/dev/shm")
 
 @contextlib.contextmanager
 def secret_files(names: Sequence[str], shared: bool = False) -> Iterator[Path | None]:
-    """Write the variables `names`, those that are set, to one file each; give their folder, and remove it at the end.
+    """Write each set variable of `names` to a file, yield the folder (None if none is set), and remove it at the end.
 
-    Without a file system in memory they lie in the temporary folder, readable by this user only. A folder that a
-    killed runner left behind goes the next time. `shared` where steps see this machine's own /dev/shm, in which those
-    of one user could read each other's.
+    Without a file system in memory the files lie in the temporary folder, readable by this user only. The folder of a
+    killed runner is removed by the next one. `shared` tells that steps see this machine's own /dev/shm, where steps of
+    one user could read each other's secrets: the files then lie in this user's private folder.
     """
     _reap()
     present = [name for name in names if os.environ.get(name)]

@@ -1,4 +1,4 @@
-"""A store that a team or a CI shares, behind any URL that fsspec knows: file, s3, gs, read-only http."""
+"""Shared store of a team or a CI, behind any URL that fsspec knows: file, s3, gs, read-only http."""
 
 import contextlib
 import uuid
@@ -9,14 +9,14 @@ from adapter_build.core.faults import BadInput, say
 from adapter_build.core.stall_timeout import Stalled, bytes_at, unless_stalled
 
 TIMEOUT = 20.0  # seconds, the default of store.timeout
-SLOWEST_SENT = 100_000  # bytes a second, of a file whose sending nobody counts
+SLOWEST_SENT = 100_000  # bytes a second, for an upload, whose progress cannot be observed
 
 
 class SharedStore:
-    """Reads and writes whole files by name. Nothing read from it is believed before it was hashed."""
+    """Files by name in a shared store. The caller hashes a file that it read before it uses it."""
 
     def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
-        """Leave a store that is silent for `timeout` seconds. Raises `BadInput` for a URL of no known kind."""
+        """Give up a store that is silent for `timeout` seconds. Raises `BadInput` for a URL of no known kind."""
         import fsspec
 
         self.url = url.rstrip("/")
@@ -32,7 +32,7 @@ class SharedStore:
         self._writable = True
 
     def read(self, name: str, target: Path) -> bool:
-        """Fetch a file to `target`; False if it is not there. A store that does not answer counts as empty."""
+        """Fetch a file to `target`; return False if the store lacks it. A silent store counts as empty."""
         if self._silent:
             return False
         try:
@@ -49,7 +49,7 @@ class SharedStore:
         return True
 
     def write(self, source: Path, name: str) -> None:
-        """Send a file unless it is there: under a name of its own first, then renamed, where the store can rename."""
+        """Upload a file that the store lacks: under a temporary name, then renamed, where the store can rename."""
         if not self._writable or self._silent:
             return
         target = f"{self._root}/{name}"
@@ -69,9 +69,9 @@ class SharedStore:
 
     def _send(self, source: Path, part: str, target: str) -> None:
         if "file" not in self._protocols():
-            self._files.put_file(str(source), target)  # an object store shows a file when it is whole
+            self._files.put_file(str(source), target)  # an object store shows a file once its upload is complete
             return
-        self._files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)  # of an object store it would make a bucket
+        self._files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)  # an object store would make a bucket
         self._files.put_file(str(source), part)
         self._files.mv(part, target)
 

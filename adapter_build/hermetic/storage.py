@@ -1,4 +1,4 @@
-"""Names of files that Snakemake keeps in a storage (s3://…): its copies lie elsewhere, what they are is the same."""
+"""Names of files that Snakemake keeps in a storage (s3://…): a local copy elsewhere has the name of its original."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ BUILT = ("results", "logs", "benchmarks")
 
 
 def name_of(path: Path) -> Path:
-    """Return the path that a file has in a checkout without storage: of .snakemake/storage/s3/…/results/x, results/x.
+    """Return the path of a file in a checkout without storage: for .snakemake/storage/s3/…/results/x, results/x.
 
-    Raises `StopIteration` for a copy of something that no build makes.
+    Raises `StopIteration` for a copy of a file that no build makes.
     """
     if not path.is_relative_to(COPIES):
         return path

@@ -1,14 +1,13 @@
-"""The store: outputs of steps by their sha256, and which action made which outputs. Nobody's input, safe to delete.
+"""Store: outputs of steps by their sha256, and records of actions' outputs. Never an input; safe to delete.
 
 Layout, the same in the local folder and behind a shared URL:
 
     objects/ab/ab12…            a file's bytes
-    actions/cd/cd34….json       what the action of that key made: per output option the sha256 of its files, in order,
-                                and the envelope of the run that made them
+    actions/cd/cd34….json       the record of the action with that key: per output option the sha256 of its files, in
+                                order, and the envelope of the run that made them
 
-Everything is written beside its place and renamed into it, so that any number of writers may share a store; those of
-several users, where the folder is its group's (`chmod g+ws`). An object is read only as often as it is hashed: on the
-way in and on the way out.
+Every file is written atomically, so that any number of writers may share a store; several users may, where the folder
+is their group's (`chmod g+ws`). An object is hashed whenever it is copied, in or out.
 """
 
 import contextlib
@@ -33,23 +32,23 @@ from adapter_build.hermetic.shared_store import SharedStore
 
 LONGEST_RECORD = 2 * LONGEST_ENVELOPE  # bytes: with the digests of the outputs
 
-READABLE = 0o444  # by all who may enter the folder: nothing is written twice, only renamed over
+READABLE = 0o444  # by all who may enter the folder: no file is written to again, only replaced
 
 
 class Damaged(Exception):
-    """An object whose bytes are not those that its name says."""
+    """An object whose bytes do not have the sha256 that it should."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """What an action made: per output option the sha256 of each file, in order, and the run's attestation, sealed."""
+    """The outputs of an action: per output option the sha256 of each file, in order; and the envelope of the run."""
 
     outputs: dict[str, list[str]]
     envelope: dict[str, Any]
 
 
 def parse_record(content: bytes) -> Hit:
-    """Return what a record says, every field of it checked. Raises `Malformed`."""
+    """Return the content of a record, every field checked. Raises `Malformed`."""
     entry = strict_json.loads(content, LONGEST_RECORD)
     check_record(entry)
     return Hit(entry["outputs"], entry["envelope"])
@@ -64,23 +63,23 @@ class Store:
         self._in_use: IO[bytes] | None = None
 
     def open(self) -> None:
-        """Say that the store is in use, until `close` or the end of this process, so that nothing is collected."""
+        """Mark the store as in use, until `close` or the end of this process, so that no sweep removes files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = self.folder / "in-use"
         self._in_use = lock_file(lock)  # held until it is closed
         self._for_group(lock)
-        with contextlib.suppress(OSError):  # a file system without locks: a restore then misses what is collected
+        with contextlib.suppress(OSError):  # without locks a restore misses files that a sweep removes
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
 
     def close(self) -> None:
-        """Say that this process is done with it."""
+        """End this process's use of the store."""
         if self._in_use:
             self._in_use.close()
 
     def find(self, key: str) -> Hit | None:
-        """Return what the action of this key made, from here or from the shared store; None if nobody made it.
+        """Return the outputs of the action with this key, from here or from the shared store; None without a record.
 
-        Raises `Malformed` for a record that is none.
+        Raises `Malformed` for a broken record.
         """
         path = self._action(key)
         if not path.is_file():
@@ -94,7 +93,7 @@ class Store:
         return parse_record(content)
 
     def record(self, key: str, hit: Hit) -> None:
-        """Remember what the action of this key made. Its objects must be in the store already."""
+        """Write the record of the action with this key. Its objects must be in the store already."""
         path = self._action(key)
         with self._part(path) as part:
             part.write_text(json.dumps({"version": 2, "outputs": hit.outputs, "envelope": hit.envelope}))
@@ -103,7 +102,7 @@ class Store:
         self._share(path)
 
     def put(self, source: Path, digest: str) -> None:
-        """Take in a file. Raises `Damaged` if its bytes are not of this digest any more."""
+        """Add a file. Raises `Damaged` if its bytes no longer have this sha256."""
         path = self._object(digest)
         if path.is_symlink() or not path.is_file():
             with self._part(path) as part:
@@ -114,7 +113,7 @@ class Store:
         self._share(path)
 
     def get(self, digest: str, target: Path) -> bool:
-        """Give out a copy of an object; False if nobody has it, whole. A damaged one is removed and fetched again."""
+        """Copy an object to `target`; return False if no store has it intact. A damaged one is replaced."""
         path = self._object(digest)
         return self._copied(path, target) or (self._fetch(path) and self._copied(path, target))
 
@@ -132,7 +131,7 @@ class Store:
         return False
 
     def _fetch(self, path: Path) -> bool:
-        """Take a file over from the shared store; False if there is none, or it has no such file."""
+        """Copy a file from the shared store; return False if there is no shared store or it lacks the file."""
         if not self.shared:
             return False
         with self._part(path) as part:
@@ -148,7 +147,7 @@ class Store:
 
     @contextlib.contextmanager
     def _part(self, path: Path) -> Iterator[Path]:
-        """Give a name beside `path` that no other writer has; nothing is left there unless it was renamed."""
+        """Yield a temporary name beside `path`, whose folder is made; the file under it is removed unless renamed."""
         for folder in (path.parent.parent, path.parent):
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(parents=True)
@@ -159,7 +158,7 @@ class Store:
             yield part
 
     def _for_group(self, path: Path) -> None:
-        """Let the store's group write what was made in it, if the store is its group's: whatever this user's umask."""
+        """Let the store's group write a file or folder in it, whatever this user's umask, if the store is a group's."""
         mode = self.folder.stat().st_mode
         if mode & stat.S_IWGRP:
             found = path.stat()
@@ -182,7 +181,7 @@ class Store:
 
 
 def _check_name(name: str) -> None:
-    """Refuse what is no sha256: a name with a `..` in it would lead out of the store."""
+    """Raise `Malformed` unless the name is a sha256: a `..` in it would lead out of the store."""
     try:
         DIGEST(name)
     except Malformed as error:

@@ -1,4 +1,4 @@
-"""One status line at the bottom of the terminal, shared by all processes of a build."""
+"""Status line at the bottom of the terminal, shared by all processes of a build."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ CLEAR = "\r\x1b[2K"
 class StatusLine:
     """A line that is redrawn in place. Of several processes one draws at a time; without a terminal none does.
 
-    It steers the terminal itself, and so writes past the streams that let no one do that (faults.run).
+    It steers the terminal itself, and so bypasses the streams that escape such characters (faults.run).
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class StatusLine:
 
     def _hold(self) -> bool:
         if self._lock is None:
-            with contextlib.suppress(OSError):  # another process draws, or there is no place for a lock
+            with contextlib.suppress(OSError):  # another process draws, or there is no folder for a lock
                 lock = os.open(_lock_path(), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

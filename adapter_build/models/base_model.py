@@ -1,5 +1,8 @@
 """The configured base model: its files, as given, as acquired, and as steps read them."""
 
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,3 +97,23 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
 def _meant(path: Path) -> bool:
     """Tell if a path that is no file has the name of one of a base's files: it is refused, not overlooked."""
     return path.name in HUGGING_FACE_FILES and path.exists()
+
+
+def link_base_files(files: Iterable[Path], folder: Path) -> Path:
+    """Make `folder` with a link to each file and nothing else, and return it. Raises `BadInput` for a missing file.
+
+    For readers that take whatever lies in the folder they are given.
+    """
+    folder.mkdir()
+    for file in files:
+        if not file.is_file():
+            raise BadInput(f"{file}: no such file: run `make`")
+        (folder / file.name).symlink_to(file.absolute())
+    return folder
+
+
+@contextlib.contextmanager
+def base_folder(files: Iterable[Path]) -> Iterator[Path]:
+    """Yield a temporary folder as `link_base_files` makes it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        yield link_base_files(files, Path(scratch) / "files")

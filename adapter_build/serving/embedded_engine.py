@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from adapter_build.core.faults import BadInput
-from adapter_build.core.linked_files import link_files
 from adapter_build.core.ports import EVERYWHERE, HOST, listening
 from adapter_build.core.processes import end_group, ended_by_signals
 from adapter_build.core.progress import Progress
 from adapter_build.core.strict_json import read_object
+from adapter_build.models.base_model import link_base_files
 from adapter_build.serving.engine_adapters import CHANNEL
 from adapter_build.serving.engine_command import (
     DEFAULT_BOUNDS,
@@ -132,7 +132,7 @@ def serving(
         begin = lines.seek(0, 2)
         channel_end, theirs = map(cleanup.enter_context, socket.socketpair())
         channel_end.settimeout(SECONDS_TO_LOAD)
-        folder = link_files(files, scratch / "base")
+        folder = link_base_files(files, scratch / "base")
         length = context_length(read_object(folder / "config.json", "run: make"), context)
         told = {"context": length, "watched": listener is not None, **(bounds or DEFAULT_BOUNDS)}
         process = subprocess.Popen(

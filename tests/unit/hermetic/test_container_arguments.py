@@ -110,7 +110,7 @@ def test_apptainers_command_line(place):
 
 def test_docker_runs_a_step_on_one_node(place):
     with (
-        pytest.raises(BadInput, match="it wants 2 nodes, which runtime docker has not"),
+        pytest.raises(BadInput, match="it wants 2 nodes, runtime docker supports one"),
         docker.running(action(nodes=2), place, Limits()),
     ):
         pass
