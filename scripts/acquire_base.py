@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--base", required=True, help="the base's name, an entry of the lock unless --source-files is given"
     )
-    parser.add_argument("--entry", type=json.loads, default={}, help="what data.lock.yaml says of it, as JSON")
+    parser.add_argument("--entry", type=json.loads, default={}, help="the base's entry in data.lock.yaml, as JSON")
     parser.add_argument("--source-files", type=Path, nargs="*", default=[], help="the user's own files (base.path)")
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="the files to write")
     options = parser.parse_args()
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def check_file(path: Path, expected: dict[str, Any], base: str) -> None:
-    """Compare a file with the lock's sha256 and size, those that it has."""
+    """Raise `BadInput` unless a file has the sha256 and the size that data.lock.yaml gives, if it gives any."""
     try:
         with open_regular(path, links=True, mend="check base.path") as file:
             size, wanted = os.fstat(file.fileno()).st_size, expected.get("bytes")

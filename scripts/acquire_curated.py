@@ -1,8 +1,8 @@
-"""Take finished splits that somebody brings (law-qa-{train,val,test}.jsonl), checked, in place of curating raw records.
+"""Check finished splits that the user brings (law-qa-{train,val,test}.jsonl) and take them in place of raw records.
 
 Each file is JSON Lines or a JSON array, also packed (xz, gzip, bzip2). Each record needs id, and title, question and
-answer in plain text; what else a curated record has is null where it is not given. Bad records stop the step, which
-names all of them; with --bad-records drop the ledger says of each that it was dropped, and why.
+answer in plain text; other fields of a curated record are null where they are not given. Bad records stop the step,
+which lists them; with --bad-records drop, the ledger has a row for each with the reason.
 """
 
 import argparse
@@ -59,12 +59,12 @@ def main() -> None:
 
 
 class _Reader:
-    """Reads one split after the other; positions run through them, for there is no raw file to count in."""
+    """Reader of one split after the other; positions count on from split to split, for want of a raw file."""
 
     def __init__(self) -> None:
         self.faults = Faults()
         self._entries: list[dict[str, Any]] = []
-        self._bad: list[tuple[dict[str, Any], str | None]] = []  # rows of bad records, with the id that each gives
+        self._bad: list[tuple[dict[str, Any], str | None]] = []  # rows of bad records, each with the id in it
         self._places: dict[str, str] = {}
         self._sources: dict[str, Path] = {}
 
@@ -104,7 +104,7 @@ class _Reader:
                 raise BadInput(f"{source}: holds no {which}")
 
     def ledger(self) -> list[dict[str, Any]]:
-        """Return a row for each record. A bad one without an id of its own is called @ and its position."""
+        """Return a row for each record. A bad record without an id of its own is named @ and its position."""
         for entry, record_id in self._bad:
             if record_id is None or record_id in self._places:
                 record_id = f"@{entry['position']}"

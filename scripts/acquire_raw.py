@@ -3,8 +3,8 @@
     --kind file          a JSON array or JSON Lines, also packed (xz, gzip, bzip2); --sha256 is of the packed file
     --kind huggingface   an entry of data.lock.yaml, fetched at its pinned revision and checked against its sha256
 
-Blanks, key order and escapes of the source change nothing in the output. Bad records stop the step, which names all of
-them; with --bad-records drop the place of each is kept by its id and what is wrong, for the ledger.
+Blanks, key order and escapes of the source change nothing in the output. Bad records stop the step, which lists them;
+with --bad-records drop, each is replaced by its id and its fault, for the ledger.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--source", type=Path, help="kind file: the file")
     parser.add_argument("--sha256", default="", help="kind file: its sha256; empty: not checked")
     parser.add_argument("--dataset", help="kind huggingface: a name under datasets: in data.lock.yaml")
-    parser.add_argument("--entry", type=json.loads, help="kind huggingface: what data.lock.yaml says of it, as JSON")
+    parser.add_argument("--entry", type=json.loads, help="kind huggingface: its entry in data.lock.yaml, as JSON")
     parser.add_argument("--schema", type=Path, default=SCHEMA, help="JSON Schema of one raw record")
     parser.add_argument("--bad-records", choices=["refuse", "drop"], default="refuse", help="fate of a bad record")
     parser.add_argument("--records", type=Path, required=True, help="JSON Lines to write")
@@ -75,7 +75,7 @@ def _check_sha256(path: Path, expected: str, key: str) -> None:
 
 
 def _read(path: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the records, the bad ones replaced if they are to be dropped, which is said aloud."""
+    """Yield the records; with --bad-records drop, bad ones are replaced and a warning counts them."""
     if arguments.bad_records == "refuse":
         yield from read_raw_records(path, arguments.schema)
         return

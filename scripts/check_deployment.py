@@ -1,6 +1,7 @@
-"""Serve every staged adapter beside its base, ask both, and write the sentinel if all is as it must be.
+"""Serve every staged adapter beside its base, ask both, and write the sentinel if every check passes.
 
-The sentinel says what was seen and of what: no time, no port, no host. Whatever was started is stopped again.
+The sentinel holds the findings and the digests that they are about, but no time, port or host. The engine is stopped
+in the end, however the checks went.
 """
 
 import argparse
@@ -79,9 +80,9 @@ def main() -> None:
             arguments.base, arguments.files, folders, threads=arguments.threads, context=length, **how
         )
     ) as server:
-        if settings:  # it tells how long a prompt may be, or takes as much as the embedded engine, which is little
+        if settings:  # NIM may say how long a prompt can be; if not, the embedded engine's length is safe
             prompts = asked(min(positions, served_length(server.url, arguments.base) or MAX_MODEL_LEN))
-        # On a GPU, answers that are made together may round otherwise.
+        # On a GPU, answers that are made together may be rounded differently.
         asking = CheckTerms(most, 1 if settings else SEQUENCES, arguments.differing_answers)
         checked = check(server.url, arguments.base, prompts, specials, asking)
     sentinel = {
@@ -115,7 +116,7 @@ def _predictions(paths: Sequence[Path], adapter: str) -> Path:
 
 
 def _base_config(files: Sequence[Path]) -> dict[str, Any]:
-    """Return what the base's config.json says."""
+    """Return the content of the base's config.json."""
     path = next((path for path in files if path.name == "config.json"), None)
     if path is None:
         raise BadInput("--files: the base has no config.json: check base.name")

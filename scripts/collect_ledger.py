@@ -1,4 +1,4 @@
-"""Put the ledgers of the splits and the unusable records together: one row per raw record, in the raw order."""
+"""Join the ledgers of the splits and the unusable records: one row per raw record, in the raw order."""
 
 import argparse
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from adapter_build.records.ledger import read_ledger, write_ledger
 
 
 def main() -> None:
-    """Write the whole ledger, or say which record is missing, doubled or unknown."""
+    """Write the whole ledger. Raises `BadInput` naming a record that is missing, occurs twice or is unknown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=Path, required=True, help="raw records, JSON Lines")
     parser.add_argument("--unusable", type=Path, required=True, help="records that reached no split, JSON Lines")

@@ -1,4 +1,4 @@
-"""Compare how tuning and the server read one base: what is tuned must be what is served, or nothing is tuned.
+"""Compare how tuning and the server read one base: nothing is tuned unless both read the same.
 
 The readings are read_base's, one of each environment. The first difference is an error that names the file's key and,
 where one is proven to help, the mend. Without one, the facts that later steps need are written.
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="the base's Hugging Face files")
     parser.add_argument("--tuning", type=Path, required=True, help="read_base's reading in the environment that tunes")
     parser.add_argument("--serving", type=Path, required=True, help="and in the one that serves")
-    parser.add_argument("--facts", type=Path, required=True, help="what both agree on, as JSON")
+    parser.add_argument("--facts", type=Path, required=True, help="facts for later steps to write, as JSON")
     options = parser.parse_args()
     folder = options.files[0].parent
     tuning, serving = (read_object(path, MEND) for path in (options.tuning, options.serving))
@@ -117,7 +117,7 @@ def _text(
 
 
 def _unfit(folder: Path, reading: dict[str, Any]) -> Iterator[str]:
-    """Yield what both read alike, and what cannot be tuned yet."""
+    """Yield the reasons why a base cannot be tuned though both read it alike."""
     found, size = reading["tokens"], reading["config"]["vocab_size"]
     path = folder / "tokenizer.json"
     bos = found["roles"]["bos_token"][0]
@@ -145,7 +145,7 @@ def _unfit(folder: Path, reading: dict[str, Any]) -> Iterator[str]:
 
 
 def proven(tuning: dict[str, Any], serving: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the key and the words of the first mend with which both read the same tokens."""
+    """Return key and words of the first mend with which both read the same tokens, or None."""
     served = {mend["words"]: mend["digest"] for mend in serving["mends"]}
     for mend in tuning["mends"]:
         if mend["digest"] and mend["digest"] == served.get(mend["words"]):

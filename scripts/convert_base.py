@@ -20,7 +20,7 @@ def main() -> None:
     with gc_paused():
         from adapter_build.models.hf_causal_lm import HFCausalLM  # 6 s
 
-    # A base that lay in their folder before may have left files there.
+    # An earlier base may have left files in their folder.
     with base_folder(path for path in options.files if not path.is_dir()) as folder:
         HFCausalLM.from_files(sorted(folder.iterdir())).save(options.nemo)
 

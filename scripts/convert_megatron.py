@@ -1,7 +1,7 @@
 """Make a Megatron .nemo of a Llama's Hugging Face files with the converter in the container of NeMo 24.07.
 
 That converter knows no scaling of rotary embeddings but the linear one, so it takes Llama 2 and 3 and not Llama 3.1,
-whose .nemo is fetched from NGC (base.nemo). Its own tar holds times: what it made is packed again.
+whose .nemo is fetched from NGC (base.nemo). The converter's tar holds times, so its files are packed again.
 """
 
 import argparse
@@ -13,18 +13,18 @@ import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.printable import shown
 from adapter_build.core.strict_json import given_object
-from adapter_build.megatron.nemo import check_base, repack
+from adapter_build.megatron.nemo_files import check_base, repack
 from adapter_build.megatron.programs import conversion, run_program
 
 PROGRAM = "convert_llama_hf_to_nemo.py"
 
 
 def main() -> None:
-    """Read the options, check the base, convert, check what came of it."""
+    """Read the options, check the base, convert, check the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="the base's Hugging Face files")
     parser.add_argument("--nemo", type=Path, required=True, help="the .nemo file to write")
-    parser.add_argument("--image", required=True, help="the container's image by digest: what is run is in it")
+    parser.add_argument("--image", required=True, help="the container's image by digest, which decides what runs")
     options = parser.parse_args()
     if len({path.parent for path in options.files}) > 1:
         raise BadInput("--files: they must lie in one folder")
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def check_llama(files: list[Path]) -> None:
-    """Raise `BadInput` for a base that this converter does not take."""
+    """Raise `BadInput` for a base that the converter of NeMo 24.07 does not take."""
     path = next((path for path in files if path.name == "config.json"), None)
     if not path:
         raise BadInput("--files: no config.json among them: check base.name")

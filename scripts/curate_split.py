@@ -19,10 +19,11 @@ from adapter_build.core.jsonl import read_jsonl, write_jsonl
 from adapter_build.core.progress import Progress
 from adapter_build.records.splits import SCORES, SPLITS, TEXTS, refuse_empty
 
-# Records per partition: bounds the memory. It changes no output.
+# Records per partition. A bound on memory: no output depends on it.
 PARTITION = 1000
 SCORE_LIMIT = 2**53
-MakeExecutor = Callable[[Callable[[Any], None]], Any]  # of what is called with each finished task, where that is told
+# Makes one of Curator's executors; the one inside this process calls the given function with each finished task.
+MakeExecutor = Callable[[Callable[[Any], None]], Any]
 
 
 def main() -> None:
@@ -67,7 +68,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _records(arguments: argparse.Namespace, scratch: Path) -> Path:
-    """Return the file of what is to be curated: the split, or, of a shard, the lines that begin in its part of it."""
+    """Return the records to curate: the split's file, or for a shard the lines that begin in its part of the bytes."""
     if arguments.shards == 1:
         return arguments.records
     size = arguments.records.stat().st_size
@@ -84,7 +85,7 @@ def _records(arguments: argparse.Namespace, scratch: Path) -> Path:
 
 @contextlib.contextmanager
 def _executors(arguments: argparse.Namespace) -> Iterator[MakeExecutor]:
-    """Yield what makes the executor. On Ray, of a job's nodes only the first one comes back from here."""
+    """Yield the function that makes the executor; on Ray only the first of a job's nodes gets it."""
     if arguments.executor == "ray":
         from adapter_build.records.curator_ray import ray_executor
 
@@ -97,9 +98,9 @@ def _executors(arguments: argparse.Namespace) -> Iterator[MakeExecutor]:
 
 
 def _partition(rows: Iterator[dict[str, Any]], folder: Path) -> dict[str, int]:
-    """Cut rows into files of `PARTITION` records. Returns the number of records of each, by path, in order.
+    """Cut rows into files of `PARTITION` records, with the fields that Curator needs.
 
-    Of a record they hold what Curator needs.
+    Returns the number of records of each file, by path, in order.
     """
     folder.mkdir()
     partitions: dict[str, int] = {}
@@ -111,7 +112,7 @@ def _partition(rows: Iterator[dict[str, Any]], folder: Path) -> dict[str, int]:
 
 
 def _needed(row: dict[str, Any]) -> dict[str, Any]:
-    # pandas reads no integer of more than 64 bits: a score beyond any bound stays beyond it.
+    # pandas reads no integer of more than 64 bits; a score cut to this limit still exceeds every bound.
     scores = {field: row[field] and max(-SCORE_LIMIT, min(SCORE_LIMIT, row[field])) for field in SCORES}
     return {field: row[field] for field in ("id", *TEXTS)} | scores
 
@@ -165,7 +166,7 @@ def _kept(
     entries: list[dict[str, Any]],
     arguments: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the records that stay, append each one's row to `entries`. Raises `BadInput` if of a split none stays."""
+    """Yield the kept records and append every one's row to `entries`. Raises `BadInput` if none of a split is kept."""
     for row, entry in results:
         entries.append(entry)
         if entry["outcome"] == "kept":

@@ -34,7 +34,7 @@ def main() -> None:
         from adapter_build.kernels.determinism import make_repeatable
 
     make_repeatable(options.threads)
-    with base_folder(options.files) as folder:  # another base may have left files beside these
+    with base_folder(options.files) as folder:  # an earlier base may have left files in their folder
         model, tokenizer = load(folder, options.adapter_files[0].parent)
     room = min(model.config.max_position_embeddings, options.context_length) - options.max_new_tokens
     fitted = [fit(tokenizer, row, room, options.test) for row in rows]
@@ -55,7 +55,7 @@ def main() -> None:
                 "input": row["input"],
                 "prompt_tokens": len(tokens),
                 "cut_tokens": cut,
-                **({"cut_prompt": tokens} if cut else {}),  # as which a server can be asked the same
+                **({"cut_prompt": tokens} if cut else {}),  # so that a server can be asked the same
                 "reference": reference,
                 "base": plain,
                 "adapter": tuned,
@@ -83,7 +83,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def fit(tokenizer: Any, row: dict[str, Any], room: int, where: Path) -> tuple[list[int], int]:
-    """Return the tokens of a record's prompt, `room` at the most, and how many were cut off. Raises `BadInput`."""
+    """Return the tokens of a record's prompt, at most `room`, and how many were cut. Raises `BadInput` if none fit."""
     try:
         return fit_prompt(tokenizer, row["input"], room, row.get("control", ()))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Write a Megatron adapter as PEFT reads it too: for its evaluation, its checks, and whoever serves no .nemo."""
+"""Write a Megatron adapter as PEFT reads it: for its evaluation, its checks, and servers that take no .nemo."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import read_jsonl
 from adapter_build.core.processes import gc_paused
-from adapter_build.megatron.nemo import WEIGHTS, check_adapter
+from adapter_build.megatron.nemo_files import WEIGHTS, check_adapter
 from adapter_build.megatron.programs import FUSED, fused
 from adapter_build.models.nemo_archive import read_member
 from adapter_build.models.peft_files import adapter_config, arguments, base_of, front_matter
@@ -44,7 +44,7 @@ def main() -> None:
         from adapter_build.megatron.lora import peft_matrices
 
     try:
-        # weights_only: a pickle that is more than tensors is not run.
+        # weights_only: code in the pickle is refused, not run.
         member = io.BytesIO(read_member(options.checkpoint, WEIGHTS))
         weights = torch.load(member, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Put the checkout's root on the path, so that a step script finds adapter_build whoever calls it, from anywhere."""
+"""Put the checkout's root on sys.path, so that step scripts find adapter_build in any interpreter and folder."""
 
 import sys
 from pathlib import Path

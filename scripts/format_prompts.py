@@ -1,9 +1,9 @@
 """Turn curated records into prompts: a jq program makes {input, output} of each.
 
 The model is trained on `input`, a space, `output` and the end token; so neither may end in a blank, nor be empty.
-With the base's facts, control tokens of which a record speaks become text, here and so for every server; those that
-the program itself writes into `input` stay, and are named in the prompt's `control`. A BOS that the tokenizer is going
-to add is left out.
+With the base's facts, control tokens that a record mentions become text, for tuning and for every server; those that
+the program itself writes into `input` stay, and are listed in the prompt's `control`. A BOS that the tokenizer will add
+is left out.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--program", type=Path, required=True, help="jq program: curated record to {input, output}")
     parser.add_argument("--curated", type=Path, required=True, help="curated records, JSON Lines")
     parser.add_argument("--prompts", type=Path, required=True, help="prompts to write, JSON Lines")
-    parser.add_argument("--base-facts", type=Path, help="what compare_base wrote of the base; none: no control tokens")
+    parser.add_argument("--base-facts", type=Path, help="the base's facts, from compare_base; none: no control tokens")
     arguments = parser.parse_args()
     facts = BaseFacts.read(arguments.base_facts) if arguments.base_facts else NO_FACTS
     program = compiled(arguments.program)
@@ -66,7 +66,7 @@ def _checked(where: str, prompt: Any) -> dict[str, str]:
             raise BadInput(f"{where}: {name} must be a text that is not empty, it is {text!r}")
         if text != text.rstrip():
             raise BadInput(
-                f"{where}: {name} ends in a blank ({text[-12:]!r}): a model trained so answers badly: strip it"
+                f"{where}: {name} ends in a blank ({text[-12:]!r}): trailing white space degrades training: strip it"
             )
     return prompt
 

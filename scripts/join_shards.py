@@ -1,4 +1,4 @@
-"""Put the parts of a split together that were curated one by one: the bytes of the split curated whole."""
+"""Join the shards of a curated split, in order: the same bytes as the split curated whole."""
 
 import argparse
 import shutil

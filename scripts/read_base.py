@@ -1,6 +1,6 @@
-"""Read a base's configuration and tokenizer as this environment does, and write down what it reads.
+"""Write a base's configuration and tokens as this environment reads them, for compare_base to compare.
 
-Run in each environment that reads bases, it gives compare_base what to compare. The weights are left alone.
+The step runs in each environment that reads bases. The weights are not read.
 """
 
 import argparse
@@ -16,9 +16,10 @@ import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.processes import gc_paused
 from adapter_build.core.strict_json import read_object
-from adapter_build.models.base_mends import ROLES, changed, mends
 from adapter_build.models.control_tokens import as_text
 from adapter_build.models.hostile_texts import PROMPT, texts_with
+from adapter_build.models.tokenizer_files import ROLES
+from adapter_build.models.tokenizer_mends import changed, mends
 
 SHAPE = (
     "attention_bias", "head_dim", "hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings",
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 def this_reader() -> ModuleType:
-    """Return how this environment reads a base."""
+    """Return the module that reads bases in this environment: the engine's where vLLM is installed, else tuning's."""
     with gc_paused():
         if importlib.util.find_spec("vllm"):
             from adapter_build.models import serving_reader as reader
@@ -70,17 +71,17 @@ def read(folder: Path, by: ModuleType) -> dict[str, Any]:
 
 
 def attempted(make: Any) -> dict[str, Any]:
-    """Return what is made, or the reason why it cannot be."""
+    """Return the result of `make`, or {error: its reason}; `whole`: the reason names place and mend already."""
     try:
         return make()
     except BadInput as fault:
-        return {"error": str(fault), "whole": True}  # it says where, and how to mend it
-    except Exception as error:  # whatever a library stumbles over: compare_base names it
+        return {"error": str(fault), "whole": True}  # it names file and mend
+    except Exception as error:  # libraries raise errors of any kind here; compare_base reports it
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
 
 
 def config(folder: Path, by: ModuleType) -> dict[str, Any]:
-    """Return what decides the network's shape and numbers."""
+    """Return the settings that decide the network's shape and its numbers."""
     found = by.config_of(folder)
     places = [place for place in PLACES if place < found.max_position_embeddings]
     kind = by.dtype_of(found)
@@ -98,7 +99,7 @@ def stops(folder: Path, by: ModuleType) -> dict[str, Any]:
 
 
 def tokens(folder: Path, by: ModuleType, special: dict[str, str]) -> dict[str, Any]:
-    """Return what the tokenizer makes of the hostile texts, and which tokens have a meaning."""
+    """Return the hostile texts as tokens and back, the special tokens and their roles."""
     tokenizer = by.tokenizer_of(folder)
     bos, special = tokenizer.bos_token, sorted({*special, *tokenizer.all_special_tokens})
     prompt = tokenizer.encode(PROMPT)
@@ -135,7 +136,7 @@ def added(tokenizer: Any) -> tuple[list[str], list[str]]:
 
 
 def disguised(tokenizer: Any, special: dict[str, int]) -> list[str]:
-    """Return texts that hold no control token letter by letter, and that the tokenizer yet reads as one."""
+    """Return texts that the tokenizer reads as a control token though they do not spell one."""
     found = []
     for token, number in special.items():
         if BYTE.match(token):  # any letter may be written with it
@@ -148,7 +149,7 @@ def disguised(tokenizer: Any, special: dict[str, int]) -> list[str]:
 
 
 def control_tokens(settings: dict[str, Any], content: dict[str, Any]) -> list[str]:
-    """Return every token that the files call special, or give a role."""
+    """Return every token that the files mark as special or give a role."""
     named = [settings.get(role) for role in ROLES]
     for key in ("additional_special_tokens", "extra_special_tokens"):
         value = settings.get(key) or []

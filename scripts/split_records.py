@@ -29,7 +29,7 @@ TENTHS = {"train": 8, "val": 1, "test": 1}
 
 
 def main() -> None:
-    """Write the three splits and the records that are of no use."""
+    """Write the three splits and the records that reach none."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, required=True, help="raw records, JSON Lines")
     parser.add_argument("--method", choices=["hash", "shuffle"], required=True, help="how records are divided")
@@ -93,7 +93,7 @@ def by_hash(
 ) -> dict[str, list[dict[str, Any]]]:
     """Divide rows by the sha256 of seed and id, read as a fraction of 1: below 0.8 train, below 0.9 val, else test.
 
-    `repeated` says of a record's id which other record's split is to be its own.
+    `repeated` maps a record's id to the id of the record whose split it shares.
     """
     ordered = sorted((_hash(seed, row["id"]), row["id"], row) for row in rows)
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}

@@ -1,4 +1,4 @@
-"""Put an adapter into the model store, `loras/<name>/` as NIM reads it, if a server will serve it as it was trained."""
+"""Put an adapter into the model store, `loras/<name>/` as NIM reads it, if servers will serve it as it was trained."""
 
 import argparse
 from collections.abc import Sequence

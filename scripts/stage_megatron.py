@@ -9,7 +9,7 @@ from pathlib import Path
 import find_package  # noqa: F401
 from adapter_build.core.atomic_file import copy_atomically
 from adapter_build.core.faults import BadInput, run
-from adapter_build.megatron.nemo import check_adapter
+from adapter_build.megatron.nemo_files import check_adapter
 from adapter_build.megatron.programs import fused
 from adapter_build.models.adapter_checks import check_config, check_name, check_weights
 from adapter_build.models.llama_shape import llama_modules

@@ -1,7 +1,8 @@
 """Tune a LoRA adapter as the tutorial does, with megatron_gpt_finetuning.py of the container of NeMo 24.07.
 
-The prompts are copied beside the run, for NeMo writes an index next to each file that it reads. What the run leaves as
-checkpoints/megatron_gpt_peft_lora_tuning.nemo, the weights of the lowest validation loss, is checked and packed again.
+The prompts are copied beside the run, for NeMo writes an index next to each file that it reads. The weights of the
+lowest validation loss, which the run leaves as checkpoints/megatron_gpt_peft_lora_tuning.nemo, are checked and packed
+again.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import find_package  # noqa: F401
 from adapter_build.core.faults import BadInput, run
 from adapter_build.core.jsonl import write_jsonl
 from adapter_build.megatron.losses import read_losses
-from adapter_build.megatron.nemo import check_adapter, check_base, repack
+from adapter_build.megatron.nemo_files import check_adapter, check_base, repack
 from adapter_build.megatron.programs import fused, run_program, tuning, unfit_for_megatron, with_tokenizer
 from adapter_build.models.control_tokens import BaseFacts
 from adapter_build.models.llama_shape import check_lengths
@@ -64,7 +65,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, required=True, help="the base's .nemo file (base.format megatron)")
     parser.add_argument("--tokenizer", type=Path, nargs="+", required=True, help="the base's Hugging Face files of it")
-    parser.add_argument("--base-facts", type=Path, help="what compare_base wrote: whether prompts begin with BOS")
+    parser.add_argument("--base-facts", type=Path, help="the base's facts, from compare_base: they decide on BOS")
     parser.add_argument("--train", type=Path, required=True, help="prompts to train on")
     parser.add_argument("--validation", type=Path, required=True, help="prompts to validate on")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file to write")
@@ -75,10 +76,10 @@ def arguments() -> argparse.ArgumentParser:
     for name in ("alpha", "dropout", "learning-rate"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--validation-interval", type=int, required=True, help="0: at the end only")
-    parser.add_argument("--validation-limit", type=int, required=True, help="validation records at the most; 0: all")
+    parser.add_argument("--validation-limit", type=int, required=True, help="most validation records; 0: all")
     parser.add_argument("--patience", type=int, required=True, help="0: never stop early")
     parser.add_argument("--products", choices=("full", "fp8"), default="full", help="fp8: Transformer Engine's")
-    parser.add_argument("--image", required=True, help="the container's image by digest: what is run is in it")
+    parser.add_argument("--image", required=True, help="the container's image by digest, which decides what runs")
     return parser
 
 

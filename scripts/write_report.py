@@ -1,4 +1,4 @@
-"""Write the report: one HTML page on what was built, from what, how good it is and how to check it.
+"""Write the report: one HTML page on the build, its inputs, its quality and how to check it.
 
 The page needs no network, no script and no other file, and holds no time, host or path of this machine: the same inputs
 give the same bytes. It refuses inputs that do not belong together, since a report of two builds would be true of none.
@@ -103,7 +103,7 @@ def describe(
     name: str, checkpoint: Path, metrics: Path, scores: Path, predictions: Path, staged: dict[str, Path],
     checked: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what the page says of one adapter. Raises `BadInput` if its files are not those that were served."""
+    """Return the page's data on one adapter. Raises `BadInput` if its files are not those that were served."""
     digests = {file: file_digest(path) for file, path in sorted(staged.items())}
     if combine(digests) != checked["digest"]:
         raise BadInput(

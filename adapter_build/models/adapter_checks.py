@@ -13,7 +13,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.core.printable import shown
 from adapter_build.core.strict_json import given_object
 from adapter_build.models.adapter_settings import odd_scale, unserved
-from adapter_build.models.adapter_size import BaseNorms, Changes
+from adapter_build.models.adapter_size import BaseNorms, LargestChange
 from adapter_build.models.safetensors_file import read_header, read_tensor
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -103,7 +103,7 @@ def check_weights(
     `base` has the norms of the weights that the products are added to.
     """
     offset, header = check_header(path, config, modules, layers, name)
-    changes = Changes(path, config, base or BaseNorms(), name)
+    changes = LargestChange(path, config, base or BaseNorms(), name)
     for tensor in header:
         if "_A." not in tensor:
             continue

@@ -62,7 +62,7 @@ class BaseNorms:
         return found if math.isfinite(found) else 0.0
 
 
-class Changes:
+class LargestChange:
     """The largest change that an adapter makes, found pair by pair. `name` is the adapter's, `path` its weights."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], base: BaseNorms, name: str) -> None:

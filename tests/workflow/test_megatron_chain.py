@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 from adapter_build.hermetic.envelope import read_statement
 from adapter_build.hermetic.images import Image
 from adapter_build.images.image_lock import record_image
-from adapter_build.megatron.nemo import repack
+from adapter_build.megatron.nemo_files import repack
 from adapter_build.workflow.planned_steps import plan
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.images import Image, image_of
 from adapter_build.images.image_lock import record_image
 from adapter_build.megatron.losses import scalars
-from adapter_build.megatron.nemo import check_adapter, check_base, repack
+from adapter_build.megatron.nemo_files import check_adapter, check_base, repack
 from adapter_build.megatron.programs import conversion, fused, run_program, tuning, with_tokenizer
 from adapter_build.models.nemo_archive import read_config, write_archive
 from adapter_build.nim.container import check_layout

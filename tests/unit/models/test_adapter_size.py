@@ -12,7 +12,14 @@ from safetensors.numpy import load_file, save_file
 
 from adapter_build.core.faults import BadInput
 from adapter_build.models.adapter_settings import GREATEST_SCALE, LEAST_SCALE, odd_scale, scale_of
-from adapter_build.models.adapter_size import FLOOR, GREATEST_CHANGE, LEAST_CHANGE, BaseNorms, Changes, product_norm
+from adapter_build.models.adapter_size import (
+    FLOOR,
+    GREATEST_CHANGE,
+    LEAST_CHANGE,
+    BaseNorms,
+    LargestChange,
+    product_norm,
+)
 
 A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 INPUTS, OUTPUTS = 24, 16
@@ -40,7 +47,7 @@ def test_the_bounds_are_those_of_the_products(
     change = scale_of(config) * float(np.linalg.norm(product)) / math.sqrt(OUTPUTS)
     if any(math.isclose(change, bound, rel_tol=1e-3) for bound in (LEAST_CHANGE, GREATEST_CHANGE)):
         return
-    changes = Changes(Path("w"), config, BaseNorms(), "law")
+    changes = LargestChange(Path("w"), config, BaseNorms(), "law")
     changes.add(A, a, b)
     if LEAST_CHANGE < change < GREATEST_CHANGE:
         changes.check()

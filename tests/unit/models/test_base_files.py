@@ -21,7 +21,7 @@ from tiny_chain import refused as said_in_one_line
 from adapter_build.core.faults import BadInput
 from adapter_build.models.base_checks import check_base
 from adapter_build.models.base_model import base_model
-from adapter_build.models.llama_shape import positions
+from adapter_build.models.llama_shape import heads_of, positions, shape_of
 from adapter_build.models.nemo_archive import CONFIG, write_archive
 from adapter_build.workflow.configuration import check, overlay
 
@@ -323,6 +323,21 @@ def test_a_tokenizer_of_more_tokens_than_rows_is_refused(base: Path) -> None:
     assert taken(base)  # special, and no role needs it
     changed(base, "special_tokens_map.json", pad_token="<|unused|>")
     refused(base, f"token '<|unused|>' has the number {rows}", f"is {rows}")
+
+
+@pytest.mark.parametrize(("given", "heads"), [
+    ({}, (8, 8, 16)), ({"num_key_value_heads": 2}, (8, 2, 16)), ({"head_dim": 64}, (8, 8, 64)),
+    ({"num_key_value_heads": None, "head_dim": None}, (8, 8, 16)), ({"hidden_size": 4}, (8, 8, 1)),
+])  # fmt: skip
+def test_heads_that_config_leaves_out_follow_from_the_others(given: dict[str, Any], heads: tuple[int, ...]) -> None:
+    sizes = {"intermediate_size": 32, "num_hidden_layers": 1, "vocab_size": 9}
+    config = {"hidden_size": 128, "num_attention_heads": 8, **sizes, **given}
+    shape = shape_of(config, Path("config.json"))
+    assert heads_of(config) == (shape.heads, shape.kv_heads, shape.head) == heads
+    with pytest.raises(BadInput, match="num_key_value_heads is 3, which does not divide num_attention_heads, 8"):
+        shape_of({**config, "num_key_value_heads": 3}, Path("config.json"))
+    with pytest.raises(KeyError, match="num_attention_heads"):
+        heads_of({"hidden_size": 128})
 
 
 @pytest.mark.parametrize(("rope", "length"), [

@@ -1,4 +1,4 @@
-"""Changes of a base's tokenizer_config.json that may make all environments read it alike.
+"""LargestChange of a base's tokenizer_config.json that may make all environments read it alike.
 
 read_base tries each that applies to the base; compare_base names the first that is proven to help.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from adapter_build.models.base_settings import MEND, PLAIN
+from adapter_build.models.tokenizer_files import ROLES
 
-ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 # Keys that have no influence on tokens.
 INERT = {
     *ROLES, "tokenizer_class", "model_max_length", "chat_template", "clean_up_tokenization_spaces", "padding_side",
