@@ -19,7 +19,7 @@ from adapter_build.core.faults import BadInput, say
 from adapter_build.core.processes import ended_by_signals
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import attempt
-from adapter_build.hermetic.execution import Ran, child
+from adapter_build.hermetic.execution import RunFacts, child
 from adapter_build.hermetic.terminal import StatusLine
 from adapter_build.lineage.guarantees import unrepeatable
 from adapter_build.workflow.config_schema import did_you_mean
@@ -141,7 +141,7 @@ def _run(call: list[str], settings: dict[str, str], checkout: Path) -> str | Non
         at = call.index("--bundle")
         call = call[:at] + call[at + 2 :]
     command = ["env", "--chdir", str(checkout), sys.executable, "scripts/step.py", *call]
-    with child(command, {**os.environ, **settings, **dict.fromkeys(UNSET, "")}, Ran("host", "none")) as runner:
+    with child(command, {**os.environ, **settings, **dict.fromkeys(UNSET, "")}, RunFacts("host", "none")) as runner:
         said = b"".join(runner.lines).decode(errors="replace").strip().splitlines()
         code = runner.wait()
     errors = [line.removeprefix("error: ").split(" (log: ")[0] for line in said if line.startswith("error: ")]

@@ -1,4 +1,4 @@
-"""The action: everything a step's result depends on, and its key.
+"""Actions: everything that a step's result depends on, and its key.
 
 Before a step runs, its result is looked up in the store by the action key: the sha256 of a description of all that
 decides its bytes. Who computes the same key has the same bytes to expect, on whatever day and machine.
@@ -33,7 +33,9 @@ from adapter_build.hermetic.closure import code_digest
 from adapter_build.hermetic.devices import device_class
 from adapter_build.hermetic.environments import lock_digest
 from adapter_build.hermetic.input_digests import cached_digest
-from adapter_build.hermetic.storage import name_of
+
+STORAGE_COPIES = Path(".snakemake/storage")  # local copies of files in a storage of Snakemake (s3://…)
+BUILT = ("results", "logs", "benchmarks")
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,10 @@ class Action:
     """One declared run of one script.
 
     `inputs` and `outputs` map an option of the script to its files, `params` to its values; all keep their order.
-    `settings` are params that decide how it runs and never its result. `keep` is an option of the script that takes a
-    folder, what a killed run leaves to the next (hermetic/resume_state.py).
-    `nodes`: how many nodes of its Slurm job each run the script, which makes of them what it will.
-    `on_host`: it starts containers itself, and so runs in none and in no sandbox. `loopback`: its processes speak with
-    each other by sockets, which takes no network.
+    `settings` are params that decide how the script runs and never its result. `keep` is an option of the script that
+    takes a folder for resume state (hermetic/resume_state.py). `nodes` of its Slurm job each run the script, which
+    divides the work itself. `on_host`: the script starts containers, and so runs in none and in no sandbox. `loopback`:
+    its processes communicate by sockets, which takes no network.
     """
 
     script: Path
@@ -77,7 +78,7 @@ class Action:
         return replace(self, input_digests=digests)
 
     def arguments(self, outputs_under: Path, kept: Path | None) -> list[str]:
-        """Return the script's command line: outputs lie below `outputs_under`, what it keeps in `kept`."""
+        """Return the script's command line, with outputs below `outputs_under` and resume state in `kept`."""
         options: list[str] = []
         for name, paths in self.inputs.items():
             options += [f"--{name}", *map(str, paths)]
@@ -89,7 +90,7 @@ class Action:
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:
-        """Return what the key covers, all that the result depends on.
+        """Return the description that the key is a digest of: all that the result depends on.
 
         version  3
         script   the script's file name
@@ -104,7 +105,7 @@ class Action:
         device   the class of the device (hermetic/devices.py), `any` for a step of one thread
 
         Not in it: where the checkout lies, the user, the host, the runtime, limits, `--cores`, secrets, the network,
-        settings, what a killed run left.
+        settings, resume state.
         """
         return {
             "version": 3,
@@ -118,7 +119,7 @@ class Action:
             "outputs": {name: [_named(path) for path in paths] for name, paths in self.outputs.items()},
             "params": self.params,
             "threads": self.threads,
-            # Only what computes in more than one thread, or on a GPU, has bytes that depend on the processor.
+            # Only the bytes of a step in several threads, or on a GPU, depend on the processor.
             "device": device_class(self.devices) if self.devices or self.threads > 1 else "any",
         }
 
@@ -134,5 +135,15 @@ def key_of(description: dict[str, Any]) -> str:
 
 
 def _named(path: Path) -> str:
-    """Name a file as every checkout does."""
+    """Return the name that a file has in every checkout."""
     return path.name if path.is_absolute() else name_of(path).as_posix()
+
+
+def name_of(path: Path) -> Path:
+    """Return the path of a file in a checkout without storage: for .snakemake/storage/s3/…/results/x, results/x.
+
+    Raises `StopIteration` for a copy of a file that no build makes.
+    """
+    if not path.is_relative_to(STORAGE_COPIES):
+        return path
+    return Path(*path.parts[next(index for index, part in enumerate(path.parts) if part in BUILT) :])

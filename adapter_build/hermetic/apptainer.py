@@ -9,9 +9,8 @@ from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.docker import PATH, PYTHON, container_variables
 from adapter_build.hermetic.environments import FOREIGN
-from adapter_build.hermetic.execution import Execution, Limits, Ran, child
+from adapter_build.hermetic.execution import Execution, Limits, RunFacts, child, on_nodes
 from adapter_build.hermetic.images import Image, image_of
-from adapter_build.hermetic.nodes import on_nodes
 from adapter_build.hermetic.sandbox import WORK, mounts
 from adapter_build.hermetic.sandbox import command as script_command
 
@@ -26,7 +25,7 @@ def running(action: Action, attempt: Attempt, _limits: Limits) -> Iterator[Execu
     handed = {f"APPTAINERENV_{name}": value for name, value in container_variables(action, attempt).items()}
     network = "the machine's network" if action.network else "no network"
     words, variables, nodes = on_nodes(action, command(action, attempt, image), {"PATH": PATH, **handed})
-    ran = Ran("apptainer", f"apptainer --containall, {network}{nodes}", image.reference, image.image_id)
+    ran = RunFacts("apptainer", f"apptainer --containall, {network}{nodes}", image.reference, image.image_id)
     with child(words, variables, ran) as execution:
         yield execution
 

@@ -1,4 +1,4 @@
-"""The attestation of a step: an in-toto Statement v1 with a SLSA provenance v1 predicate, in a DSSE envelope."""
+"""Attestations of steps: an in-toto Statement v1 with a SLSA provenance v1 predicate, in a DSSE envelope."""
 
 import contextlib
 import datetime
@@ -17,7 +17,7 @@ from adapter_build.core.atomic_file import write_atomically
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput
 from adapter_build.core.strict_json import Malformed
-from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.action import Action, name_of
 from adapter_build.hermetic.attestation_schema import (
     BUILD_TYPE,
     PROVENANCE,
@@ -30,9 +30,8 @@ from adapter_build.hermetic.closure import code_of
 from adapter_build.hermetic.devices import cpu_facts, gpu_facts
 from adapter_build.hermetic.envelope import payload, read_statement, seal, unseal
 from adapter_build.hermetic.environments import lock_digest, lock_file
-from adapter_build.hermetic.execution import Ran
+from adapter_build.hermetic.execution import RunFacts
 from adapter_build.hermetic.keys import private_key
-from adapter_build.hermetic.storage import name_of
 
 LINEAGE = Path("results/lineage")
 
@@ -43,7 +42,7 @@ def now() -> datetime.datetime:
 
 
 def declaration(step: str, action: Action) -> dict[str, Any]:
-    """Return what a step declares. Raises `BadInput` for a name that no attestation can hold."""
+    """Return the declaration of a step. Raises `BadInput` for a name that no attestation can hold."""
     declared = {
         "step": step,
         "script": action.script.name,
@@ -63,12 +62,12 @@ def statement(
     action: Action,
     outputs: dict[Path, str],
     started: datetime.datetime,
-    ran: Ran,
+    ran: RunFacts,
     resumed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the statement that `outputs` (path → sha256) were made by `action`, which ran as `ran` says.
 
-    `resumed`: the step at which it took up an earlier run, that state's sha256, whether this builder's key is on it.
+    `resumed`: the training step at which it resumed, the state's sha256, and if this builder's key signed the state.
     """
     gpu: dict[str, str] = {}
     commit = own_commit()
@@ -127,10 +126,10 @@ def statement(
 
 
 def reused(original: dict[str, Any], outputs: dict[Path, str], started: datetime.datetime) -> dict[str, Any]:
-    """Return the statement that `outputs` were restored, not made: the run that made them, and which that was.
+    """Return the statement that `outputs` were restored: the statement of the run that made them, with its reference.
 
-    `original` is that run's envelope. Everything in the statement that is not about this restoring is the original's,
-    the sha256 of whose payload it names.
+    `original` is that run's envelope. Only subject, metadata and the reference (invocation id, sha256 of the original's
+    payload) are new.
     """
     document = unseal(original)
     document["subject"] = [_resource(path, digest) for path, digest in sorted(outputs.items())]
@@ -145,7 +144,7 @@ def reused(original: dict[str, Any], outputs: dict[Path, str], started: datetime
 
 
 def read(step: str) -> dict[str, Any] | None:
-    """Return the statement of a step's last run, or None."""
+    """Return the statement of a step's last run; None if there is none that can be read."""
     try:
         return read_statement(LINEAGE / f"{step}.json")
     except (OSError, Malformed):
@@ -159,7 +158,7 @@ def sealed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(step: str, envelope: dict[str, Any]) -> Path:
-    """Write the attestation of a step, whole or not at all, and return its path."""
+    """Write the attestation of a step atomically and return its path."""
     path = LINEAGE / f"{step}.json"
     write_atomically(path, json.dumps(envelope, sort_keys=True) + "\n")
     return path
@@ -185,8 +184,8 @@ def _dependencies(action: Action) -> list[dict[str, Any]]:
     ]
 
 
-def _image(ran: Ran) -> list[dict[str, Any]]:
-    """Return the image that was executed, by its manifest's digest."""
+def _image(ran: RunFacts) -> list[dict[str, Any]]:
+    """Return the executed image, by its manifest's digest, as a dependency; none without an image."""
     if not ran.image:
         return []
     repository, _, digest = ran.image.partition("@sha256:")
@@ -202,7 +201,7 @@ def _commit(commit: Commit | None = None) -> list[dict[str, Any]]:
 
 
 def _user() -> str:
-    """Return the name of this process's user; of one without a name, as containers have, its number."""
+    """Return the name of this process's user; `uid N` for a user without a name, as in a container."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

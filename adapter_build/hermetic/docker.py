@@ -14,7 +14,7 @@ from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.docker_engine import engine, require
 from adapter_build.hermetic.engine_kind import USUAL, EngineKind, engine_kind
 from adapter_build.hermetic.environments import FOREIGN
-from adapter_build.hermetic.execution import SECONDS_TO_END, Execution, Limits, Ran
+from adapter_build.hermetic.execution import SECONDS_TO_END, Execution, Limits, RunFacts
 from adapter_build.hermetic.images import image_of
 from adapter_build.hermetic.liveness_lock import abandoned
 from adapter_build.hermetic.sandbox import HOME, WORK, check_readable, command, environment, mounts
@@ -44,7 +44,7 @@ def running(action: Action, attempt: Attempt, limits: Limits) -> Iterator[Execut
             executed = client.inspect_container(identity)["Image"]
             network = "the machine's network" if action.network else "no network"
             isolation = ", ".join(filter(None, [ISOLATION, network, kind.described]))
-            ran = Ran("docker", isolation, image.reference, executed)
+            ran = RunFacts("docker", isolation, image.reference, executed)
             yield Execution(lines(output), lambda: _code(client, identity, limits), ran)
         finally:
             if identity:

@@ -2,12 +2,16 @@
 
 import contextlib
 import ctypes
+import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from adapter_build.core.faults import BadInput
 from adapter_build.core.processes import end_group, ended_by_signals
+from adapter_build.hermetic.action import Action
 
 SECONDS_TO_END = 15
 PR_SET_PDEATHSIG = 1
@@ -28,7 +32,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunFacts:
     """The facts of a run that its attestation states. The image's digests are those that the engine names."""
 
     runtime: str
@@ -43,11 +47,34 @@ class Execution:
 
     lines: Iterable[bytes]
     wait: Callable[[], int]
-    ran: Ran
+    ran: RunFacts
+
+
+def on_nodes(
+    action: Action, command: Sequence[str], variables: Mapping[str, str]
+) -> tuple[list[str], dict[str, str], str]:
+    """Return the command under srun, its variables, and the number of nodes in words; all unchanged for one node.
+
+    Every node sees the attempt's folder: it lies in the checkout, which they share. Raises `BadInput` outside of a job.
+    """
+    if action.nodes == 1:
+        return [*command], {**variables}, ""
+    srun, job = shutil.which("srun"), os.environ.get("SLURM_JOB_ID")
+    if not srun or not job:
+        raise BadInput(
+            f"it wants {action.nodes} nodes, which only a Slurm job has: build with --workflow-profile profiles/slurm, "
+            "or set nodes and curate.nodes to 1"
+        )
+    start = [
+        srun, f"--jobid={job}", "--overlap", f"--nodes={action.nodes}", f"--ntasks={action.nodes}",
+        "--ntasks-per-node=1", f"--cpus-per-task={action.threads}", "--kill-on-bad-exit=1", "--quiet",
+    ]  # fmt: skip
+    settings = {"SLURM_CONF": os.environ["SLURM_CONF"]} if "SLURM_CONF" in os.environ else {}
+    return [*start, *command], {**variables, **settings}, f", on {action.nodes} nodes"
 
 
 @contextlib.contextmanager
-def child(command: Sequence[str], environment: Mapping[str, str], ran: Ran) -> Iterator[Execution]:
+def child(command: Sequence[str], environment: Mapping[str, str], ran: RunFacts) -> Iterator[Execution]:
     """Start a command in a process group of its own; end the whole group on leaving, and on TERM or INT."""
     with (
         ended_by_signals(),

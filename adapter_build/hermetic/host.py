@@ -7,8 +7,7 @@ from adapter_build.hermetic import bubblewrap, isolation, landlock_sandbox
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt
 from adapter_build.hermetic.environments import interpreter
-from adapter_build.hermetic.execution import Execution, Limits, Ran, child
-from adapter_build.hermetic.nodes import on_nodes
+from adapter_build.hermetic.execution import Execution, Limits, RunFacts, child, on_nodes
 from adapter_build.hermetic.sandbox import environment
 from adapter_build.hermetic.variables import step_variables
 
@@ -30,5 +29,5 @@ def running(action: Action, attempt: Attempt, _limits: Limits) -> Iterator[Execu
             given |= {"STEP_SOCKETS": str(sockets)} if sockets else {}
         ran = isolation.attested(held, action)
         words, given, nodes = on_nodes(action, words, given)
-        with child(words, given, Ran("host", ran + nodes)) as execution:
+        with child(words, given, RunFacts("host", ran + nodes)) as execution:
             yield execution

@@ -17,7 +17,7 @@ from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput, refusal
 from adapter_build.hermetic import attestation
 from adapter_build.hermetic.access import let_others_read
-from adapter_build.hermetic.action import Action
+from adapter_build.hermetic.action import Action, name_of
 from adapter_build.hermetic.attempt import attempt
 from adapter_build.hermetic.execution import Limits
 from adapter_build.hermetic.input_digests import unaltered
@@ -26,7 +26,6 @@ from adapter_build.hermetic.resume_state import ResumeState, forget
 from adapter_build.hermetic.reuse import Reuse
 from adapter_build.hermetic.runtime import RUNNERS
 from adapter_build.hermetic.step_log import follow_step
-from adapter_build.hermetic.storage import name_of
 from adapter_build.hermetic.terminal import StatusLine
 
 

@@ -96,7 +96,7 @@ def test_a_later_attempt_supersedes_an_earlier_one_even_after_its_end():
 
 
 def test_writers_of_one_pid_on_two_machines_do_not_mix(tmp_path, monkeypatch):
-    """What each writes lies under a name of its own until it is whole."""
+    """Each writer has a temporary name of its own until it renames."""
     names = set()
     monkeypatch.setattr(Path, "replace", lambda part, _: names.add(part.name))
     for text in ("one", "two"):

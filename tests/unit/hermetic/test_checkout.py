@@ -19,7 +19,7 @@ from adapter_build.core.digests import file_digest
 from adapter_build.hermetic import attestation, checkout
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.checkout import own_commit
-from adapter_build.hermetic.execution import Ran
+from adapter_build.hermetic.execution import RunFacts
 from adapter_build.lineage.attested_steps import origins, read_step
 
 WHO = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
@@ -197,7 +197,7 @@ def test_the_attestation_carries_the_commit_or_why_there_is_none(tmp_path, monke
         monkeypatch.setattr(attestation, "own_commit", lambda root=root: own_commit(root))
         monkeypatch.chdir(ROOT)
         statement = attestation.statement(
-            name, action, {Path("results/o"): "0" * 64}, attestation.now(), Ran("host", "none")
+            name, action, {Path("results/o"): "0" * 64}, attestation.now(), RunFacts("host", "none")
         )
         found[name] = read_step(attestation.sealed(statement))
     assert found["with"].commit == commit and not found["with"].altered and "noCommit" not in found["with"].ran

@@ -1,4 +1,4 @@
-"""What a rule asks of a scheduler, and what a job takes over from the build that sent it."""
+"""A rule's resources of a scheduler, and the settings that a job takes over from the build that sent it."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from adapter_build.core.faults import BadInput
+from adapter_build.hermetic.action import name_of
 from adapter_build.hermetic.environments import ENVIRONMENTS
 from adapter_build.hermetic.runtime import Runtime
-from adapter_build.hermetic.storage import name_of
 from adapter_build.workflow.exclusive_build import end_leftover_jobs
 from adapter_build.workflow.rule_options import asked_of_slurm, raised_by_retry
 

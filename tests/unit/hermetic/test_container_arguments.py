@@ -9,9 +9,8 @@ from adapter_build.core.faults import BadInput
 from adapter_build.hermetic import apptainer, docker
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt
-from adapter_build.hermetic.execution import Limits
+from adapter_build.hermetic.execution import Limits, on_nodes
 from adapter_build.hermetic.images import Image
-from adapter_build.hermetic.nodes import on_nodes
 
 ROOT = Path(__file__).parents[3]
 IMAGE = Image("tune", "registry.example/adapter/tune", digest=f"sha256:{'a' * 64}")
