@@ -1,4 +1,4 @@
-"""What every test shares: the project's root and a way to run a step script in its own environment."""
+"""Fixtures of every test: the project's root and a way to run a step script in its own environment."""
 
 import os
 import re

@@ -55,10 +55,10 @@ def cause(here: Path, rebuilt: Path, action: Action, last: Step | None) -> list[
         return ["    it was altered here: what was rebuilt is what its step left"]
     altered = ["    it was altered here, or its attestation was"] if made != file_digest(here) else []
     changed = [f"    since it was made, {change}" for change in changes(action.with_digests(), unseal(last.envelope))]
-    nothing = "nothing that it is made of has changed"
+    unchanged = "its inputs, code and settings have not changed"
     if another := another_processor(last, cpu_facts()):
-        return [*altered, *(changed or [f"    {nothing} but the processor"]), f"    {another}"]
-    return altered + (changed or [f"    {nothing}: its step does not make the same bytes twice"])
+        return [*altered, *(changed or [f"    {unchanged}, but its processor has"]), f"    {another}"]
+    return altered + (changed or [f"    {unchanged}: its step does not make the same bytes twice"])
 
 
 def another_processor(last: Step, here: dict[str, str]) -> str | None:

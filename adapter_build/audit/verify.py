@@ -130,7 +130,7 @@ def _misplaced(results: Path) -> Iterator[Finding]:
         found = [folder] if folder.is_symlink() else sorted(folder.glob("*"))
         for path in found:
             if not known.fullmatch(path.name) or path.is_symlink():
-                yield Finding("foreign", str(path), "no work of a step's", removal(path, ""))
+                yield Finding("foreign", str(path), "not a file of a step in progress", removal(path, ""))
 
 
 def _strangers(names: list[str]) -> Iterator[Finding]:
@@ -143,6 +143,6 @@ def _strangers(names: list[str]) -> Iterator[Finding]:
         planned = set()
     for name in names:
         if name in planned:
-            yield Finding("unexplained", name, "no attestation says who made it", removal(name))
+            yield Finding("unexplained", name, "no attestation names the step that made it", removal(name))
         else:
             yield Finding("foreign", name, "no step makes it", removal(name, ", or keep it elsewhere"))

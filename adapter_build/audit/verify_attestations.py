@@ -81,7 +81,7 @@ def check_guarantees(steps: Mapping[str, Step]) -> Iterator[Finding]:
     for step in steps.values():
         internal = unseal(step.envelope)["predicate"]["buildDefinition"]["internalParameters"]
         if internal["action"].get("params") != step.parameters or key_of(internal["action"]) != step.key:
-            yield Finding("attestation", step.name, "its options are not those of its action key", again(step))
+            yield Finding("attestation", step.name, "its options differ from those in its action key", again(step))
         yield from (Finding(NOTE, step.name, limit) for limit in promises(step))
     yield from (Finding(NOTE, name, confinement) for name, confinement in unconfined(steps.values()))
 
@@ -130,7 +130,12 @@ def check_chain(steps: Mapping[str, Step]) -> Iterator[Finding]:
                 what = f"read {path} as {digest[:12]}…, but {made_by[path].name} left {left[:12]}…"
                 yield Finding("chain", step.name, what, again(step))
             elif path not in made_by and within_results(path):
-                yield Finding("unexplained", path, f"{step.name} read it, but nothing says who made it", removal(path))
+                yield Finding(
+                    "unexplained",
+                    path,
+                    f"{step.name} read it, but no attestation names the step that made it",
+                    removal(path),
+                )
 
 
 def check_code(steps: Mapping[str, Step], root: Path) -> Iterator[Finding]:
@@ -210,7 +215,7 @@ def check_images(steps: Mapping[str, Step]) -> Iterator[Finding]:
         try:
             now = image_of(step.environment).reference
         except BadInput as fault:
-            yield Finding(NOTE, step.name, f"ran in {step.image}, which nothing here knows: {fault}")
+            yield Finding(NOTE, step.name, f"ran in {step.image}, which cannot be compared: {fault}")
             continue
         if now.rpartition("@")[2] != step.image.rpartition("@")[2]:
             what = f"ran in {step.image}, but {step.environment} is {now} now"

@@ -122,14 +122,16 @@ def ancestry(steps: dict[str, Step], names: Iterable[str]) -> dict[str, Step]:
         if name not in graph:
             gaps = [path for path in steps[name].read if path.startswith("results/") and path not in made_by]
             if gaps:
-                raise BadInput(f"{gaps[0]}: {name} read it, but no attestation says what made it: rm it, then make")
+                raise BadInput(
+                    f"{gaps[0]}: {name} read it, but no attestation names the step that made it: rm it, then make"
+                )
             graph[name] = sorted({made_by[path].name for path in steps[name].read if path in made_by})
             waiting += graph[name]
     try:
         return {name: steps[name] for name in TopologicalSorter(graph).static_order()}
     except CycleError as error:
         circle = ", ".join(error.args[1])
-        raise BadInput(f"by their attestations these were made of one another: {circle}: make builds them") from None
+        raise BadInput(f"the attestations of these steps form a cycle: {circle}: make builds them") from None
 
 
 def _name(folder: Path, path: Path) -> str:

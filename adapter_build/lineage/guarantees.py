@@ -45,5 +45,9 @@ def unconfined(steps: Iterable[Step]) -> Iterator[tuple[str, str]]:
             found.setdefault(isolation, []).append(step.name)
     for isolation, names in sorted(found.items()):
         steps_named = names[0] if len(names) == 1 else f"{len(names)} steps"
-        holder = "by nothing to what it declares" if isolation.startswith("none") else f"by {printable(isolation)}"
-        yield steps_named, f"held {holder}"
+        confined = (
+            "not confined to what it declares"
+            if isolation.startswith("none")
+            else f"confined by {printable(isolation)}"
+        )
+        yield steps_named, confined

@@ -25,16 +25,16 @@ def check_settings(config: dict[str, Any], lock: dict[str, Any]) -> None:
     """
     for key, path in _files(config):
         if ":" in path and key in ("signing.certificates", "signing.trusted"):
-            raise BadInput(f"config: {key}: {path}: a colon divides one such file from the next: rename it")
+            raise BadInput(f"config: {key}: {path}: a colon separates these paths: rename the file")
         if not Path(path).exists():
             raise BadInput(f"config: {key}: {path}: no such file or folder")
     if (config["base"]["model"] or Path(config["base"]["path"]).name).startswith("-"):
-        raise BadInput("config: base.model: a name that begins with - is an option's: set the base's true name")
+        raise BadInput("config: base.model: a name that begins with - reads as an option: set the base's true name")
     _check_entry("base.name", config["base"]["name"], {} if config["base"]["path"] else lock["bases"])
     if config["data"]["source"] == "huggingface":
         _check_entry("data.dataset", config["data"]["dataset"], lock["datasets"])
     if config["curate"]["min_words"] > config["curate"]["max_words"]:
-        raise BadInput("config: curate.min_words is greater than curate.max_words: no record could pass")
+        raise BadInput("config: curate.min_words is greater than curate.max_words: lower it, or no record can pass")
     if config["curate"]["nodes"] > 1 and config["curate"]["executor"] != "ray":
         raise BadInput("config: curate.nodes: more than one node needs curate.executor: ray")
     _check_adapters(config)
@@ -76,7 +76,9 @@ def _check_adapters(config: dict[str, Any]) -> None:
         if fault := odd_scale({"lora_alpha": adapter["alpha"], "r": adapter["rank"]}):
             raise BadInput(f"{where}.alpha: {fault}: set it to once or twice the rank")
         if adapter["global_batch_size"] % (adapter["micro_batch_size"] * config["nodes"]):
-            raise BadInput(f"{where}.global_batch_size: must be a multiple of micro_batch_size times nodes")
+            raise BadInput(
+                f"{where}.global_batch_size: must be a multiple of micro_batch_size times nodes: set it to one"
+            )
 
 
 def _check_lengths(config: dict[str, Any]) -> None:
@@ -110,12 +112,14 @@ def _check_backend(config: dict[str, Any]) -> None:
     backend, base = config["tune"]["backend"], config["base"]
     if base["format"] != FORMATS[backend]:
         raise BadInput(
-            f"config: base.format: {base['format']}, but tune.backend {backend} reads {FORMATS[backend]}: set it so"
+            f"config: base.format: {base['format']}, but tune.backend {backend} needs {FORMATS[backend]}: set it"
         )
     if backend == MEGATRON:
         _check_megatron(config)
     elif base["nemo"]:
-        raise BadInput("config: base.nemo: a Megatron .nemo, which tune.backend embedded does not read: leave it out")
+        raise BadInput(
+            f"config: base.nemo: a Megatron .nemo needs tune.backend {MEGATRON}: set that, or leave this out"
+        )
     for name, adapter in config["adapters"].items():
         fault = unfit_for_megatron(adapter, config["devices"]) if backend == MEGATRON else incompatible_setting(adapter)
         if fault:
@@ -127,15 +131,15 @@ def _check_megatron(config: dict[str, Any]) -> None:
     deploy = config["deploy"]
     if deploy["engine"] != "nim":
         raise BadInput(
-            f"config: deploy.engine: {deploy['engine']} cannot read a Megatron .nemo adapter: set it to nim, with "
+            f"config: deploy.engine: {deploy['engine']}, but a Megatron .nemo adapter needs nim: set it, with "
             "deploy.nim.version 1"
         )
     if deploy["nim"]["version"] != 1:
         raise BadInput(
-            f"config: deploy.nim.version: NIM {deploy['nim']['version']}.x takes no .nemo adapter, only Hugging Face "
-            "files: set it to 1, with an image of that version, or tune.backend to embedded"
+            f"config: deploy.nim.version: {deploy['nim']['version']}, but a Megatron .nemo adapter needs 1: set it, "
+            "with an image of that version, or tune.backend to embedded"
         )
     if not config["devices"]:
-        raise BadInput(f"config: devices: 0, but tune.backend {MEGATRON} runs on GPUs alone: set how many")
+        raise BadInput(f"config: devices: 0, but tune.backend {MEGATRON} needs a GPU: set how many")
     if config["nodes"] > 1:
-        raise BadInput(f"config: nodes: {config['nodes']}, but tune.backend {MEGATRON} runs on one: set it to 1")
+        raise BadInput(f"config: nodes: {config['nodes']}, but tune.backend {MEGATRON} needs one: set it to 1")

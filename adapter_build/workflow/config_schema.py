@@ -43,7 +43,8 @@ def _unset(config: dict[str, Any], schema: dict[str, Any], where: tuple[str, ...
             del config[key]
         elif value is None and inner:
             others = [name for name, other in config.items() if other is not None]
-            raise BadInput(f"config: {place}: null drops one that a file before this names{did_you_mean(key, others)}")
+            close = did_you_mean(key, others)
+            raise BadInput(f"config: {place}: null drops an entry of an earlier file, and none has this name{close}")
         elif isinstance(value, dict):
             _unset(value, inner, (*where, key))
 
@@ -85,7 +86,7 @@ def leaves(value: Any, schema: Mapping[str, Any], where: str = "") -> Iterator[t
 def _finished(value: Any, schema: Mapping[str, Any], where: str) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise BadInput(f"{where}: {value} is no number that can be used: write one with digits")
+            raise BadInput(f"{where}: {value} is not a finite number: write one in digits")
         return int(value) if kind(schema) == "integer" else value or 0.0
     if isinstance(value, str) and schema.get("format") in PATHS and value:
         return PATHS[schema["format"]](where, value)
@@ -112,11 +113,9 @@ def _explain(error: ValidationError) -> str:
         close = did_you_mean(value, choices.split(", ")).partition(" (known: ")[0]
         return f"{prefix}{value!r} is none of: {choices}{close}"
     if error.validator == "required" and where.startswith("adapters."):
-        return (
-            f"{prefix}has no prompt, which an adapter needs that no file before this one has: set it, or name another"
-        )
+        return f"{prefix}an adapter that no earlier file has needs a prompt: set it, or name another"
     if error.validator == "minProperties":
-        return f"{prefix}none is left: name one"
+        return f"{prefix}needs at least one entry: name one"
     return f"{prefix}{error.message}"
 
 

@@ -19,7 +19,7 @@ FILE = "questions.json"
 
 @dataclass
 class Hub:
-    """Where it listens, and every request it got: (method, path, authorization)."""
+    """The address of the hub, and every request it got: (method, path, authorization)."""
 
     port: int
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What is said of tests that were skipped: one line for want of programs, and each other reason once."""
+"""The report on skipped tests: one line for want of programs, and each other reason once."""
 
 import os
 import subprocess

@@ -97,7 +97,7 @@ def prompts(path: Path, count: int, seed: int, words: int = 12) -> Path:
 
 @dataclass(frozen=True)
 class Chain:
-    """Where everything lies."""
+    """The folder of the chain's files."""
 
     folder: Path
     base: list[Path]

@@ -1,4 +1,4 @@
-"""Whether a run's losses are those that are pinned, in smollm2-losses.jsonl: the embedded job's own metrics.jsonl.
+"""Compare a run's losses with those pinned in smollm2-losses.jsonl, the embedded job's own metrics.jsonl.
 
 After a change that is meant to give other losses it is made anew, in a clean checkout in which `make` has run, by
 

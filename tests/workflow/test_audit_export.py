@@ -294,7 +294,7 @@ def test_refusals(built, copy_of_built, tmp_path):
 
 
 def test_an_edited_script_is_named_by_digest(copy_of_built, steps, tmp_path):
-    """What lies in the crate is what ran, or it does not lie in it."""
+    """A file in the crate is the one that ran, or it is not in the crate."""
     with open(copy_of_built.folder / "scripts/tune_adapter.py", "a") as script:
         script.write("# edited after the run\n")
     audit(copy_of_built, "export", ADAPTER, "--ro-crate", str(tmp_path / "crate"))
@@ -350,7 +350,7 @@ def test_attestations_that_tell_no_build_are_refused(copy_of_built, tmp_path):
     asked = ("export", ADAPTER, "--cyclonedx", str(tmp_path / "bom.json"))
     whole = (lineage / "acquire_raw.json").read_text()
     edit(copy_of_built, "acquire_raw", circle)
-    audit(copy_of_built, *asked, fails="made of one another: ")
+    audit(copy_of_built, *asked, fails="form a cycle: ")
     (lineage / "acquire_raw.json").write_text(whole)
     edit(copy_of_built, "acquire_raw", dropped)
     audit(copy_of_built, *asked, fails="acquire_raw.json: not an attestation of a step")

@@ -112,11 +112,11 @@ def test_a_step_that_leaves_something_to_chance_is_told_from_one_that_has_change
     copy_of_built.build("results/prompts/law-titlegen/val.jsonl")
     said = rebuild(copy_of_built, PROMPTS, code=1)
     assert ", chance: " in said and " more\n" in said
-    assert "nothing that it is made of has changed: its step does not make the same bytes twice" in said
+    assert "its inputs, code and settings have not changed: its step does not make the same bytes twice" in said
     assert "made on" not in said
     _elsewhere(copy_of_built.folder / f"results/lineage/{PROMPTS}.json")
     said = rebuild(copy_of_built, PROMPTS, code=1)
-    assert "nothing that it is made of has changed but the processor" in said
+    assert "its inputs, code and settings have not changed, but its processor has" in said
     assert f"made on AuthenticAMD family 999 model 1, rebuilt on {cpu_named(cpu_facts())}: " in said
     script.write_text(text)
     copy_of_built.build("results/prompts/law-titlegen/val.jsonl")

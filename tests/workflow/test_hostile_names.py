@@ -111,8 +111,8 @@ def test_a_raw_file_with_braces_is_read_and_read_again_when_it_changes(place, tm
     ("content", "message"),
     [
         ("data: {path: $HOME/law.json}\n", "error: config: data.path: $HOME/law.json: no such file, and variables"),
-        ("adapters: {law-titlegen: null}\n", "error: config: adapters: none is left: name one"),
-        ("curate: {min_score: .nan}\n", "error: config: curate.min_score: nan is no number that can be used"),
+        ("adapters: {law-titlegen: null}\n", "error: config: adapters: needs at least one entry: name one"),
+        ("curate: {min_score: .nan}\n", "error: config: curate.min_score: nan is not a finite number"),
         ("curate: {a: 1, a: 2}\n", "line 1: 'a' stands twice: remove or rename one"),
     ],
 )

@@ -166,7 +166,7 @@ def test_an_option_that_promises_no_bytes_is_noted_and_not_hidden(here):
 
 
 def test_an_artifact_and_its_attestation_edited(here):
-    """What was edited fits together, and so only the signature tells."""
+    """The edited files fit together, so that only the signature tells."""
     path = Path("results/evaluation/law-titlegen.json")
     path.write_text(path.read_text().replace("rougeL", "rougeX"))
     digest = file_digest(path)
@@ -259,7 +259,7 @@ def test_what_no_step_used_of_a_module_is_a_note_when_it_is_edited(here):
 
 
 def test_code_edited_in_a_repository_that_lacks_the_commit(here):
-    """What cannot be compared with the commit still is with what lies here."""
+    """Code that cannot be compared with the commit is still compared with that of the checkout."""
 
     def of_elsewhere(statement):
         checkout = {"name": "checkout", "digest": {"gitCommit": "0" * 40}, "annotations": {"altered": False}}
@@ -343,7 +343,7 @@ class TestStagedAdapter:
         return {(finding.kind, finding.name) for finding in verify(Path("law-titlegen"), keys, [])}
 
     def theirs(self):
-        """Whether OpenSSF's own command accepts it."""
+        """Tell if OpenSSF's own command accepts it."""
         command = [ROOT / ".venvs/workflow/bin/model_signing", "verify", "key", "law-titlegen"]
         command += ["--signature", f"law-titlegen/{SIGNATURE}", "--public_key", "builder.pub.pem"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

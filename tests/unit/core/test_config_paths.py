@@ -105,7 +105,7 @@ def test_a_colon_would_divide_a_list_of_keys(home):
     config = overlaid(ROOT / "config.yaml")
     config["signing"]["trusted"] = [str(home / "a:b.pem")]
     os.chdir(ROOT)
-    with pytest.raises(BadInput, match=r"signing\.trusted: .*a:b\.pem: a colon divides one such file from the next"):
+    with pytest.raises(BadInput, match=r"signing\.trusted: .*a:b\.pem: a colon separates these paths: rename the file"):
         check(config)
     os.chdir(home / "here")
 

@@ -117,7 +117,7 @@ def test_what_is_audited_names_steps_that_were_held_less():
     }
     steps = [SimpleNamespace(name=name, ran={"isolation": held}) for name, held in ran.items()]
     assert list(unconfined(steps)) == [
-        ("c", "held by landlock abi 4, left open: x"), ("2 steps", "held by nothing to what it declares")
+        ("c", "confined by landlock abi 4, left open: x"), ("2 steps", "not confined to what it declares")
     ]  # fmt: skip
     assert list(unconfined(steps[:2])) == []
 

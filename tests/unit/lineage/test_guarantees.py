@@ -1,4 +1,4 @@
-"""What is recorded of a GPU step's machine, and what an audit says of it; a step without GPUs records nothing."""
+"""The machine of a GPU step as recorded and as audited; a step without GPUs records none."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -164,15 +164,19 @@ def test_the_converters_command_line():
         ("adapter", {"weights": "fp8"}, "weights: fp8 is of tune.backend embedded"),
         ("adapter", {"max_steps": 40}, "max_steps: 40, but this backend's learning rate rises for 50"),
         ("adapter", {"validation_interval": 2000}, "validation_interval: more than max_steps"),
-        ("config", {"devices": 0}, "config: devices: 0, but tune.backend nemo-24.07 runs on GPUs alone"),
+        ("config", {"devices": 0}, "config: devices: 0, but tune.backend nemo-24.07 needs a GPU: set how many"),
         ("config", {"devices": 5}, "global_batch_size: must be a multiple of micro_batch_size times devices"),
-        ("config", {"nodes": 2}, "config: nodes: 2, but tune.backend nemo-24.07 runs on one"),
-        ("base", {"format": "hf"}, "config: base.format: hf, but tune.backend nemo-24.07 reads megatron"),
+        ("config", {"nodes": 2}, "config: nodes: 2, but tune.backend nemo-24.07 needs one: set it to 1"),
+        ("base", {"format": "hf"}, "config: base.format: hf, but tune.backend nemo-24.07 needs megatron: set it"),
         ("base", {"nemo": "none.nemo"}, "config: base.nemo: none.nemo: no such file"),
         ("base", {"nemo_sha256": "abc"}, "config: base.nemo_sha256: 'abc' does not match"),
-        ("deploy", {"engine": "embedded"}, "config: deploy.engine: embedded cannot read a Megatron .nemo adapter"),
-        ("nim", {"version": 2}, "config: deploy.nim.version: NIM 2.x takes no .nemo adapter"),
-        ("tune", {"backend": "embedded"}, "config: base.format: megatron, but tune.backend embedded reads hf"),
+        (
+            "deploy",
+            {"engine": "embedded"},
+            "config: deploy.engine: embedded, but a Megatron .nemo adapter needs nim: set it",
+        ),
+        ("nim", {"version": 2}, "config: deploy.nim.version: 2, but a Megatron .nemo adapter needs 1: set it"),
+        ("tune", {"backend": "embedded"}, "config: base.format: megatron, but tune.backend embedded needs hf: set it"),
         ("tune", {"backend": "nemo-24.7"}, "did you mean 'nemo-24.07'?"),
     ],
 )
@@ -190,7 +194,7 @@ def test_what_the_backend_cannot_do_is_refused(config, where, changes, message):
 
 def test_the_embedded_backend_reads_no_nemo_of_ngcs(config):
     config["tune"]["backend"], config["base"]["format"] = "embedded", "hf"
-    with pytest.raises(BadInput, match=r"base\.nemo: a Megatron \.nemo, which tune\.backend embedded does not read"):
+    with pytest.raises(BadInput, match=r"base\.nemo: a Megatron \.nemo needs tune\.backend nemo-24\.07: set that"):
         check(config)
 
 

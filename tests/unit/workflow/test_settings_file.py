@@ -143,10 +143,10 @@ def test_a_value(tmp_path, key, text, value):
     [
         ("adapters.law-titlegen.learning_rate", '"1e-3"', "expected number, found '1e-3': write 0.001"),
         ("adapters.law-titlegen.learning_rate", '"1e-7"', "expected number, found '1e-7': write 1.0e-07"),
-        ("adapters.law-titlegen.learning_rate", ".nan", "nan is no number that can be used: write one with digits"),
-        ("adapters.law-titlegen.alpha", ".inf", "inf is no number that can be used: write one with digits"),
-        ("curate.min_score", ".nan", "nan is no number that can be used"),
-        ("curate.min_score", "-1e999", "-inf is no number that can be used"),
+        ("adapters.law-titlegen.learning_rate", ".nan", "nan is not a finite number: write one in digits"),
+        ("adapters.law-titlegen.alpha", ".inf", "inf is not a finite number: write one in digits"),
+        ("curate.min_score", ".nan", "nan is not a finite number"),
+        ("curate.min_score", "-1e999", "-inf is not a finite number"),
         ("curate.null_score", "no", "'no' is none of: keep, drop"),
         ("curate.min_words", "010", "expected integer, found '010': write it in decimal digits, without a leading 0"),
         ("curate.min_words", "0x1F", "found '0x1F': write it in decimal digits"),
@@ -187,7 +187,7 @@ def test_a_mistake_is_named(tmp_path, key, text, message):
         ),
         ("base", {"name": 2024}, "base.name: expected string, found 2024: write it in quotes"),
         ("adapters", {2024: {"prompt": "x"}}, "adapters.2024: a name is text, found 2024: write it in quotes"),
-        ("curate", {"min_score": float("nan")}, "curate.min_score: nan is no number"),
+        ("curate", {"min_score": float("nan")}, "curate.min_score: nan is not a finite number"),
     ],
 )
 def test_what_another_reader_made_of_it_is_named_too(section, value, message):
