@@ -13,9 +13,8 @@ from adapter_build.hermetic.environments import CHECKS, needed, venv_marker
 from adapter_build.hermetic.runtime import Runtime
 from adapter_build.models.base_model import base_model
 from adapter_build.records.splits import SPLITS
-from adapter_build.workflow.begin_build import begin, check_writable, tell_steps
+from adapter_build.workflow.begin_build import begin, check_writable, pinned_images, tell_steps
 from adapter_build.workflow.configuration import as_given, check, engine_of
-from adapter_build.workflow.published_images import published
 from adapter_build.workflow.rule_options import STEP, asked_of_slurm, for_rules, of_adapter, raised_by_retry
 
 TOLD = workflow.config_settings
@@ -24,7 +23,7 @@ try:
     SETTINGS = as_given(Path("config.yaml"), TOLD.configfiles, TOLD.config_args, alone=TOLD.replace_workflow_config)
     LOCK = check(SETTINGS)
     BASE = base_model(SETTINGS["base"], LOCK)
-    NIM, NEMO = published(SETTINGS, BASE.model)  # images of others: that which serves, that which tunes
+    NIM, NEMO = pinned_images(SETTINGS, BASE.model)  # the one that serves and the one that tunes
     RUNTIME = Runtime(SETTINGS["runtime"], needed(SETTINGS["devices"]), workflow.remote_exec, SETTINGS["isolation"])
 except (BadInput, OSError) as fault:
     sys.exit(error_line(fault))

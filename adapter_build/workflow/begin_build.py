@@ -1,4 +1,4 @@
-"""The beginning of a build, before its first step."""
+"""The beginning of a build, before its first step: its lock, its key, its images, its runtime."""
 
 import contextlib
 import getpass
@@ -9,17 +9,31 @@ from typing import Any
 from adapter_build.core.faults import BadInput, error_line, say
 from adapter_build.hermetic.checkout import ignored_git_variables, own_commit
 from adapter_build.hermetic.docker_engine import engine
+from adapter_build.hermetic.images import Image, confirmed_image
 from adapter_build.hermetic.keys import make_key
 from adapter_build.hermetic.runtime import Runtime
 from adapter_build.hermetic.variables import set_for_runners
 from adapter_build.models.base_model import BaseModel
-from adapter_build.nim.settings import NimSettings
+from adapter_build.nim.settings import NimSettings, nim_settings
 from adapter_build.workflow.config_checks import MEGATRON
 from adapter_build.workflow.exclusive_build import end_leftover_jobs, take_build_lock
 from adapter_build.workflow.restricted_pods import restrict_pods
 from adapter_build.workflow.writable_checkout import check_writable
 
-__all__ = ["begin", "check_writable", "tell_steps"]
+__all__ = ["begin", "check_writable", "pinned_images", "tell_steps"]
+
+
+def pinned_images(config: dict[str, Any], model: str) -> tuple[NimSettings | None, Image | None]:
+    """Return NIM's settings and the image that tunes, each None where the configuration runs none.
+
+    `model` is the base's true name. Raises `BadInput` for an image whose digest its registry has not confirmed, or that
+    does not fit the configuration.
+    """
+    nim = nim_settings(config, model) if config["deploy"]["engine"] == "nim" else None
+    try:
+        return nim, confirmed_image(MEGATRON) if config["tune"]["backend"] == MEGATRON else None
+    except BadInput as fault:
+        raise BadInput(f"tune.backend {MEGATRON}: {fault}") from None
 
 
 def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, base: BaseModel) -> None:

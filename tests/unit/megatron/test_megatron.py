@@ -18,8 +18,8 @@ from adapter_build.megatron.nemo_files import check_adapter, check_base, repack
 from adapter_build.megatron.programs import conversion, fused, run_program, tuning, with_tokenizer
 from adapter_build.models.nemo_archive import read_config, write_archive
 from adapter_build.nim.container import check_layout
+from adapter_build.workflow.begin_build import pinned_images
 from adapter_build.workflow.configuration import check, overlay
-from adapter_build.workflow.published_images import published
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 # What the tutorial's notebook gives to torchrun, an argument a line, with its own values; the files' names are ours.
@@ -223,11 +223,11 @@ def test_an_image_that_is_not_pinned_is_not_run(config, tmp_path, monkeypatch, p
     record_image(lock, Image("nim-1", "nvcr.io/nim/meta/llama-3.1-8b-instruct", **nim))
     if message:
         with pytest.raises(BadInput, match=re.escape(message)):
-            published(config, MODEL)
+            pinned_images(config, MODEL)
         with pytest.raises(BadInput, match="make pin"):
             image_of("nemo-24.07")
     else:
-        nim, nemo = published(config, MODEL)
+        nim, nemo = pinned_images(config, MODEL)
         assert (nim.version, nemo.reference) == (1, f"nvcr.io/nvidia/nemo@sha256:{'a' * 64}")
         assert image_of("nemo-24.07") == nemo
 
@@ -236,7 +236,7 @@ def test_an_image_that_no_lock_has_is_blamed_on_the_backend_alone(config, tmp_pa
     monkeypatch.chdir(tmp_path)
     config["deploy"]["engine"] = "embedded"
     with pytest.raises(BadInput, match=r"^tune\.backend nemo-24\.07: containers/images\.lock\.yaml has no ") as fault:
-        published(config, MODEL)
+        pinned_images(config, MODEL)
     assert "deploy.nim" not in str(fault.value)
 
 
