@@ -1,38 +1,40 @@
 """The files of ours that a script may import, and the digest of what it uses of them.
 
-A step has to run again when its script, or anything that the script computes with, does something else; and it must
-not when a neighbour in the same module does, or a remark. So the digest follows names, not files: from each statement
-of the script to the definitions that it refers to, and from these to theirs.
+A step must run again when its script, or anything that the script computes with, does something else; a comment, or an
+edit of a neighbour in the same module, must not make it run. A digest of whole files cannot tell these apart, so that
+each boundary of a module is a trap: a helper put into the wrong file retrains an adapter. A record of the lines that
+ran could, but it depends on the data, and the key must be known before anything runs. So the digest follows names: from
+each statement of the script to the definitions that it refers to, and on from these.
 
-    scripts/tune.py                 core/jsonl.py                   core/numbers.py
-    ┌───────────────────────┐       ┌───────────────────────┐       ┌───────────────────────┐
-    │ from core.jsonl       │       │ from core.numbers     │   ┌─▶ │ def rounded(value): … │ counts
-    │     import write      │   ┌──▶│     import rounded ───┼───┘   │ def mean(values): …   │ does not
-    │                       │   │   │ def write(…): rounded │       │ REGISTRY.add(rounded) │ acts: counts
-    │ def main(): write(…) ─┼───┘   │ def read(…): …        │ no    │                       │
-    │ main()                │       │ # a remark            │ no    │ def main(): …         │ does not
-    └───────────────────────┘       └───────────────────────┘       └───────────────────────┘
-      all of it counts                what main refers to counts      imported: what acts counts
+        scripts/tune.py                   core/jsonl.py                         core/numbers.py
+        ────────────────────────────      ──────────────────────────────────    ───────────────────────
+      ● from core.jsonl import write    ● from core.numbers import rounded    ● def rounded(x): … ◀─┐
+      ● def main(): write(…) ─────────▶ ● def write(…): rounded(…) ─────────────────────────────────┘
+      ● main()                          ○ def read(…): …                      ○ def mean(values): …
+                                        ○ # a comment                         ● decimal.setcontext(…)
+                                        ○ if __name__ == "__main__": …
+
+        ● in the key    ○ in no key
 
 Three rules make it safe to leave the rest out:
 
 1.  All of the script counts. Of another module, a definition counts once a statement that counts refers to its name,
     by import (`from core.jsonl import write`) or as an attribute of a module (`jsonl.write`). A module that is used in
-    any other way (handed on, asked with getattr, looked through with globals()) counts whole, and so does one whose
-    name is a string, `"adapter_build.serving.vllm_server"`: it is started, by Python or by another program.
+    any other way (passed on, read with getattr or globals()) counts whole, and so does one that a string names,
+    `"adapter_build.serving.vllm_server"`: Python or another program starts it.
 2.  Importing a module executes it. Of every module that is imported, used or not, the statements that act
-    (hermetic/effects.py) count, and with them the packages of others that it imports and their order: importing one
-    may change what another computes.
-3.  Where names alone leave a doubt, more counts: a local variable that is called like a function of its module, every
-    statement that binds a name that is bound twice, the whole module for an attribute that it does not define.
+    (hermetic/effects.py) count, as `decimal.setcontext(…)` does, and with them the packages of others that it imports,
+    in their order: importing one may change what another computes.
+3.  In doubt more counts: a function whose name is also that of a local variable, every statement that binds a name
+    bound twice, the whole module for an attribute that it does not define.
 
-A guard (faults.guard) ends the walk: it refuses or does nothing, so that no byte of a result depends on how. Remarks,
+A guard (core/faults.py) ends the walk: it refuses or does nothing, and no byte of a result depends on how. Comments,
 blanks and line numbers are in no syntax tree. Docstrings are left out unless code reads them: argparse prints
-`__doc__`, so that it counts there.
+`__doc__`, so there it counts.
 
-The rules are those of Python's scopes, applied to syntax trees alone: nothing is imported, and a step is the same on a
-machine that lacks its packages. What they cannot see (a module by a computed name, code in a string) this project does
-not contain: tests/unit/test_closure.py refuses it. What ran, byte for byte, the attestation says beside it.
+Nothing is imported for all this, syntax trees suffice: a machine that lacks a step's packages computes the same digest.
+What they cannot show, a module by a computed name or code in a string, tests/unit/hermetic/test_step_keys.py forbids.
+The attestation records beside it, byte for byte, what ran.
 """
 
 import hashlib

@@ -93,11 +93,11 @@ USED_WHOLE = ("serving_reader.py", "tuning_reader.py")
 
 
 def test_what_steps_do_not_use_plans_nothing(copy_of_built):
-    """A remark and a blank in every script and module, and in modules a name that nothing refers to."""
+    """A comment and a blank in every script and module, and in modules a name that nothing refers to."""
     for folder in ("scripts", "adapter_build"):
         for path in (copy_of_built.folder / folder).rglob("*.py"):
             added = "" if folder == "scripts" or path.name in USED_WHOLE else "UNUSED = True\n"
-            path.write_text(f"# a remark\n{path.read_text()}\n\n# a remark\n{added}")
+            path.write_text(f"# a comment\n{path.read_text()}\n\n# a comment\n{added}")
     assert copy_of_built.pending("--", *STORE) == set()
 
 
