@@ -12,8 +12,8 @@ import pytest
 from adapter_build.core.digests import file_digest
 from adapter_build.lineage.results_folder import artifacts
 
-# A Docker Engine and a registry, a Slurm, an S3 server: for those that ask.
-pytest_plugins = ["docker_fixtures", "slurm_fixtures", "s3_fixtures"]
+# What was skipped; a Docker Engine and a registry, a Slurm, an S3 server, for those that ask.
+pytest_plugins = ["skipped", "docker_fixtures", "slurm_fixtures", "s3_fixtures"]
 
 ROOT = Path(__file__).parents[1]
 # Real posts, which are not ours to publish: beside the checkout or not there.

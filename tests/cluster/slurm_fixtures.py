@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from docker_fixtures import wait_until
+from skipped import wanting
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 NODES = ("n1", "n2", "n3")
@@ -138,9 +139,10 @@ class Slurm:
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Slurm]:
     """Start a cluster with everything of its own in one folder, but for the file that names that; stop it by pid."""
-    missing = [program for program in PROGRAMS if not shutil.which(program)]
-    if missing or os.getuid():
-        pytest.skip(f"a Slurm of its own needs root and: {', '.join(missing or PROGRAMS)} (.ci/run installs them)")
+    if reason := wanting(*PROGRAMS):
+        pytest.skip(reason)
+    if os.getuid():
+        pytest.skip("needs root, for a Slurm of its own")
     if CONFIGURATION.exists() and not CONFIGURATION.is_symlink():
         pytest.skip(f"{CONFIGURATION}: this machine has a Slurm of its own: run it on one that has none")
     with open("/var/tmp/slurm-tests.lock", "w") as lock:

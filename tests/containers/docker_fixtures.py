@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Checkout
+from skipped import wanting
 
 PROGRAMS = ("dockerd", "docker-registry", "skopeo", "buildah", "mmdebstrap", "bwrap")
 # For work on these tests: a folder that keeps engine, registry and images from one run to the next.
@@ -47,11 +48,10 @@ class Engine:
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     """A folder that other users may enter, which pytest's own are not."""
-    missing = [program for program in PROGRAMS if not shutil.which(program)]
-    if missing or os.getuid():
-        pytest.skip(
-            f"a Docker Engine of its own needs root and: {', '.join(missing or PROGRAMS)} (.ci/run installs them)"
-        )
+    if reason := wanting(*PROGRAMS):
+        pytest.skip(reason)
+    if os.getuid():
+        pytest.skip("needs root, for a Docker Engine of its own")
     if KEPT:
         Path(KEPT).mkdir(exist_ok=True)
         yield Path(KEPT)

@@ -6,7 +6,6 @@ A step's files outside are the user's own in each; its twin, blind to the engine
 import io
 import os
 import pwd
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from docker_fixtures import ORDINARY_USER, Engine, wait_until
 from nim_images import _archive
+from skipped import wanting
 
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.access import let_others_read
@@ -43,8 +43,8 @@ ROOTLESS = (
 
 def start(folder: Path, command: str) -> Iterator[Engine]:
     """Start an engine whose containers' users have numbers of their own; end it by its pid."""
-    if missing := [name for name in ("rootlesskit", "newuidmap", "setpriv") if not shutil.which(name)]:
-        pytest.skip(f"needs {', '.join(missing)}: apt-get install rootlesskit uidmap")
+    if reason := wanting("rootlesskit", "newuidmap", "setpriv"):
+        pytest.skip(reason)
     for part in (folder, folder / "run"):
         part.mkdir()
         os.chown(part, USER.pw_uid, USER.pw_gid)

@@ -147,7 +147,7 @@ def test_damage_is_seen_and_it_begins_anew(tiny: Chain, tmp_path: Path, packed: 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not bubblewrap.works(), reason="needs bubblewrap, for a disk that is full")
+@pytest.mark.skipif(not bubblewrap.works(), reason="needs bubblewrap: apt-get install bubblewrap")
 def test_a_full_disk_loses_nothing(tiny: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Full from step 4 on: the run goes on and says so once; one that is killed resumes at what was saved before."""
     kept = [tmp_path / str(number) / "kept" for number in range(2)]

@@ -15,6 +15,7 @@ from equal_titles import PROMPTS, by_transformers, count_equal
 from jsonschema import Draft202012Validator
 from pinned_losses import misfits, pinned
 from serve_build import serving
+from skipped import wanting
 from tiny_chain import python, script
 
 from adapter_build.core.jsonl import read_jsonl
@@ -135,8 +136,8 @@ def test_report_is_one_page_that_a_browser_draws(job, tmp_path):
     page = made.folder / "results/report/index.html"
     text = page.read_text()
     assert not re.search(r"""(?:src|href)=["']https?:""", text)
-    if not Path("/usr/bin/chromium").exists():
-        pytest.skip("chromium is not installed: apt-get install chromium")
+    if reason := wanting("chromium"):
+        pytest.skip(reason)
     picture = tmp_path / "report.png"
     subprocess.run(
         [

@@ -1,10 +1,10 @@
 """find_python.sh, which `make` calls first: it finds Python 3.11, or says what to type."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from skipped import wanting
 
 ROOT = Path(__file__).parents[3]
 GOOD = "#!/bin/sh\nexit 0\n"
@@ -15,8 +15,8 @@ WITHOUT_VENV = '#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; esac\nexit 0\n'
 @pytest.fixture
 def find(tmp_path):
     """Run it where the only Pythons are the given ones: name → what it does."""
-    if not shutil.which("bwrap"):
-        pytest.skip("bubblewrap, which hides the machine's own Pythons, is not installed: apt-get install bubblewrap")
+    if reason := wanting("bwrap"):  # which hides the machine's own Pythons
+        pytest.skip(reason)
 
     def run(pythons, command=("sh", "adapter_build/cli/find_python.sh"), **variables):
         for name, text in pythons.items():
