@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests")]
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests", "tests/support")]
 
 from serve_build import THREADS, serving  # noqa: E402
 

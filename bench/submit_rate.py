@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests", "tests/cluster", "tests/containers")]
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "tests", "tests/support", "tests/cluster", "tests/containers")]
 
 from conftest import Checkout  # noqa: E402
 from slurm_fixtures import Slurm, running  # noqa: E402

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from warm_process import run_warm
 
 from adapter_build.core.digests import file_digest
 from adapter_build.lineage.results_folder import artifacts
@@ -82,9 +83,7 @@ class Checkout:
 
     def snakemake(self, *arguments: str, tiny: bool = True) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here; the caller looks at the exit code."""
-        return subprocess.run(
-            self.command(*arguments, tiny=tiny), cwd=self.folder, capture_output=True, text=True, check=False
-        )
+        return run_warm("workflow", self.command(*arguments, tiny=tiny), self.folder, dict(os.environ))
 
     def build(self, *targets: str) -> None:
         """Build targets of the tiny chain."""

@@ -1,4 +1,4 @@
-"""Load the libraries of the environment `tune` once; fork a process for each script asked for on stdin.
+"""Load the modules named once; fork a process for each script asked for on stdin.
 
 A process ends as Python ends one, but leaves its heap to the kernel: to take NeMo's apart costs three seconds.
 """
@@ -6,6 +6,7 @@ A process ends as Python ends one, but leaves its heap to the kernel: to take Ne
 import atexit
 import contextlib
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -13,15 +14,8 @@ import sys
 import tempfile
 import threading
 
-# Here to be loaded: what is forked begins with them.
-import datasets  # noqa: F401
-import peft  # noqa: F401
-import safetensors  # noqa: F401
-import torch  # noqa: F401
-import transformers  # noqa: F401
-import yaml  # noqa: F401
-from nemo.collections import llm  # noqa: F401
-
+for name in sys.argv[1:]:
+    importlib.import_module(name)
 gc.freeze()
 answers = os.fdopen(os.dup(1), "w")
 print("ready", file=answers, flush=True)
@@ -42,6 +36,7 @@ os.chdir(asked["cwd"])
 os.environ.clear()
 os.environ.update(asked["env"])
 tempfile.tempdir = None
+sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 sys.argv = asked["argv"]
 sys.path[:1] = asked["path"]
 code: object = 1

@@ -37,7 +37,7 @@ def script(
         values = value if isinstance(value, list | tuple) else [value]
         command += [f"--{option.replace('_', '-')}", *values]
     if env == "tune" and not meanwhile and not WITHIN:
-        return run_warm(list(map(str, command)), scratch, variables_in(scratch))
+        return run_warm(env, list(map(str, command)), scratch, variables_in(scratch))
     return run([ROOT / f".venvs/{env}/bin/python", *command], scratch, meanwhile)
 
 
@@ -48,7 +48,7 @@ def python(program: Path, scratch: Path, *arguments: Any) -> str:
         result = run(command, scratch, PYTHONPATH=f"{ROOT}:{ROOT / 'scripts'}")
     else:
         environment = variables_in(scratch, PYTHONPATH=f"{ROOT}:{ROOT / 'scripts'}")
-        result = run_warm(list(map(str, [program, *arguments])), scratch, environment)
+        result = run_warm("tune", list(map(str, [program, *arguments])), scratch, environment)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -1,8 +1,8 @@
-"""Processes of the environment `tune` that begin with its libraries loaded: each is forked from one that loaded them.
+"""Processes that begin with an environment's libraries loaded: each is forked from one that loaded them.
 
-NeMo takes eleven seconds of a processor to load, and tests of the model half start it again and again. What is run is
+NeMo takes eleven seconds of a processor to load, and Snakemake two; tests start them again and again. What is run is
 what a fresh interpreter would run: our own modules are loaded anew; working folder, variables, arguments, output and
-exit are a process's own. Builds (tests/workflow) start every script afresh.
+exit are a process's own. A build's steps start their scripts afresh.
 """
 
 import atexit
@@ -17,11 +17,15 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-SECONDS = 600  # none of them takes a tenth of it
+SECONDS = 1800  # none of them takes a tenth of it
+LIBRARIES = {
+    "tune": ("datasets", "peft", "safetensors", "torch", "transformers", "yaml", "nemo.collections.llm"),
+    "workflow": ("snakemake.cli",),
+}
 
 
-def run_warm(arguments: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a script of ours, `arguments[0]`, with arguments; return how it ended and its output."""
+def run_warm(name: str, arguments: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a script in the environment `name`: `arguments[0]`, with arguments; return how it ended and its output."""
     path = env.get("PYTHONPATH", str(Path(arguments[0]).parent)).split(os.pathsep)
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
@@ -29,7 +33,7 @@ def run_warm(arguments: list[str], cwd: Path, env: dict[str, str]) -> subprocess
             "argv": arguments, "cwd": str(cwd), "env": env, "path": path,
             "stdout": str(out), "stderr": str(err),
         }  # fmt: skip
-        server = _server()
+        server = _server(name)
         server.stdin.write(json.dumps(asked) + "\n")
         server.stdin.flush()
         if not select.select([server.stdout], [], [], SECONDS)[0]:
@@ -40,16 +44,16 @@ def run_warm(arguments: list[str], cwd: Path, env: dict[str, str]) -> subprocess
 
 
 @functools.cache
-def _server() -> Any:
+def _server(name: str) -> Any:
     """Return the one that forks. Its variables are those of tiny_chain.run, which libraries read as they are loaded."""
     home = tempfile.TemporaryDirectory()
-    environment = {
+    variables = {
         "PATH": os.environ["PATH"], "HOME": home.name, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
     }  # fmt: skip
     server = subprocess.Popen(
-        [ROOT / ".venvs/tune/bin/python", HERE / "fork_server.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, env=environment, cwd=home.name,
+        [ROOT / f".venvs/{name}/bin/python", HERE / "fork_server.py", *LIBRARIES[name]], env=variables,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=home.name,
     )  # fmt: skip
     assert server.stdout.readline() == "ready\n"
 
