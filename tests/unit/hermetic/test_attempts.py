@@ -4,11 +4,9 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from adapter_build.core.atomic_file import write_atomically
 from adapter_build.hermetic import liveness_lock, store
 from adapter_build.hermetic.attempt import ATTEMPTS, attempt
 from adapter_build.hermetic.liveness_lock import abandoned
@@ -93,22 +91,6 @@ def test_a_later_attempt_supersedes_an_earlier_one_even_after_its_end():
     with attempt("a") as alone:
         assert not alone.superseded()
     assert not list(ATTEMPTS.glob("*.owner"))
-
-
-def test_writers_of_one_pid_on_two_machines_do_not_mix(tmp_path, monkeypatch):
-    """Each writer has a temporary name of its own until it renames."""
-    names = set()
-    monkeypatch.setattr(Path, "replace", lambda part, _: names.add(part.name))
-    for text in ("one", "two"):
-        write_atomically(tmp_path / "entry.json", text)
-    assert len(names) == 2
-
-
-def test_a_write_that_fails_leaves_what_was_there(tmp_path):
-    (tmp_path / "entry.json").mkdir()
-    with pytest.raises(OSError):
-        write_atomically(tmp_path / "entry.json", "text")
-    assert [path.name for path in tmp_path.iterdir()] == ["entry.json"]
 
 
 def test_a_file_system_without_locks(monkeypatch):
