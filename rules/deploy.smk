@@ -40,7 +40,7 @@ rule check_deployment:
 
 
 rule server:
-    """What `make serve` runs the engine in."""
+    """The environments in which `make serve` runs the engine."""
     input:
         venv_marker(SERVER),
     localrule: True

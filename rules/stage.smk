@@ -13,7 +13,7 @@ SERVED = {
 
 
 rule stage_adapter:
-    """Refuse an adapter that a server would take and answer nonsense with; copy the others."""
+    """Refuse an adapter that a server would load but answer nonsense with; copy the others."""
     input:
         local(venv("workflow")),
         adapter_files=ADAPTER,

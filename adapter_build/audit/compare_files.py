@@ -82,7 +82,7 @@ class _ViewFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._view)}[whence]
         if start + offset < 0:
-            raise ValueError("a place before the beginning")
+            raise ValueError("a position before the beginning")
         self._position = start + offset
         return self._position
 
@@ -134,8 +134,8 @@ def _of_members(before: Members, after: Members) -> Iterator[Difference]:
 
 def _of_bytes(here: memoryview, rebuilt: memoryview) -> Difference:
     """Return the first difference of two texts, by line, or of two files of bytes."""
-    place = _first_byte(here, rebuilt)
-    assert place is not None
+    position = _first_byte(here, rebuilt)
+    assert position is not None
     try:
         before, after = (bytes(view).decode() for view in (here, rebuilt))
         if "\0" not in before + after:
@@ -143,8 +143,8 @@ def _of_bytes(here: memoryview, rebuilt: memoryview) -> Difference:
     except UnicodeDecodeError:
         pass
     sizes = f", {len(here):,} → {len(rebuilt):,} bytes" if len(here) != len(rebuilt) else ""
-    values = " → ".join(f"0x{view[place]:02x}" if place < len(view) else "the end" for view in (here, rebuilt))
-    return Difference(f"byte {place:,}", values + sizes)
+    values = " → ".join(f"0x{view[position]:02x}" if position < len(view) else "the end" for view in (here, rebuilt))
+    return Difference(f"byte {position:,}", values + sizes)
 
 
 def _of_text(before: str, after: str) -> Difference:

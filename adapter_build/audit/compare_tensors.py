@@ -55,11 +55,11 @@ def _numbers(name: str, kind: str, before: memoryview, after: memoryview) -> Dif
             first = first if count else begin + int(differ.argmax())
             count += int(differ.sum())
             apart = float(np.maximum(apart, np.abs(left[differ] - right[differ]).max()))  # a NaN stays
-    place = list(map(int, np.unravel_index(first, json.loads(shape) or [1])))
+    position = list(map(int, np.unravel_index(first, json.loads(shape) or [1])))
     values = " → ".join(f"{_floats(numbers[first : first + 1], dtype)[0]:.6g}" for numbers in (old, new))
     share = apart / largest if largest else math.inf
     what = f"{count:,} of {old.size:,} numbers, by up to {apart:.3g} ({share:.2g} of its largest number)"
-    return Difference(name, f"{what}, first at {place}: {values}", share)
+    return Difference(name, f"{what}, first at {position}: {values}", share)
 
 
 def _floats(numbers: np.ndarray, dtype: str) -> np.ndarray:

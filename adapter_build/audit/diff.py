@@ -54,15 +54,17 @@ def _neutral(side: Build, rename: bool) -> dict[str, Step]:
     """Return the steps by name; with `rename`, a star replaces the adapter's name in names of steps and files."""
     if not rename:
         return side.steps
-    place = re.compile(f"^{NAMED}{re.escape(side.adapter)}(?=[./]|$)")
+    named = re.compile(f"^{NAMED}{re.escape(side.adapter)}(?=[./]|$)")
 
-    def files(named: Mapping[str, str]) -> dict[str, str]:
-        return {place.sub(r"\1/*", name): digest for name, digest in named.items()}
+    def files(digests: Mapping[str, str]) -> dict[str, str]:
+        return {named.sub(r"\1/*", name): digest for name, digest in digests.items()}
 
     steps = {}
     for name, step in side.steps.items():
-        told = {key: ["*"] if values == [side.adapter] else values for key, values in step.parameters.items()}
-        steps[place.sub(r"\1/*", name)] = replace(step, made=files(step.made), read=files(step.read), parameters=told)
+        options = {key: ["*"] if values == [side.adapter] else values for key, values in step.parameters.items()}
+        steps[named.sub(r"\1/*", name)] = replace(
+            step, made=files(step.made), read=files(step.read), parameters=options
+        )
     return steps
 
 

@@ -71,8 +71,8 @@ def compare_records(*builds: tuple[Path, str]) -> tuple[list[dict[str, Any]], li
     sides = ", ".join(SIDE.format(side=side) for side in SIDES)
     rows = [_described(row["before"], row["after"]) for row in query(f"WITH {sides} {CHANGED}", **relations)]
     names = ("raw", *ROLES, "seen by the optimizer")
-    told = [{"name": f"records: {name}", **{side: counts[side][name] for side in SIDES}} for name in names]
-    return [entry for entry in told if entry["before"] != entry["after"]], rows
+    totals = [{"name": f"records: {name}", **{side: counts[side][name] for side in SIDES}} for name in names]
+    return [entry for entry in totals if entry["before"] != entry["after"]], rows
 
 
 def _described(before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _step(step: Step, parent: parent_run.ParentRunFacet) -> list[RunEvent]:
         f"scripts/{step.script} in environment {step.environment}. {done} on {where}. Commit {step.commit or 'unknown'}"
     )
     described = documentation_job.DocumentationJobFacet(said)
-    told: dict[str, Any] = {
+    common: dict[str, Any] = {
         "run": Run(step.invocation, facets),
         "job": Job(NAMESPACE, step.name, {"jobType": _kind("TASK"), "documentation": described}),
         "producer": PRODUCER,
@@ -77,8 +77,8 @@ def _step(step: Step, parent: parent_run.ParentRunFacet) -> list[RunEvent]:
     }
     outputs = [OutputDataset(FILES, path, facets=_version(digest)) for path, digest in step.made.items()]
     return [
-        RunEvent(eventType=RunState.START, eventTime=step.started, **told),
-        RunEvent(eventType=RunState.COMPLETE, eventTime=step.finished, outputs=outputs, **told),
+        RunEvent(eventType=RunState.START, eventTime=step.started, **common),
+        RunEvent(eventType=RunState.COMPLETE, eventTime=step.finished, outputs=outputs, **common),
     ]
 
 
@@ -94,9 +94,9 @@ def _post(sent: list[RunEvent], target: str) -> None:
     parts = urllib.parse.urlsplit(target)
     key = os.environ.get("OPENLINEAGE_API_KEY")
     auth = ApiKeyTokenProvider({"api_key": key}) if key else TokenProvider({})
-    place = {"endpoint": parts.path.lstrip("/")} if parts.path.strip("/") else {}
+    endpoint = {"endpoint": parts.path.lstrip("/")} if parts.path.strip("/") else {}
     server = urllib.parse.urlunsplit((parts.scheme, parts.netloc, "", "", ""))
-    transport = HttpTransport(HttpConfig(url=server, auth=auth, retry=RETRY, **place))
+    transport = HttpTransport(HttpConfig(url=server, auth=auth, retry=RETRY, **endpoint))
     for number, event in enumerate(sent, 1):
         try:
             transport.emit(event)

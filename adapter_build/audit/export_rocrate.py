@@ -45,12 +45,12 @@ def _workflow(crate: Crate) -> Entity:
     source = crate.checkout / "Snakefile"
     if not source.is_file():
         raise BadInput(f"{source}: no such file: export from the checkout that built {crate.build.results}")
-    told = {
+    facts = {
         "name": "Raw questions to a LoRA adapter",
         "description": "The rules as the checkout had them when this was exported; attestations name scripts and locks",
         "conformsTo": {"@id": f"{BIOSCHEMAS}/ComputationalWorkflow/1.0-RELEASE"},
     }
-    workflow = crate.crate.add_workflow(source, "Snakefile", main=True, lang="snakemake", properties=told)
+    workflow = crate.crate.add_workflow(source, "Snakefile", main=True, lang="snakemake", properties=facts)
     workflow["version"] = next(iter(crate.build.steps.values())).commit or "unknown"
     workflow.properties()["@type"] = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]
     for rules in sorted((crate.checkout / "rules").glob("*.smk")):
@@ -105,16 +105,16 @@ def _whole(crate: Crate, workflow: Entity, runs: list[Entity]) -> None:
             crate.example(workflow, key, f"#{key}/{file['name']}", "File", file)
     began, ended = min(_time(step.started) for step in steps), max(_time(step.finished) for step in steps)
     name = f"Build of the LoRA adapter {build.adapter}"
-    told = {"startTime": began, "endTime": ended, "agent": runs[-1]["agent"], "actionStatus": DONE}
-    told |= {"instrument": workflow, "object": given, "result": left, "description": f"{len(steps)} steps"}
-    whole = crate.add("#run", "CreateAction", name=name, **told)
+    facts = {"startTime": began, "endTime": ended, "agent": runs[-1]["agent"], "actionStatus": DONE}
+    facts |= {"instrument": workflow, "object": given, "result": left, "description": f"{len(steps)} steps"}
+    whole = crate.add("#run", "CreateAction", name=name, **facts)
     engine = crate.add(
         "https://snakemake.github.io", "SoftwareApplication", name="Snakemake", url="https://snakemake.github.io"
     )
     controls = [entity for entity in crate.crate.contextual_entities if entity.type == "ControlAction"]
     conducted = {"instrument": engine, "object": controls, "result": whole, "agent": runs[-1]["agent"]}
-    told = {"startTime": began, "endTime": ended, "actionStatus": DONE, **conducted}
-    organized = crate.add("#conducted", "OrganizeAction", name="What Snakemake did", description="Its jobs", **told)
+    facts = {"startTime": began, "endTime": ended, "actionStatus": DONE, **conducted}
+    organized = crate.add("#conducted", "OrganizeAction", name="What Snakemake did", description="Its jobs", **facts)
     root = crate.crate.root_dataset
     root["name"] = f"LoRA adapter {build.adapter} ({build.digest})"
     root["description"] = (

@@ -54,11 +54,11 @@ def rebuild(wanted: Sequence[str], snakemake: Sequence[str], keep: Path | None, 
     steps = _chosen(list(planned.calls), wanted)
     judge = _Judge(planned.settings, keep, diffoscope)
     status, verdicts = StatusLine(), {}
-    with ended_by_signals(), attempt("rebuild") as place:
+    with ended_by_signals(), attempt("rebuild") as private:
         for number, step in enumerate(steps, 1):
             status.show(f"  {number} of {len(steps)}: {step} …")
             began = time.monotonic()
-            root = place.scratch / step.replace("/", ".")
+            root = private.scratch / step.replace("/", ".")
             verdicts[step] = judge.verdict(step, planned.calls[step], root)
             shutil.rmtree(root, ignore_errors=True)
             status.finish()
@@ -128,10 +128,10 @@ def prepare(action: Action, root: Path) -> Path:
     for name in ("containers", ".venvs"):
         (checkout / name).symlink_to(Path(name).absolute())
     for path in inputs:
-        place = Path(os.path.normpath(checkout / path))
-        if not place.exists():  # one of scripts/ is, and a path from the root of the file system
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(path.absolute())
+        link = Path(os.path.normpath(checkout / path))
+        if not link.exists():  # one of scripts/ is, and a path from the root of the file system
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.absolute())
     return checkout
 
 

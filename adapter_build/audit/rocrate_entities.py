@@ -39,19 +39,19 @@ class Crate:
     def add(self, identifier: str, kind: str, **properties: Any) -> Entity:
         """Return the entity of this identifier, which is added if it is new."""
         identifier = f"#{quote(identifier[1:])}" if identifier.startswith("#") else identifier
-        told = {"@type": kind, **properties}
-        return self.crate.get(identifier) or self.crate.add(ContextEntity(self.crate, identifier, properties=told))
+        described = {"@type": kind, **properties}
+        return self.crate.get(identifier) or self.crate.add(ContextEntity(self.crate, identifier, properties=described))
 
     def file(self, path: str, digest: str) -> Entity:
         """Return the entity of a file: in the crate if it carries the file and that is unchanged, else by digest."""
         source = self.build.file(path) if path.startswith("results/") else self.checkout / path
-        told = {"name": path, "sha256": digest}
+        properties = {"name": path, "sha256": digest}
         carried = (path in self.carried or path.startswith(CODE)) and ".." not in Path(path).parts
         if carried and source.is_file() and file_digest(source) == digest:
-            return self.crate.get(quote(path)) or self.crate.add_file(source, path, properties=told)
+            return self.crate.get(quote(path)) or self.crate.add_file(source, path, properties=properties)
         hashed = base64.urlsafe_b64encode(bytes.fromhex(digest)).decode().rstrip("=")
         address = f"ni:///sha-256;{hashed}"
-        entity = self.crate.get(address) or self.crate.add_file(address, properties=told)
+        entity = self.crate.get(address) or self.crate.add_file(address, properties=properties)
         if entity["name"] != path:
             once(entity, "alternateName", path)  # the same bytes under two names
         return entity
@@ -79,16 +79,16 @@ class Crate:
     def attestation(self, step: Step) -> Entity:
         """Add the attestation of a step with its signature."""
         path = f"results/lineage/{step.name}.json"
-        told = {"name": f"Attestation of {step.name}", "encodingFormat": "application/vnd.dsse.envelope.v1+json"}
-        return self.crate.add_file(self.build.file(path), path, properties=told)
+        properties = {"name": f"Attestation of {step.name}", "encodingFormat": "application/vnd.dsse.envelope.v1+json"}
+        return self.crate.add_file(self.build.file(path), path, properties=properties)
 
     def image(self, reference: str) -> Entity:
         """Return the entity of a container's image."""
         repository, _, digest = reference.partition("@sha256:")
         registry, _, name = repository.partition("/")
-        told = {"registry": registry, "name": name, "sha256": digest}
+        properties = {"registry": registry, "name": name, "sha256": digest}
         return self.add(
-            f"docker://{reference}", "ContainerImage", additionalType={"@id": f"{TERMS}#DockerImage"}, **told
+            f"docker://{reference}", "ContainerImage", additionalType={"@id": f"{TERMS}#DockerImage"}, **properties
         )
 
 

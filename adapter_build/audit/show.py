@@ -40,28 +40,28 @@ def drawn(node: dict[str, Any]) -> Iterator[str]:
     yield from _drawn(node, "", "", set())
 
 
-def _drawn(node: dict[str, Any], first: str, rest: str, seen: set[str]) -> Iterator[str]:
-    told = f"  {node['sha256'][:12]}"
+def _drawn(node: dict[str, Any], first: str, rest: str, drawn_steps: set[str]) -> Iterator[str]:
+    digests = f"  {node['sha256'][:12]}"
     if "producer_sha256" in node:
-        told += f", but {node['step']} left {node['producer_sha256'][:12]}"
+        digests += f", but {node['step']} left {node['producer_sha256'][:12]}"
     inputs = node.get("inputs", [])
-    again = node.get("step") in seen
+    again = node.get("step") in drawn_steps
     origin = f"  by {node['step']}" if "step" in node else "  (from outside)"
-    yield f"{first}{node['path']}{told}{origin}{' (above)' if again else ''}"
+    yield f"{first}{node['path']}{digests}{origin}{' (above)' if again else ''}"
     if again:
         return
-    seen |= {node["step"]} if "step" in node else set()
+    drawn_steps |= {node["step"]} if "step" in node else set()
     for number, source in enumerate(inputs, 1):
         last = number == len(inputs)
-        yield from _drawn(source, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "), seen)
+        yield from _drawn(source, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "), drawn_steps)
 
 
 def promised(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:
     """Yield a line on each limit of the guarantees of the tree's steps."""
     names = {name for edge in edges(node) for name in edge} | {node["step"]}
     found = [steps[name] for name in sorted(names & steps.keys())]
-    yield from (f"{step.name}: {told}" for step in found for told in promises(step))
-    yield from (f"{which}: {told}" for which, told in unconfined(found))
+    yield from (f"{step.name}: {limit}" for step in found for limit in promises(step))
+    yield from (f"{name}: {confinement}" for name, confinement in unconfined(found))
 
 
 def committed(steps: dict[str, Step], node: dict[str, Any]) -> Iterator[str]:

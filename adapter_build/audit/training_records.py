@@ -32,11 +32,11 @@ def records(results: Path, adapter: str) -> list[dict[str, Any]]:
     if settings.get("format") != "hf-lora":
         raise BadInput(f"{checkpoint}: tuned by NeMo 24.07, in an order of its own: see {results}/prompts/{adapter}/")
     prompts = {split: [str(row["id"]) for row in read_jsonl(_prompts(results, adapter, split))] for split in SPLITS}
-    seen = settings["step"] * settings["global_batch_size"]
+    consumed = settings["step"] * settings["global_batch_size"]
     order = training_order(
         len(prompts["train"]), settings["max_steps"] * settings["global_batch_size"], settings["seed"]
     )
-    times = Counter(prompts["train"][index] for index in order[:seen])
+    times = Counter(prompts["train"][index] for index in order[:consumed])
     limit = settings["validation_limit"] or None
     used = {
         **{record: ("train", times[record]) for record in prompts["train"]},

@@ -198,10 +198,10 @@ def _ran(steps: Iterable[Step]) -> dict[tuple[str, str], list[Step]]:
     return found
 
 
-def _git(root: Path, *words: str) -> bytes | None:
+def _git(root: Path, *arguments: str) -> bytes | None:
     """Return the output of a git command; None if it fails, or where there is no git."""
     try:
-        done = git(root, *words)
+        done = git(root, *arguments)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return None if done.returncode else done.stdout

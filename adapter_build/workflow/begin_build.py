@@ -60,8 +60,8 @@ def begin(config: dict[str, Any], runtime: Runtime, nim: NimSettings | None, bas
         sys.exit(error_line(fault))
     if base.left_out:
         say(f"  base.path: {', '.join(base.left_out)}: no file of the base, left out", error=True)
-    if told := ignored_git_variables():
-        say(f"  {told}", error=True)
+    if warning := ignored_git_variables():
+        say(f"  {warning}", error=True)
     commit = own_commit()
     if not commit.id:
         say(f"  lineage has no commit: {commit.reason}: {commit.mend}", error=True)

@@ -34,17 +34,17 @@ def fill(config: dict[str, Any], schema: dict[str, Any]) -> None:
 def _unset(config: dict[str, Any], schema: dict[str, Any], where: tuple[str, ...]) -> None:
     """Remove the keys that are null. Raises `BadInput` for a name that is no text, and where null removes nothing."""
     for key, value in list(config.items()):
-        place = ".".join([*where, str(key)])
+        name = ".".join([*where, str(key)])
         if not isinstance(key, str):
-            raise BadInput(f"config: {place}: a name is text, found {key!r}: write it in quotes")
+            raise BadInput(f"config: {name}: a name is text, found {key!r}: write it in quotes")
         known = schema.get("properties", {})
         inner = known.get(key, schema.get("additionalProperties") or {})
         if value is None and key in known:
             del config[key]
         elif value is None and inner:
-            others = [name for name, other in config.items() if other is not None]
+            others = [entry for entry, other in config.items() if other is not None]
             close = did_you_mean(key, others)
-            raise BadInput(f"config: {place}: null drops an entry of an earlier file, and none has this name{close}")
+            raise BadInput(f"config: {name}: null drops an entry of an earlier file, and none has this name{close}")
         elif isinstance(value, dict):
             _unset(value, inner, (*where, key))
 
@@ -126,8 +126,8 @@ def _found(error: ValidationError) -> str:
         "nothing (null)" if value is None else str(value).lower() if value in (True, False) else repr(value)
     )
     if isinstance(value, bool) and wanted == "string":
-        words = "yes, on or true" if value else "no, off or false"
-        return f"{found}, which is how YAML reads {words}: write a word in quotes"
+        forms = "yes, on or true" if value else "no, off or false"
+        return f"{found}, which is how YAML reads {forms}: write a word in quotes"
     if wanted == "string" and not isinstance(value, dict | list | type(None)):
         return f"{found}: write it in quotes"
     if wanted == "array":

@@ -19,7 +19,7 @@ RUNNER = ["python", "scripts/step.py"]  # how a rule's shell command begins, if 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build of some targets would do.
+    """The steps that a build of some targets would run.
 
     `calls` maps each step to its runner's command line, a step after those it depends on; `settings` are the variables
     of every runner, from the configuration in force (hermetic/variables.py).

@@ -36,14 +36,14 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
         """Refuse a mapping with two equal names, or with one that is no text."""
-        seen = set()
+        names = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a name is one word of text", key.start_mark)
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+            if key.value in names and key.tag != "tag:yaml.org,2002:merge":
                 fault = f"{key.value!r} stands twice: remove or rename one"
                 raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
-            seen.add(key.value)
+            names.add(key.value)
         return {str(name): value for name, value in super().construct_mapping(node, deep).items()}
 
     def text(self, node: yaml.ScalarNode) -> str:

@@ -113,7 +113,7 @@ def action_of(arguments: argparse.Namespace) -> Action:
     )
 
 
-def parse(words: Sequence[str] | None = None, description: str | None = None) -> argparse.Namespace:
+def parse(command_line: Sequence[str] | None = None, description: str | None = None) -> argparse.Namespace:
     """Return the options of a command line, by default of this process's own."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     named = {"action": "append", "nargs": "+", "default": [], "metavar": ("NAME", "VALUE")}
@@ -142,7 +142,7 @@ def parse(words: Sequence[str] | None = None, description: str | None = None) ->
     )
     parser.add_argument("--always", action="store_true", help="run it even if the store has what it would make")
     parser.add_argument("script", type=Path, help="after --: the script to run")
-    return parser.parse_args(words)
+    return parser.parse_args(command_line)
 
 
 def _files(named: list[list[str]]) -> dict[str, list[Path]]:
