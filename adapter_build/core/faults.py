@@ -94,7 +94,7 @@ def safe_streams() -> Iterator[None]:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # closed, or a pipe that nobody reads any more
+            with contextlib.suppress(OSError, ValueError):  # closed, or a pipe without a reader
                 stream.flush()
         sys.stdout, sys.stderr = before
 

@@ -1,1 +1,1 @@
-"""The step runner: it runs one declared step, hermetically, and leaves proof of what it did."""
+"""Hermetic runs of declared steps: sandboxes and runtimes, action keys, the store, attestations."""

@@ -79,7 +79,7 @@ def private_folder() -> Path:
 
 
 def _is_own(folder: Path) -> bool:
-    """Tell whether this is a folder, and no link to one, that this user owns and nobody else may enter."""
+    """Tell whether the path is a folder, not a link to one, that this user owns and nobody else may enter."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

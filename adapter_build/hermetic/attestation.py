@@ -71,7 +71,7 @@ def statement(
     """
     gpu: dict[str, str] = {}
     commit = own_commit()
-    with contextlib.suppress(BadInput):  # a driver that has stopped answering does not undo what was made
+    with contextlib.suppress(BadInput):  # a driver that fails now does not undo the outputs
         gpu = gpu_facts(action.devices, action.environment)
     document = {
         "_type": STATEMENT_TYPE,

@@ -91,5 +91,5 @@ def _asked(what: str, devices: int) -> list[str]:
     try:
         answers = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
-        raise BadInput("it asks for GPUs, but nvidia-smi does not answer: set devices: 0, or mend the driver") from None
+        raise BadInput("it needs GPUs, but nvidia-smi does not answer: set devices: 0, or repair the driver") from None
     return answers[:devices]

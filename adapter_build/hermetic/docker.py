@@ -30,7 +30,7 @@ ISOLATION = "container: read-only root, no capabilities, no new privileges, own 
 def running(action: Action, attempt: Attempt, limits: Limits) -> Iterator[Execution]:
     """Start the script in a container; stop and remove the container on leaving, and on TERM or INT."""
     if action.nodes > 1:
-        raise BadInput(f"it wants {action.nodes} nodes, runtime docker supports one: set runtime: host or apptainer")
+        raise BadInput(f"it needs {action.nodes} nodes, runtime docker supports one: set runtime: host or apptainer")
     image = image_of(action.environment)
     with ended_by_signals(), engine() as client:
         reap(client)
@@ -85,7 +85,7 @@ def _configuration(
         # The container's own name, which libraries of distributed training look up even for one process.
         extra_hosts=None if action.network else {LABEL: "127.0.0.1"},
         init=True,
-        log_config={"Type": "none"},  # what a step prints goes to its log and nowhere else
+        log_config={"Type": "none"},  # a step's output goes to its log alone
     )
     return client.create_container_config(
         image=image,
@@ -128,7 +128,9 @@ def devices(count: int) -> list[str]:
     """
     given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     if given and len(given) < count:
-        raise BadInput(f"this step asks for {count} GPUs, but CUDA_VISIBLE_DEVICES names {len(given)}")
+        raise BadInput(
+            f"it needs {count} GPUs, but CUDA_VISIBLE_DEVICES names {len(given)}: ask the scheduler for as many"
+        )
     return given[:count] if given else [str(index) for index in range(count)]
 
 

@@ -62,7 +62,7 @@ def on_nodes(
     srun, job = shutil.which("srun"), os.environ.get("SLURM_JOB_ID")
     if not srun or not job:
         raise BadInput(
-            f"it wants {action.nodes} nodes, which only a Slurm job has: build with --workflow-profile profiles/slurm, "
+            f"it needs {action.nodes} nodes, which only a Slurm job has: build with --workflow-profile profiles/slurm, "
             "or set nodes and curate.nodes to 1"
         )
     start = [

@@ -37,7 +37,7 @@ def shares_memory(action: Action, runtime: str) -> bool:
 
 def refusal() -> str:
     """Return the error of a machine that has no isolation where it is required."""
-    return f"isolation: required, but nothing here holds steps to what they declare: {mend()}; or set isolation: best"
+    return f"isolation: required needs bubblewrap or Landlock: {mend()}; or set isolation: best"
 
 
 def mend() -> str:

@@ -35,7 +35,7 @@ def lock_file(path: Path) -> IO[bytes]:
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         handle = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:  # another user's: it can be locked by who may read it
+    except PermissionError:  # another user's file: an flock needs no more than reading
         handle = os.open(path, flags | os.O_RDONLY)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)

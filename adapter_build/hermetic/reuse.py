@@ -51,7 +51,7 @@ class Reuse:
         """Copy the outputs into the attempt and return their attestation; None if the store lacks any of them."""
         try:
             return self._restored(attempt, started) if self._store else None
-        except OSError as error:  # it went away, or has no room for what it would fetch
+        except OSError as error:  # the store went away, or is full
             self._without(error)
             return None
 

@@ -30,7 +30,7 @@ REFUSED_EVERYWHERE = {
     "mount_setattr": 442, "quotactl_fd": 443, "set_mempolicy_home_node": 450, "lsm_get_self_attr": 459,
     "lsm_set_self_attr": 460, "lsm_list_modules": 461,
 }  # fmt: skip
-# By name: the number on x86-64 and on ARM64, None where there is none.
+# By name: the number on x86-64 and on ARM64; None where the architecture lacks the call.
 REFUSED: dict[str, tuple[int | None, int | None]] = {
     "_sysctl": (156, None), "acct": (163, 89), "add_key": (248, 217), "afs_syscall": (183, None), "bpf": (321, 280),
     "chroot": (161, 51), "clock_settime": (227, 112), "create_module": (174, None), "delete_module": (176, 106),

@@ -31,7 +31,7 @@ _EVENT = record(
         "elapsed": number,
     }
 )
-LINES_TO_EXPLAIN = 40  # of the end of the log: a traceback's last lines say what a step reached for
+LINES_TO_EXPLAIN = 40  # at the end of the log: a traceback's last lines name what a step lacked
 
 
 def follow_step(

@@ -9,14 +9,14 @@ from typing import Any
 from adapter_build.core.pip import pip_settings
 from adapter_build.hermetic.action import Action
 
-# OpenBLAS's own settings belong to the machine; everything else a step may see is set below.
+# OpenBLAS's own settings belong to the machine; every other variable of a step is set below.
 PASSED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 PASSED_WITH_NETWORK = (
     "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_ENDPOINT",
     "HF_HUB_DOWNLOAD_TIMEOUT",
 )  # fmt: skip
 PASSED_WITH_DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
-# A step that starts containers: where the engine is, who it may pull as, which GPUs the scheduler gave.
+# For a step that starts containers: the engine's address, its logins, the GPUs that the scheduler gave.
 PASSED_ON_HOST = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "CUDA_VISIBLE_DEVICES")
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
 PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "default-timeout")
@@ -88,7 +88,7 @@ def step_variables(action: Action, path: str, home: Path, scratch: Path, secrets
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": threads,
-        # Threads that wait would spin; on a machine that does anything else that made tuning five times slower.
+        # ACTIVE threads spin while they wait: on a busy machine that made tuning five times slower.
         "OMP_WAIT_POLICY": "PASSIVE",
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,

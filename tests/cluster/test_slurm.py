@@ -51,7 +51,7 @@ def test_a_step_that_asks_for_a_gpu_goes_where_one_is(cluster, copy_of_built):
     job = cluster.ask("scontrol", "show", "job", number)
     assert re.search(r"Partition=gpu\b", job) and re.search(r"\bNodeList=n3\b", job) and "gres:gpu:1" in job, job
     said = "\n".join(path.read_text() for path in (copy_of_built.folder / "logs/slurm").rglob("*.log"))
-    assert "it asks for GPUs, but nvidia-smi does not answer" in said
+    assert "it needs GPUs, but nvidia-smi does not answer" in said
 
 
 def test_light_steps_run_where_snakemake_runs(cluster, checkout):

@@ -58,7 +58,7 @@ def test_a_gpu_step_gets_what_the_tutorial_gives_it(place):
 def test_a_gpu_step_takes_the_gpus_that_the_scheduler_gave(place, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert configuration(place, devices=2)["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == ["3", "5"]
-    with pytest.raises(BadInput, match="asks for 3 GPUs, but CUDA_VISIBLE_DEVICES names 2"):
+    with pytest.raises(BadInput, match="needs 3 GPUs, but CUDA_VISIBLE_DEVICES names 2"):
         configuration(place, devices=3)
 
 
@@ -109,7 +109,7 @@ def test_apptainers_command_line(place):
 
 def test_docker_runs_a_step_on_one_node(place):
     with (
-        pytest.raises(BadInput, match="it wants 2 nodes, runtime docker supports one"),
+        pytest.raises(BadInput, match="it needs 2 nodes, runtime docker supports one"),
         docker.running(action(nodes=2), place, Limits()),
     ):
         pass
@@ -123,7 +123,7 @@ def test_several_nodes_are_srun_s(place, monkeypatch, tmp_path):
     (tmp_path / "srun").write_text("")
     (tmp_path / "srun").chmod(0o755)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(BadInput, match="it wants 2 nodes, which only a Slurm job has"):
+    with pytest.raises(BadInput, match="it needs 2 nodes, which only a Slurm job has"):
         on_nodes(action(nodes=2), ["true"], seen)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_CONF", "/opt/slurm.conf")

@@ -114,7 +114,7 @@ def test_the_first_line_of_a_build_says_it(monkeypatch):
     with pytest.raises(BadInput) as refused:
         runtime.Runtime("host", (), isolated="required")
     assert str(refused.value) == (
-        f"isolation: required, but nothing here holds steps to what they declare: {unheld}; or set isolation: best"
+        f"isolation: required needs bubblewrap or Landlock: {unheld}; or set isolation: best"
     )
     assert runtime.Runtime("host", (), sent=True, isolated="required").name == "host", "each node's runner sees to it"
     taken.name, taken.reason = "docker", "an engine answers and has every image"
