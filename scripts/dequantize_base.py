@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def read_fields(gguf: Path) -> dict[str, Any]:
-    """Return a GGUF file's metadata, key → value. Raises `BadInput` if it is none, or no Llama-shaped model's."""
+    """Return a GGUF file's metadata, key → value. Raises `BadInput` if it is not whole, or of no Llama-shaped model."""
     from gguf import GGUFReader
 
     try:

@@ -34,13 +34,13 @@ def main() -> None:
 
 def _prompts(path: Path, program: Any, curated: Path, facts: BaseFacts) -> Iterator[dict[str, Any]]:
     written = found_in(path.read_text(encoding="utf-8"), facts.control)
-    records, speaking, tokens = 0, 0, set()
+    records, mentioning, tokens = 0, 0, set()
     for row in read_jsonl(curated):
         records += 1
         where = f"{path}: record {row['id']} of {curated}"
         text = facts.as_text(row)
         if text != row:
-            speaking += 1
+            mentioning += 1
             tokens.update(found_in(str(row), facts.control))
         try:
             results = program.input_value({**text, "id": row["id"]}).all()
@@ -49,9 +49,9 @@ def _prompts(path: Path, program: Any, curated: Path, facts: BaseFacts) -> Itera
         if len(results) != 1:
             raise BadInput(f"{where}: the program made {len(results)} results, expected one object {{input, output}}")
         yield {"id": row["id"], **with_control(where, _checked(where, results[0]), written, facts)}
-    if speaking:
+    if mentioning:
         print(
-            f"{curated}: {speaking} of {records} records speak of control tokens ({', '.join(sorted(tokens)[:5])}): a "
+            f"{curated}: {mentioning} of {records} records mention control tokens ({', '.join(sorted(tokens)[:5])}): a "
             "blank in each makes text of them",
             file=sys.stderr,
         )

@@ -60,7 +60,9 @@ def main() -> None:
     }
     check_names(settings["adapters"], given)
     if ready["base"]["name"] != settings["base"]["name"]:
-        raise BadInput(f"{arguments.ready}: speaks of base {ready['base']['name']!r}, config of another: run `make`")
+        raise BadInput(
+            f"{arguments.ready}: is about base {ready['base']['name']!r}, but config names another: run `make`"
+        )
     adapters = [describe(name, *(of[name] for of in given.values())) for name in staged]
     for adapter in adapters:  # with the prompt, which no checkpoint knows
         settings["adapters"][adapter["name"]] |= adapter["settings"]
@@ -92,10 +94,10 @@ def by_adapter(paths: Sequence[Path], ending: str) -> dict[str, Path]:
 
 
 def check_names(names: Iterable[str], given: dict[str, dict[str, Any]]) -> None:
-    """Raise `BadInput` unless every source speaks of the configured adapters and of no other."""
+    """Raise `BadInput` unless every source is about the configured adapters and no other."""
     for source, found in given.items():
         if odd := sorted(set(names) ^ set(found)):
-            fault = "has nothing of" if odd[0] in names else "speaks of an unknown"
+            fault = "has nothing of" if odd[0] in names else "is about an unknown"
             raise BadInput(f"{source}: {fault} adapter {odd[0]!r} (config: adapters): run `make`")
 
 

@@ -133,7 +133,7 @@ ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
 def answers(
     model: Any, prompts: Sequence[list[int]], most: int, stops: Collection[int], together: int
 ) -> Iterator[tuple[int, list[int]]]:
-    """Yield the number of each prompt, batch by batch, with its answer's tokens, `most` at the most.
+    """Yield the number of each prompt, batch by batch, with its answer's tokens, at most `most`.
 
     `model` is a transformers Llama, with or without PEFT's LoRA in its layers; its attention is replaced for good. An
     answer ends with the first of `stops`, which is its last token then. A batch has at most `together` tokens of

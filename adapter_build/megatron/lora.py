@@ -34,14 +34,14 @@ Tensors = dict[str, torch.Tensor]
 def peft_matrices(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Tensors:
     """Return PEFT's tensors by name, float32, A as (r, inputs) and B as (outputs, r).
 
-    `config` is the adapter's model_config.yaml. Raises `BadInput` for a tensor that is none of LoRA's, or whose shape
-    is not that of the network.
+    `config` is the adapter's model_config.yaml. Raises `BadInput` for a tensor that is not LoRA's, or whose shape
+    is not the network's.
     """
     rank, found = config["peft"]["lora_tuning"]["adapter_dim"], {}
     for key, tensor in weights.items():
         match = KEY.fullmatch(key)
         if not match or match["adapter"] not in ADAPTERS or tensor.dim() != 2:
-            raise BadInput(f"the adapter's tensor {key} is none of a LoRA adapter of NeMo 24.07: tune it again")
+            raise BadInput(f"the adapter's tensor {key} does not belong to a LoRA adapter of NeMo 24.07: tune it again")
         layer, matrix = ADAPTERS[match["adapter"]], MATRICES[match["matrix"]]
         if tensor.shape[0 if matrix == "A" else 1] != rank:
             raise BadInput(

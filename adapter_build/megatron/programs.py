@@ -28,7 +28,7 @@ OF_PACKS = {key: plain for key, plain in UNPACKED.items() if key != "products"} 
 
 # Transformer Engine's own FP8, of every layer: e4m3 forward, e5m2 for gradients, scaled by the greatest value of the
 # last 1024 steps. The names are conf/megatron_gpt_config.yaml's, the values megatron_gpt_model.py's where nothing is
-# said; the configuration of tuning has none of them, hence the ++.
+# said; the configuration of tuning lacks them, hence the ++.
 FP8 = (
     "++model.fp8=True", "++model.fp8_e4m3=False", "++model.fp8_hybrid=True", "++model.fp8_margin=0",
     "++model.fp8_interval=1", "++model.fp8_amax_history_len=1024", "++model.fp8_amax_compute_algo=max",
@@ -76,7 +76,9 @@ def unfit_for_megatron(adapter: Mapping[str, Any], devices: int) -> str | None:
     if foreign := [key for key, plain in OF_PACKS.items() if adapter[key] != plain]:
         return f"{foreign[0]}: {adapter[foreign[0]]} is of tune.backend embedded: leave it out"
     if adapter["max_steps"] <= WARM_UP:
-        return f"max_steps: {adapter['max_steps']}, but this backend's learning rate rises for {WARM_UP}: raise it"
+        return (
+            f"max_steps: {adapter['max_steps']}, but this backend's learning rate rises for {WARM_UP} steps: set more"
+        )
     if adapter["validation_interval"] > adapter["max_steps"]:
         return "validation_interval: more than max_steps, so nothing would be chosen by: lower it"
     if adapter["global_batch_size"] % (adapter["micro_batch_size"] * devices):

@@ -135,7 +135,9 @@ def _check_tensors(
         if tensor not in wanted and tensor not in optional:
             keys = {".bias": "attention_bias and mlp_bias", "lm_head.weight": "tie_word_embeddings"}
             key = next((key for end, key in keys.items() if tensor.endswith(end)), "num_hidden_layers")
-            raise BadInput(f"{where} is none of the model that {config} describes (see {key}): {FETCH}, or correct it")
+            raise BadInput(
+                f"{where} does not belong to the model that {config} describes (see {key}): {FETCH}, or correct it"
+            )
         expected = wanted.get(tensor) or optional[tensor]
         if tuple(entry["shape"]) != expected:
             raise BadInput(

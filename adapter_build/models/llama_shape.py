@@ -135,7 +135,7 @@ def check_lengths(config: Mapping[str, Any], where: Path | str, lengths: Mapping
     for key, length in lengths.items():
         if length > most:
             raise BadInput(
-                f"{key} is {length}, but the base has {most} positions ({where}): set it to {most} at the most, or "
+                f"{key} is {length}, but the base has {most} positions ({where}): set it to at most {most}, or "
                 "take another base"
             )
     if answer >= most:

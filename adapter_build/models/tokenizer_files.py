@@ -43,7 +43,7 @@ class TokenizerFiles:
                 numbers = dict(vocabulary or {})
             added = {token["content"]: token["id"] for token in self._added}
             if not all(type(number) is int and number >= 0 for number in (*numbers.values(), *added.values())):
-                raise ValueError("a number is none")
+                raise ValueError("a token's number is no integer")
         except (TypeError, ValueError, KeyError) as error:
             raise BadInput(f"{self.tokenizer}: its tokens are not texts and numbers ({error!r}): {MEND}") from None
         return numbers | added

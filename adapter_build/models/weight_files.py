@@ -28,8 +28,8 @@ def weight_files(names: Collection[str], index: Path, where: str) -> WeightFiles
     """
     if adapter := [name for name in ADAPTER if name in names]:
         raise BadInput(
-            f"{where} has {adapter[0]}, of an adapter: merge it into the base (PEFT's merge_and_unload), or move it "
-            "elsewhere"
+            f"{where} has {adapter[0]}, an adapter's file: merge it into the base (PEFT's merge_and_unload), or move "
+            "it elsewhere"
         )
     found = sorted(name for name in names if name.endswith(".safetensors"))
     if index.name in names:
@@ -39,16 +39,14 @@ def weight_files(names: Collection[str], index: Path, where: str) -> WeightFiles
             raise BadInput(f"{where} has no {missing[0]}, which {INDEX} names: {FETCH}")
         if SINGLE in names and SINGLE not in shards:
             raise BadInput(
-                f"{where} has {SINGLE}, and {INDEX}, which names {shards[0]}: one reader takes these, another those: "
+                f"{where} has {SINGLE}, and {INDEX}, which names {shards[0]}: readers differ in which they take: "
                 "remove the one that is not the base's"
             )
         return WeightFiles([*shards, INDEX], [name for name in found if name not in shards], placed)
     if SINGLE in names:
         return WeightFiles([SINGLE], [name for name in found if name != SINGLE], {})
     if found:
-        raise BadInput(
-            f"{where} has no {SINGLE} and no {INDEX}, and it takes one or the other to know what {found[0]} is: {FETCH}"
-        )
+        raise BadInput(f"{where} has {found[0]}, but no {SINGLE} and no {INDEX}, one of which a base needs: {FETCH}")
     raise BadInput(
         f"{where} has no *.safetensors: expected {SINGLE}, or {INDEX} and what it names; save other formats as that "
         "(transformers' save_pretrained)"

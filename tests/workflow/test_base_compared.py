@@ -56,4 +56,4 @@ def test_control_tokens_in_posts_are_text(copy_of_built: Checkout) -> None:
         assert SPOKEN not in row["input"] + row["output"] and "control" not in row
         assert row["output"].endswith("After < |im_end|>?") and "prints < |im_end|> and stops." in row["input"]
     log = (copy_of_built.folder / "logs/format_prompts/law-titlegen/test.log").read_text()
-    assert f"records speak of control tokens ({SPOKEN}): a blank in each makes text of them" in log
+    assert f"records mention control tokens ({SPOKEN}): a blank in each makes text of them" in log

@@ -282,7 +282,7 @@ LAYER = "model__layers__0__self_attn__q_proj__"
     ({LAYER + "scales": np.zeros((1, 64), np.float16)}, ["q_proj.scales is F16", "quantised"]),
     ({LAYER + "weight__absmax": np.zeros(64, np.float32)}, ["weight.absmax", "quantised"]),
     ({LAYER + "weight_scale": np.zeros(1, np.float32)}, ["weight_scale", "quantised"]),
-    ({LAYER + "bias": np.zeros(64, np.float32)}, ["q_proj.bias is none of the model", "attention_bias"]),
+    ({LAYER + "bias": np.zeros(64, np.float32)}, ["q_proj.bias does not belong to the model", "attention_bias"]),
     ({LAYER + "weight": None}, ["lack 1 of the", "layers.0.self_attn.q_proj.weight"]),
     ({LAYER + "weight": np.zeros((64, 32), np.float32)}, ["has shape [64, 32]", "asks for [64, 64]"]),
     ({"model__layers__2__input_layernorm__weight": np.ones(64, np.float32)}, ["layers.2", "num_hidden_layers"]),

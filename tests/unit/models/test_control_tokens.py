@@ -79,7 +79,7 @@ def test_what_a_post_speaks_of_is_text(format_prompts):
         assert row["output"] == "Is it< /s> < |eot_id|>?"
         assert "After < |endoftext|> or < s>?" in row["input"]
         assert set(row) == {"id", "input", "output"}
-    assert "2 of 2 records speak of control tokens (</s>, <s>, <|endoftext|>, <|eot_id|>)" in done.stderr
+    assert "2 of 2 records mention control tokens (</s>, <s>, <|endoftext|>, <|eot_id|>)" in done.stderr
 
 
 def test_without_facts_nothing_is_broken(format_prompts):

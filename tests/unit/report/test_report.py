@@ -332,7 +332,7 @@ def test_refuses_an_adapter_that_config_does_not_name(refused) -> None:
         settings["adapters"].pop("law-answer")
         options["settings"] = json.dumps(settings)
 
-    assert "speaks of an unknown adapter 'law-answer'" in refused(spoil, adapters=("law-titlegen", "law-answer"))
+    assert "is about an unknown adapter 'law-answer'" in refused(spoil, adapters=("law-titlegen", "law-answer"))
 
 
 def test_refuses_a_sentinel_of_another_base(refused) -> None:
@@ -341,7 +341,7 @@ def test_refuses_a_sentinel_of_another_base(refused) -> None:
         ready["base"]["name"] = "llama-3.1-8b"
         options["ready"].write_text(json.dumps(ready))
 
-    assert "speaks of base 'llama-3.1-8b'" in refused(spoil)
+    assert "is about base 'llama-3.1-8b'" in refused(spoil)
 
 
 def test_refuses_scores_of_other_predictions(refused) -> None:
