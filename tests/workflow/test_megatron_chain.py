@@ -59,7 +59,7 @@ def project(copy_of_built, monkeypatch):
     name = "nvcr.io/nim/tests/tiny-random-llama"
     record_image(lock, Image("stand-in", name, f"sha256:{'b' * 64}", tag="1.1.0", **asked))
     shutil.copytree(ROOT / "tests/stand_in_nemo", "nemo", dirs_exist_ok=True)
-    settings = Path("adapter_build/megatron/arguments.py")
+    settings = Path("adapter_build/megatron/programs.py")
     stand_in = settings.read_text().replace('Path("/opt/NeMo")', f'Path("{folder}/nemo")')
     assert stand_in != settings.read_text()
     settings.write_text(stand_in)
@@ -209,7 +209,7 @@ def test_a_run_that_fails_leaves_nothing(project, converted, fault, message):
 def test_an_argument_that_nemo_does_not_know_fails(project, converted):
     """The stand-in is as strict as Hydra, so a misspelt name would be noticed."""
     shutil.copy(converted, "results/base/tiny.nemo")
-    settings = Path("adapter_build/megatron/arguments.py")
+    settings = Path("adapter_build/megatron/programs.py")
     settings.write_text(settings.read_text().replace("lora_tuning.adapter_dropout", "lora_tuning.dropout"))
     done = project.step("tune_adapter/law-titlegen")
     assert done.returncode == 2 and "megatron_gpt_finetuning.py ended with exit code 1" in done.stderr, done.stderr
