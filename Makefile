@@ -72,6 +72,7 @@ check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules
 	@$(RUN)/shellcheck $$(git ls-files "*.sh") .ci/run && $(RUN)/snakemake --lint
 	@$(RUN)/python -m adapter_build.cli.install_environment checks
+	@.venvs/checks/bin/pyright
 	@$(RUN)/python -m adapter_build.cli.audit_packages
 
 serve: environment

@@ -56,11 +56,11 @@ def faults(folder: Path, tuning: dict[str, Any], serving: dict[str, Any]) -> Ite
                 return
     yield from _shapes(config, tuning, serving)
     yield from _tokens(tokenizer, tuning, serving)
-    ends = [part["stops"].get("ids", part["stops"]) for part in (tuning, serving)]
-    if ends[0] != ends[1]:
+    tuned, served = (part["stops"].get("ids", part["stops"]) for part in (tuning, serving))
+    if tuned != served:
         path = folder / "generation_config.json"
         mend = "write eos_token_id there with every token that ends an answer"
-        yield _said(f"{path}: eos_token_id", *ends, mend, tuning, serving)
+        yield _said(f"{path}: eos_token_id", tuned, served, mend, tuning, serving)
     yield from _unfit(folder, tuning)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def _records(arguments: argparse.Namespace, scratch: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _executors(arguments: argparse.Namespace) -> Iterator[MakeExecutor]:
+def _executors(arguments: argparse.Namespace) -> Generator[MakeExecutor]:
     """Yield the function that makes the executor; on Ray only the first of a job's nodes gets it."""
     if arguments.executor == "ray":
         from adapter_build.records.curator_ray import ray_executor

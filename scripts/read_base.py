@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -98,7 +99,7 @@ def stops(folder: Path, by: ModuleType) -> dict[str, Any]:
     return {"ids": sorted(by.stops_of(folder, by.config_of(folder), by.tokenizer_of(folder)))}
 
 
-def tokens(folder: Path, by: ModuleType, special: dict[str, str]) -> dict[str, Any]:
+def tokens(folder: Path, by: ModuleType, special: Iterable[str]) -> dict[str, Any]:
     """Return the hostile texts as tokens and back, the special tokens and their roles."""
     tokenizer = by.tokenizer_of(folder)
     bos, special = tokenizer.bos_token, sorted({*special, *tokenizer.all_special_tokens})

@@ -100,7 +100,7 @@ def check_rows(options: argparse.Namespace, rows: Mapping[str, Sequence[object]]
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--base", type=Path, required=True, help="the base's .nemo file (base.format hf)")
     parser.add_argument("--train", type=Path, required=True, help="prompts to train on")
     parser.add_argument("--validation", type=Path, required=True, help="prompts to validate on")

@@ -62,7 +62,7 @@ def main() -> None:
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--base", type=Path, required=True, help="the base's .nemo file (base.format megatron)")
     parser.add_argument("--tokenizer", type=Path, nargs="+", required=True, help="the base's Hugging Face files of it")
     parser.add_argument("--base-facts", type=Path, help="the base's facts, from compare_base: they decide on BOS")

@@ -116,7 +116,7 @@ def describe(
     if rouge["records"] != len(answered):
         raise BadInput(f"{scores}: scores of {rouge['records']} records, but {predictions} has {len(answered)}")
     curves = loss(metrics)
-    rows = [(spoken, *(interval(rouge[side][key]) for side in ("base", "adapter"))) for key, spoken in METRICS.items()]
+    rows = [(spoken, interval(rouge["base"][key]), interval(rouge["adapter"][key])) for key, spoken in METRICS.items()]
     return {
         "name": name,
         "settings": tuned_settings(checkpoint),

@@ -69,7 +69,8 @@ def of_parquet(here: memoryview, rebuilt: memoryview) -> Iterator[Difference]:
     """Yield a difference per cell of a Parquet table, by record. Raises `pyarrow.ArrowInvalid` for what is none."""
     before, after = (pq.read_table(pa.BufferReader(view)) for view in (here, rebuilt))
     if before.schema != after.schema:
-        yield from of_values(*({field.name: str(field.type) for field in table.schema} for table in (before, after)))
+        types = ({field.name: str(field.type) for field in table.schema} for table in (before, after))
+        yield from of_values(next(types), next(types))
     yield from _rows(before.to_pylist(), after.to_pylist())
 
 

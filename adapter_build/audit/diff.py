@@ -33,7 +33,8 @@ def diff(before: str, after: str) -> dict[str, Any]:
     a, b = (built_adapter(name) for name in (before, after))
     for build in (a, b):
         build.check([*files_read(build.results, build.adapter), *_scores(build)])
-    neutral = [_neutral(side, a.adapter != b.adapter) for side in (a, b)]
+    renamed = a.adapter != b.adapter
+    neutral = _neutral(a, renamed), _neutral(b, renamed)
     scripts = [{f"step {name}": step.script for name, step in steps.items()} for steps in neutral]
     counts, rows = compare_records((a.results, a.adapter), (b.results, b.adapter))
     return {

@@ -3,6 +3,9 @@
 Dependencies tell which component was made of which.
 """
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# The decorator of cyclonedx's classes hides their types.
+
 import datetime
 import json
 import uuid

@@ -94,7 +94,7 @@ def _post(sent: list[RunEvent], target: str) -> None:
     parts = urllib.parse.urlsplit(target)
     key = os.environ.get("OPENLINEAGE_API_KEY")
     auth = ApiKeyTokenProvider({"api_key": key}) if key else TokenProvider({})
-    endpoint = {"endpoint": parts.path.lstrip("/")} if parts.path.strip("/") else {}
+    endpoint: dict[str, Any] = {"endpoint": parts.path.lstrip("/")} if parts.path.strip("/") else {}
     server = urllib.parse.urlunsplit((parts.scheme, parts.netloc, "", "", ""))
     transport = HttpTransport(HttpConfig(url=server, auth=auth, retry=RETRY, **endpoint))
     for number, event in enumerate(sent, 1):

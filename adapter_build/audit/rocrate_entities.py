@@ -30,7 +30,7 @@ class Crate:
     def __init__(self, build: Build) -> None:
         self.build = build
         self.checkout = build.results.absolute().parent
-        self.crate = ROCrate(version="1.1")
+        self.crate: Any = ROCrate(version="1.1")  # its methods have no types
         # Defined here, not by the address of a context: a crate must be readable without network.
         self.crate.metadata.extra_terms.update({term: f"{TERMS}#{term}" for term in TERMS_USED})
         self.crate.metadata.extra_terms["buildInstructions"] = "https://codemeta.github.io/terms/buildInstructions"
@@ -60,7 +60,8 @@ class Crate:
         """Return the script of a step, with its closure of modules as parts, and its environment's lock."""
         names = f"scripts/{step.script}", str(lock_path(step.environment))
         tool, lock = (self.file(name, step.code[name]) for name in names)
-        tool.properties()["@type"] = ["File", "SoftwareSourceCode"]
+        properties: dict[str, Any] = tool.properties()
+        properties["@type"] = ["File", "SoftwareSourceCode"]
         tool["version"] = f"sha256:{step.code[names[0]]}"
         lock["encodingFormat"] = "text/plain"
         for path, digest in step.code.items():

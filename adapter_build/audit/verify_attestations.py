@@ -67,8 +67,8 @@ def check_forms(steps: Mapping[str, Step]) -> Iterator[Finding]:
     for step in steps.values():
         document = unseal(step.envelope)
         try:
-            ParseDict(document, statement_pb2.Statement())
-            ParseDict(document["predicate"], provenance_pb2.Provenance())
+            ParseDict(document, statement_pb2.Statement())  # pyright: ignore[reportAttributeAccessIssue] - made as protobuf loads it
+            ParseDict(document["predicate"], provenance_pb2.Provenance())  # pyright: ignore[reportAttributeAccessIssue] - the same
         except ParseError as error:
             yield Finding("attestation", step.name, f"no SLSA provenance: {error}", again(step))
         for path in step.made:

@@ -33,7 +33,7 @@ def main() -> None:
     for environment in options.environment:
         image = build(environment, name, options.registry, options.log)
         record_image(PUBLISHED if options.registry else LOCAL, image)
-        print(f"  image {environment:<9} {image.reference}  {image.size / 1e6:.0f} MB", flush=True)
+        print(f"  image {environment:<9} {image.reference}  {(image.size or 0) / 1e6:.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,7 @@ def _call(command: list[str], log: Path, status: StatusLine, label: str) -> None
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         ) as child,
     ):
+        assert child.stdout
         os.set_blocking(child.stdout.fileno(), False)
         while child.poll() is None:
             for line in child.stdout:

@@ -78,7 +78,7 @@ def main() -> None:
     print(f"starting {engine}, log in {arguments.log} …", flush=True)
     try:
         with starting as server:
-            served = sorted(adapters if nim else server.adapters)
+            served = sorted(server.adapters if isinstance(server, engine_supervisor.Supervisor) else adapters)
             adapter, text = sample_prompt(arguments.results / "evaluation", served)
             print(f"serving {base} and {', '.join(served)} on {server.url}; Ctrl-C stops it. Try:\n")
             print(curl_command(server.url, adapter, text) + "\n", flush=True)

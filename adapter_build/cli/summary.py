@@ -1,6 +1,7 @@
 """Print six lines after a build: the adapters, their data and base, quality, place, checks, and the next command."""
 
 import argparse
+import io
 import sys
 from collections import Counter
 from collections.abc import Sequence, Sized
@@ -31,7 +32,8 @@ def main() -> None:
         if not path.is_file():
             raise BadInput(f"{path}: no such file: run: make")
     outcomes = Counter(row["outcome"] for row in read_ledger(results / "curated/ledger.parquet"))
-    sys.stdout.reconfigure(errors="replace")  # a name that the terminal's encoding lacks must not fail
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name that the terminal's encoding lacks must not fail
     for label, text in lines(results, ready, scores, outcomes):
         print(shortened(f"{label:<10}{text}"))
 

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput
@@ -13,7 +13,7 @@ PART = ".part-"  # begins every temporary name; a file so named was left by a wr
 
 
 @contextlib.contextmanager
-def temporary_beside(path: str | Path) -> Iterator[Path]:
+def temporary_beside(path: str | Path) -> Generator[Path]:
     """Yield a name in the folder of `path` that no other writer has, on any machine; remove what is left under it."""
     part = Path(path).with_name(f"{PART}{uuid.uuid4().hex}")
     try:
@@ -23,7 +23,7 @@ def temporary_beside(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Generator[Path]:
     """Yield a temporary name to write to, and rename it to `path` at the end.
 
     After an error `path` is as it was before, and no temporary file is left.

@@ -57,8 +57,8 @@ def hash_files(paths: Iterable[Path]) -> dict[Path, str | None]:
             found = hashlib.sha256()
             buffer = memoryview(bytearray(BUFFER))
             try:
-                with open_regular(path) as opened, opened.raw as file:
-                    while size := file.readinto(buffer):
+                with open_regular(path) as opened:
+                    while size := opened.raw.readinto(buffer):
                         found.update(buffer[:size])
                         if size == BUFFER:
                             with one_at_a_time:

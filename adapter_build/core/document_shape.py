@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from adapter_build.core.printable import name_shown, shown
-from adapter_build.core.strict_json import Malformed
+from adapter_build.core.strict_json import Malformed, is_list, is_object
 
 Shape = Callable[[Any], None]
 MOST = 100_000  # items of a list, keys of a mapping
@@ -72,7 +72,7 @@ def each(shape: Shape, least: int = 0, most: int = MOST) -> Shape:
     """Return the shape of lists of `least` to `most` values of a shape."""
 
     def check(value: Any) -> None:
-        if type(value) is not list:
+        if not is_list(value):
             raise Malformed(f" is {shown(value)}, not a list")
         if not least <= len(value) <= most:
             raise Malformed(f" has {len(value)} items, not {least} to {most}")
@@ -86,7 +86,7 @@ def mapping(key: Shape, shape: Shape, most: int = MOST) -> Shape:
     """Return the shape of objects whose keys are of one shape and whose values are of another."""
 
     def check(value: Any) -> None:
-        if type(value) is not dict:
+        if not is_object(value):
             raise Malformed(f" is {shown(value)}, not an object")
         if len(value) > most:
             raise Malformed(f" has {len(value)} keys, more than {most}")
@@ -103,7 +103,7 @@ def record(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None =
     names = frozenset(required)
 
     def check(value: Any) -> None:
-        if type(value) is not dict:
+        if not is_object(value):
             raise Malformed(f" is {shown(value)}, not an object")
         for name, item in value.items():
             shape = every.get(name)
@@ -120,7 +120,7 @@ def pair(first: Shape, second: Shape) -> Shape:
     """Return the shape of lists of two values."""
 
     def check(value: Any) -> None:
-        if type(value) is not list or len(value) != 2:
+        if not is_list(value) or len(value) != 2:
             raise Malformed(f" is {shown(value)}, not a list of two")
         _inner(first, value[0], "0")
         _inner(second, value[1], "1")

@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import ParamSpec
 
 from adapter_build.core.file_systems import why_closed, why_full, written_folders
@@ -86,7 +86,7 @@ def refusal(error: OSError) -> str | None:
 
 
 @contextlib.contextmanager
-def safe_streams() -> Iterator[None]:
+def safe_streams() -> Generator[None]:
     """Escape, in all that is printed, every character that would steer a terminal, but for line ends and tabs."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(safe, before)

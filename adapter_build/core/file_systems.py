@@ -58,7 +58,7 @@ def mount_point(path: Path) -> Path:
         path = path.parent
     path = path.resolve()
     try:
-        mounted = {line.split()[4] for line in MOUNTS.read_text(errors="surrogateescape").splitlines()}
+        mounted: set[str] = {line.split()[4] for line in MOUNTS.read_text(errors="surrogateescape").splitlines()}
     except OSError:
         mounted = set()
     points = [parent for parent in (path, *path.parents) if _as_listed(parent) in mounted]

@@ -30,7 +30,7 @@ def _parse(path: str | Path, number: int, line: str) -> dict[str, Any]:
         row = strict_json.loads(line, finite=False)  # a loss may be NaN
     except strict_json.Malformed as error:
         raise BadInput(f"{path}:{number}: {error}") from None
-    if not isinstance(row, dict):
+    if not strict_json.is_object(row):
         raise BadInput(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
     return row
 

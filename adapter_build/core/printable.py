@@ -4,7 +4,7 @@ import io
 import re
 from pathlib import Path, PurePosixPath
 from shlex import quote
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 # Control characters, line separators, bidirectional controls, characters of no width, and lone surrogates.
 UNSAFE = re.compile(
@@ -67,6 +67,6 @@ def safe(stream: TextIO) -> TextIO:
         return stream
     stream.flush()
     return _Safe(
-        stream.buffer, encoding=stream.encoding, errors="backslashreplace",
+        cast(io.TextIOWrapper, stream).buffer, encoding=stream.encoding, errors="backslashreplace",
         line_buffering=stream.line_buffering, write_through=stream.write_through,
     )  # fmt: skip

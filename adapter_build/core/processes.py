@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import FrameType
 
 SECONDS_BETWEEN_LOOKS = 0.02
@@ -40,7 +40,7 @@ def _ended(child: int) -> bool:
 
 
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Generator[None]:
     """Turn TERM and INT into `SystemExit` while the body runs, so that its cleanup ends the children."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
@@ -57,7 +57,7 @@ def ended_by_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def gc_paused() -> Iterator[None]:
+def gc_paused() -> Generator[None]:
     """Import large libraries a sixth faster: nothing that they make is garbage, so that no collection looks through it.
 
     The collector leaves these objects alone afterwards, too.

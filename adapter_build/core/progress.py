@@ -32,10 +32,10 @@ class Progress:
         self._events = os.environ.get("STEP_PROGRESS") == "1"
         self._began = time.monotonic()
         self._sent = 0.0
-        quiet = self._events or not sys.__stderr__.isatty()
+        quiet = self._events or not (sys.__stderr__ and sys.__stderr__.isatty())
         # The bar steers the terminal, and so bypasses the streams that escape such characters (faults.run).
         shown = printable(description)
-        self._bar = tqdm(total=total, desc=shown, unit=unit, leave=False, disable=quiet, file=sys.__stderr__)
+        self._bar: Any = tqdm(total=total, desc=shown, unit=unit, leave=False, disable=quiet, file=sys.__stderr__)
 
     def update(self, units: int = 1, **figures: str) -> None:
         """Advance by `units` and replace the figures shown."""

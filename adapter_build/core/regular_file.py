@@ -7,8 +7,8 @@ file by the time it is opened. So files are opened without blocking, and kind an
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from adapter_build.core.faults import BadInput, guard
 
@@ -48,7 +48,7 @@ def open_regular(
     links: bool = False,
     below: Path | None = None,
     mend: str = MEND,
-) -> BinaryIO:
+) -> BufferedReader:
     """Open a regular file of at most `most` bytes for reading.
 
     `links`: follow them, for a path that the user named or a folder of links by design. `below`: a folder; none between

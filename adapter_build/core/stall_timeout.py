@@ -36,7 +36,7 @@ class _Work(threading.Thread, Generic[T]):
             self.error = error
 
 
-def unless_stalled(work: Callable[[], T], seconds: float, arrived: Callable[[], int] | None = None) -> T:
+def unless_stalled(work: Callable[[], T], seconds: float, arrived: Callable[[], float] | None = None) -> T:
     """Return what `work` returns. Raises `Stalled` where that takes `seconds`, and whatever `work` raises.
 
     `arrived` returns the bytes that have come so far: while each period of `seconds` brings SLOWEST of them a second,

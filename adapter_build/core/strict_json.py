@@ -8,7 +8,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.printable import name_shown, shown
@@ -76,9 +76,19 @@ def given_object(path: Path, mend: str, most: int = LONGEST) -> dict[str, Any]:
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise BadInput(f"{path}: {reason}: {mend}") from None
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise BadInput(f"{path}: expected a JSON object, found {type(value).__name__}: {mend}")
     return value
+
+
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Tell whether a value is an object of JSON, or a mapping of YAML."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Tell whether a value is a list of JSON or YAML."""
+    return isinstance(value, list)
 
 
 def _check(value: Any, halves: bool, finite: bool) -> None:
@@ -88,7 +98,7 @@ def _check(value: Any, halves: bool, finite: bool) -> None:
         depth += 1
         below: list[tuple[str, Any]] = []
         for key, part in level:
-            kind = type(part)
+            kind = cast(type[Any], type(part))
             if kind is dict:
                 below += part.items()
                 if halves:

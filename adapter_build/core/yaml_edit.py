@@ -1,5 +1,8 @@
 """Edit values in a YAML file that people write: comments, order and layout stay."""
 
+# pyright: basic
+# PyYAML's nodes have no types.
+
 import contextlib
 import json
 from collections.abc import Sequence

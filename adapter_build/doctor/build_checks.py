@@ -44,7 +44,7 @@ class Job:
         if self.base.source_files:
             return sum(Path(path).stat().st_size for path in self.base.source_files)
         sizes = [(file or {}).get("bytes") for file in self.base.entry["files"].values()]
-        return None if None in sizes else sum(sizes)
+        return None if None in sizes else sum(filter(None, sizes))
 
 
 def data(job: Job) -> Iterator[Finding]:

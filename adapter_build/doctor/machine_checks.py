@@ -84,7 +84,9 @@ def _tuning(job: Job, free: int | None, card: str) -> Iterator[Finding]:
     """Estimate each adapter's GPU memory in tuning, where the base's config.json is at hand."""
     sources = [path for path in (*job.base.source_files, job.base.config) if Path(path).name == "config.json"]
     found = next((Path(path) for path in sources if Path(path).is_file()), None)
-    for name, adapter in job.config["adapters"].items() if found and job.config["devices"] else ():
+    if not found or not job.config["devices"]:
+        return
+    for name, adapter in job.config["adapters"].items():
         with contextlib.suppress(KeyError):  # no Llama
             settings = {**adapter, "nodes": job.config["nodes"]}
             try:

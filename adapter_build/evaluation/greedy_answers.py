@@ -18,14 +18,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "answering"
 CHUNK = 8192  # prompt tokens that go through a layer at once: a bound of memory
 ALIGNED = 16  # slots: attention's mask is copied for every layer where its rows are not a multiple
-
-Tensor = torch.Tensor
 
 
 class AnswerBatch:

@@ -61,13 +61,13 @@ class Action:
     on_host: bool = False
     loopback: bool = False
     secrets: tuple[str, ...] = ()
-    settings: dict[str, list[str]] = field(default_factory=dict)
+    settings: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     keep: str | None = None
-    input_digests: dict[Path, str] = field(default_factory=dict)
+    input_digests: dict[Path, str] = field(default_factory=dict[Path, str])
 
     def with_digests(self) -> "Action":
         """Return the action with the sha256 of every input. Raises `BadInput` for a missing one."""
-        digests = {}
+        digests: dict[Path, str] = {}
         for path in dict.fromkeys(path for paths in self.inputs.values() for path in paths):
             if path.is_dir():
                 raise BadInput(f"{path}: declared as an input but a folder")

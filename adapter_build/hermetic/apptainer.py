@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from adapter_build.core.faults import BadInput
 from adapter_build.hermetic.action import Action
@@ -16,7 +16,7 @@ from adapter_build.hermetic.sandbox import command as script_command
 
 
 @contextlib.contextmanager
-def running(action: Action, attempt: Attempt, _limits: Limits) -> Iterator[Execution]:
+def running(action: Action, attempt: Attempt, _limits: Limits) -> Generator[Execution]:
     """Start the script with `apptainer exec`. The scheduler bounds memory and processes."""
     if not shutil.which("apptainer"):
         raise BadInput("runtime apptainer: no such command on this machine: install apptainer, or set runtime: host")

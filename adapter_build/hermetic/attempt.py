@@ -12,7 +12,7 @@ import contextlib
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput
@@ -86,7 +86,7 @@ class Attempt:
 
 
 @contextlib.contextmanager
-def attempt(step: str, secrets: Sequence[str] = (), shared_memory: bool = False) -> Iterator[Attempt]:
+def attempt(step: str, secrets: Sequence[str] = (), shared_memory: bool = False) -> Generator[Attempt]:
     """Make an attempt's folder, locked while it is in use, and remove it at the end, on errors too.
 
     `secrets` names the variables that the step may see; `shared_memory` tells that it sees the machine's own /dev/shm.

@@ -19,7 +19,7 @@ from adapter_build.core.document_shape import (
     text,
 )
 from adapter_build.core.printable import shown
-from adapter_build.core.strict_json import Malformed
+from adapter_build.core.strict_json import Malformed, is_object
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -100,13 +100,13 @@ _REUSED = record({"invocationId": _LINE, "sha256": DIGEST})
 
 def _byproduct(value: Any) -> None:
     """Accept the facts of a run, or the reference to the run whose outputs were restored."""
-    reused = type(value) is dict and value.get("name") == "reused"
+    reused = is_object(value) and value.get("name") == "reused"
     record({"name": only("run", "reused"), "annotations": _REUSED if reused else _RUN})(value)
 
 
 def _dependency(value: Any) -> None:
     """Accept a file that a step was made of, the checkout's commit, or the image."""
-    name = value.get("name") if type(value) is dict else None
+    name = value.get("name") if is_object(value) else None
     _DEPENDENCIES.get(name if type(name) is str else "", _FILE)(value)
 
 

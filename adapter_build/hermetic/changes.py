@@ -14,9 +14,9 @@ SHOWN = 5  # parts of a file
 def changes(action: Action, before: dict[str, Any] | None) -> list[str]:
     """Return one phrase per part of the key that changed; `before` is the attestation of the last run, if any."""
     try:
-        definition = before["predicate"]["buildDefinition"]  # type: ignore[index]
-        last = definition["internalParameters"]["action"]
-        code = {
+        definition: dict[str, Any] = (before or {})["predicate"]["buildDefinition"]
+        last: dict[str, Any] = definition["internalParameters"]["action"]
+        code: dict[str, Code] = {
             item["name"]: Code(item["annotations"]["code"], item["annotations"]["parts"])
             for item in definition["resolvedDependencies"]
             if item.get("annotations", {}).get("parts")

@@ -102,7 +102,7 @@ def shares(script: str | Path, root: Path = ROOT) -> dict[Path, tuple[int, int]]
     Those of imports are not counted, and guards are not in the key.
     """
     walk = _walk(script, root)
-    found = {}
+    found: dict[Path, tuple[int, int]] = {}
     for name, module in walk.executed.items():
         if name in walk.tree.paths:
             own = [one for one in module.statements if not (one.alias or one.loads or one.label == "__doc__")]

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ ISOLATION = "container: read-only root, no capabilities, no new privileges, own 
 
 
 @contextlib.contextmanager
-def running(action: Action, attempt: Attempt, limits: Limits) -> Iterator[Execution]:
+def running(action: Action, attempt: Attempt, limits: Limits) -> Generator[Execution]:
     """Start the script in a container; stop and remove the container on leaving, and on TERM or INT."""
     if action.nodes > 1:
         raise BadInput(f"it needs {action.nodes} nodes, runtime docker supports one: set runtime: host or apptainer")

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def _mend(reason: str) -> str:
 
 
 @contextlib.contextmanager
-def engine(without: str = "runtime: host") -> Iterator[Any]:
+def engine(without: str = "runtime: host") -> Generator[Any]:
     """Yield the engine's client; turn its errors into `BadInput`. `without` names a setting that needs no engine."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
@@ -77,14 +77,15 @@ def require(client: Any, image: Image, login: dict[str, str] | None = None, mend
         known = found(client, image)
     if not known:
         raise BadInput(f"{image.reference}: pulled, but the engine does not know it: docker system info")
-    if image.image_id and known["Id"] not in (image.image_id, image.digest):
-        raise BadInput(f"{image.reference}: the engine has {known['Id']} under this name, not {image.image_id}")
+    identity: str = known["Id"]
+    if image.image_id and identity not in (image.image_id, image.digest):
+        raise BadInput(f"{image.reference}: the engine has {identity} under this name, not {image.image_id}")
     theirs = f"{known['Os']}/{known['Architecture']}"
     engine_is = client.version()
     ours = f"{engine_is['Os']}/{engine_is['Arch']}"
     if theirs != ours:
         raise BadInput(f"{image.reference} is for {theirs}, this engine runs {ours}: make images builds one for it")
-    return known["Id"]
+    return identity
 
 
 def found(client: Any, image: Image) -> dict[str, Any] | None:

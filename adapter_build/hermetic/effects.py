@@ -9,6 +9,7 @@ import ast
 import builtins
 import sys
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 from adapter_build.core.faults import guard
 
@@ -137,7 +138,7 @@ def children(node: ast.AST) -> list[ast.AST]:
     for name in node._fields:
         value = getattr(node, name, None)
         if isinstance(value, list):
-            found += [one for one in value if isinstance(one, ast.AST)]
+            found += [one for one in cast(list[object], value) if isinstance(one, ast.AST)]
         elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
             found.append(value)
     return found

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from adapter_build.core.faults import BadInput
@@ -74,7 +74,7 @@ def on_nodes(
 
 
 @contextlib.contextmanager
-def child(command: Sequence[str], environment: Mapping[str, str], ran: RunFacts) -> Iterator[Execution]:
+def child(command: Sequence[str], environment: Mapping[str, str], ran: RunFacts) -> Generator[Execution]:
     """Start a command in a process group of its own; end the whole group on leaving, and on TERM or INT."""
     with (
         ended_by_signals(),

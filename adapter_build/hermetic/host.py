@@ -1,7 +1,7 @@
 """Runtime `host`: a step in its environment's venv, in the sandbox that this machine has (hermetic/isolation.py)."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from adapter_build.hermetic import bubblewrap, isolation, landlock_sandbox
 from adapter_build.hermetic.action import Action
@@ -13,7 +13,7 @@ from adapter_build.hermetic.variables import step_variables
 
 
 @contextlib.contextmanager
-def running(action: Action, attempt: Attempt, _limits: Limits) -> Iterator[Execution]:
+def running(action: Action, attempt: Attempt, _limits: Limits) -> Generator[Execution]:
     """Start the script. Limits do not apply: they are a container's."""
     python = interpreter(action.environment)
     path = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"

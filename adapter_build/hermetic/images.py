@@ -48,13 +48,13 @@ class Image:
 def read_images(path: Path) -> dict[str, Image]:
     """Return a lock's images by name; none where the file is missing. Raises `BadInput` that names file and entry."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content: dict[str, dict[str, Any] | None] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         return {}
     except yaml.YAMLError as error:
         raise BadInput(f"{path}: not YAML ({error})") from None
     known = {field.name for field in fields(Image)}
-    images = {}
+    images: dict[str, Image] = {}
     for name, entry in (content.get("images") or {}).items():
         if unknown := sorted(set(entry) - known):
             raise BadInput(f"{path}: images.{name}: unknown key {unknown[0]!r}")

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from adapter_build.core import strict_json
@@ -68,7 +68,7 @@ def identity_of(path: Path) -> list[int]:
 
 
 @contextlib.contextmanager
-def unaltered(digests: Mapping[Path, str]) -> Iterator[None]:
+def unaltered(digests: Mapping[Path, str]) -> Generator[None]:
     """Hash every file of `digests` (path → sha256 in the action key) while the body runs, in a thread of its own.
 
     Raises `BadInput` at the end for a file that differed from its digest when the body began, or was altered since.

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from adapter_build import ROOT
@@ -65,7 +65,7 @@ def speaks_locally(action: Action) -> bool:
 
 
 @contextlib.contextmanager
-def sockets(action: Action) -> Iterator[Path | None]:
+def sockets(action: Action) -> Generator[Path | None]:
     """Yield a private folder with a short path for the sockets of a step; None for a step that uses none."""
     if not speaks_locally(action):
         yield None

@@ -10,7 +10,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO
 
@@ -54,7 +54,7 @@ def age(path: Path, clock: Path) -> float:
 
 
 @contextlib.contextmanager
-def hold(lock: IO[str]) -> Iterator[None]:
+def hold(lock: IO[str]) -> Generator[None]:
     """Hold a new lock: an flock for this machine; for others the machine's name in it, and a heartbeat."""
     with contextlib.suppress(OSError):  # a file system without locks: there the heartbeat alone tells
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Container, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 from adapter_build.core.atomic_file import replacing, write_atomically
@@ -63,7 +63,7 @@ class ResumeState:
         for path in sorted(self._folder.glob("*")) if not self._folder.is_symlink() else [self._folder]:
             if not NAME.fullmatch(path.name):
                 continue
-            target = self._live / path.name
+            target, digest = self._live / path.name, ""
             try:
                 digest = copy_file(path, target, below=self._folder)
                 sound = any(hmac.compare_digest(self._code(path.name, digest), code) for code in codes)
@@ -78,7 +78,7 @@ class ResumeState:
         self._taken = self._look()
 
     @contextlib.contextmanager
-    def taking_out(self) -> Iterator[None]:
+    def taking_out(self) -> Generator[None]:
         """Take each new file out while the body runs, and the last ones where it raises."""
         ended = threading.Event()
 
@@ -112,7 +112,7 @@ class ResumeState:
                 self._taken[name] = found[name]
 
     def _look(self) -> dict[str, Identity]:
-        found = {}
+        found: dict[str, Identity] = {}
         with contextlib.suppress(OSError):
             for path in self._live.iterdir():
                 if NAME.fullmatch(path.name):
@@ -147,7 +147,7 @@ def kept_folder(step: str, key: str) -> Path:
     return KEPT.absolute() / f"{step.replace('/', '.')}-{key}"
 
 
-def stale_files(steps: Container[str]) -> Iterator[Path]:
+def stale_files(steps: Iterable[str]) -> Iterator[Path]:
     """Yield every file left by a step that is not among `steps`, or that has since ended well as another action."""
     ended = {path.relative_to(LINEAGE).with_suffix("").as_posix().replace("/", "."): path
              for path in LINEAGE.rglob("*.json")}  # fmt: skip

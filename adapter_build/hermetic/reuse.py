@@ -50,14 +50,15 @@ class Reuse:
     def restored(self, attempt: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
         """Copy the outputs into the attempt and return their attestation; None if the store lacks any of them."""
         try:
-            return self._restored(attempt, started) if self._store else None
+            return self._restored(self._store, attempt, started) if self._store else None
         except OSError as error:  # the store went away, or is full
             self._without(error)
             return None
 
-    def _restored(self, attempt: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
+    def _restored(self, store: Store, attempt: Attempt, started: datetime.datetime) -> dict[str, Any] | None:
+        found = None
         try:
-            found = self._store.find(self._key)
+            found = store.find(self._key)
             doubt = found and self._doubt(found)
         except Malformed as error:
             doubt = f"its record cannot be read ({error})"
@@ -66,10 +67,10 @@ class Reuse:
             return None
         if not found:
             return None
-        digests = {}
+        digests: dict[Path, str] = {}
         for option, paths in self._action.outputs.items():
             for path, digest in zip(paths, found.outputs[option], strict=True):
-                if not self._store.get(digest, attempt.out / path):
+                if not store.get(digest, attempt.out / path):
                     return None
                 digests[path] = digest
         self.hit = True

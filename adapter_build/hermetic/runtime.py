@@ -15,7 +15,7 @@ from adapter_build.hermetic.closure import code_digest
 from adapter_build.hermetic.engine_kind import engine_kind
 from adapter_build.hermetic.environments import lock_digest, venv_marker
 from adapter_build.hermetic.execution import Execution, Limits
-from adapter_build.hermetic.images import image_of
+from adapter_build.hermetic.images import Image, image_of
 
 Runner = Callable[[Action, Attempt, Limits], AbstractContextManager[Execution]]
 RUNNERS: dict[str, Runner] = {"docker": docker.running, "apptainer": apptainer.running, "host": host.running}
@@ -80,7 +80,7 @@ class Runtime:
 
 
 def _whatever_is_there(environments: Iterable[str]) -> tuple[str, str]:
-    images = []
+    images: list[Image] = []
     for environment in environments:
         try:
             images.append(image_of(environment))

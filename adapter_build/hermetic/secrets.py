@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from adapter_build.hermetic.access import private_folder
@@ -13,7 +13,7 @@ IN_MEMORY = Path("/dev/shm")
 
 
 @contextlib.contextmanager
-def secret_files(names: Sequence[str], shared: bool = False) -> Iterator[Path | None]:
+def secret_files(names: Sequence[str], shared: bool = False) -> Generator[Path | None]:
     """Write each set variable of `names` to a file, yield the folder (None if none is set), and remove it at the end.
 
     Without a file system in memory the files lie in the temporary folder, readable by this user only. The folder of a

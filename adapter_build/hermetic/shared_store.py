@@ -1,5 +1,8 @@
 """Shared store of a team or a CI, behind any URL that fsspec knows: file, s3, gs, read-only http."""
 
+# pyright: basic
+# fsspec has no types.
+
 import contextlib
 import uuid
 from pathlib import Path

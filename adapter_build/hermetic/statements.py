@@ -102,7 +102,8 @@ def parse(content: bytes, name: str, package: bool = False, documented: bool = F
     is no Python.
     """
     tree = ast.parse(content)
-    body, statements = tree.body, []
+    body = tree.body
+    statements: list[Statement] = []
     if ast.get_docstring(tree, clean=False) is not None:
         statements.append(Statement("__doc__", body[0], frozenset({"__doc__"}), acts=documented))
         body = body[1:]

@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -146,7 +146,7 @@ class Store:
             self.shared.write(path, self._shared_name(path))
 
     @contextlib.contextmanager
-    def _part(self, path: Path) -> Iterator[Path]:
+    def _part(self, path: Path) -> Generator[Path]:
         """Yield a temporary name beside `path`, whose folder is made; the file under it is removed unless renamed."""
         for folder in (path.parent.parent, path.parent):
             with contextlib.suppress(FileExistsError):

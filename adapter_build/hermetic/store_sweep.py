@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 from adapter_build.core.faults import BadInput
@@ -16,7 +16,7 @@ from adapter_build.hermetic.store import LONGEST_RECORD, parse_record
 
 
 @contextlib.contextmanager
-def unused(store: Path) -> Iterator[None]:
+def unused(store: Path) -> Generator[None]:
     """Keep builds out of a store. Raises `BadInput` while one uses it."""
     with contextlib.ExitStack() as held:
         try:
@@ -55,12 +55,11 @@ def _last_key(step: str) -> str | None:
     """Return the action key of a step's last run; None where it has not run. Raises `BadInput` for a broken record."""
     path = attestation.LINEAGE / f"{step}.json"
     last = attestation.read(step)
-    try:
-        return (
-            last["predicate"]["buildDefinition"]["internalParameters"]["actionKey"] if last or path.exists() else None
-        )
-    except (KeyError, TypeError):
-        raise BadInput(f"{path}: cannot be read, so nothing says what {step} needs: {removal(path)}") from None
+    if not last and not path.exists():
+        return None
+    with contextlib.suppress(KeyError, TypeError):
+        return (last or {})["predicate"]["buildDefinition"]["internalParameters"]["actionKey"]
+    raise BadInput(f"{path}: cannot be read, so nothing says what {step} needs: {removal(path)}")
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -21,7 +21,7 @@ class StatusLine:
 
     def __init__(self) -> None:
         self._lock: int | None = None
-        self._interactive = sys.__stderr__.isatty()
+        self._interactive = bool(sys.__stderr__ and sys.__stderr__.isatty())
 
     def show(self, text: str) -> None:
         """Replace the line, if no other process holds it."""
@@ -51,5 +51,6 @@ class StatusLine:
 
 
 def _lock_path() -> Path:
+    assert sys.__stderr__  # a line is held by a process with a terminal
     terminal = os.ttyname(sys.__stderr__.fileno()).replace(os.sep, "-")
     return private_folder() / f"status-line{terminal}.lock"

@@ -4,7 +4,7 @@ https://pytorch.org/docs/stable/notes/randomness.html names the settings.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -25,7 +25,7 @@ def make_repeatable(threads: int) -> None:
 
 
 @contextmanager
-def attention_kernels(repeatable: bool) -> Iterator[None]:
+def attention_kernels(repeatable: bool) -> Generator[None]:
     """Choose attention's kernels: deterministic ones, or else the fastest, whose gradients differ from run to run."""
     if repeatable or not torch.are_deterministic_algorithms_enabled():
         yield

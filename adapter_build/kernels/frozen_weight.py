@@ -1,11 +1,11 @@
 """Frozen weights, and their products forward and backward: in the weight's own dtype, or in FP8 (e4m3)."""
 
 import torch
+from torch import Tensor
 
 from adapter_build.kernels import llama_kernels
 from adapter_build.kernels.llama_kernels import Rounded
 
-Tensor = torch.Tensor
 PART = 1024  # rows of a weight that are rounded at once, since rounding takes a float32 copy of them
 
 

@@ -5,8 +5,8 @@ A part that precedes a product in FP8 returns its result in FP8 too, which saves
 """
 
 import torch
+from torch import Tensor
 
-Tensor = torch.Tensor
 Rounded = tuple[Tensor, Tensor]  # rows in FP8 (rows, size), and the scale that divided each (rows, 1), float32
 FP8 = torch.float8_e4m3fn
 GREATEST = torch.finfo(FP8).max

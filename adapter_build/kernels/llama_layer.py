@@ -28,6 +28,7 @@ within rounding; LoRA's dropout must be 0.
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adapter_build.core.faults import BadInput
 from adapter_build.kernels import llama_kernels
@@ -35,9 +36,6 @@ from adapter_build.kernels.determinism import attention_kernels
 from adapter_build.kernels.frozen_weight import Frozen, Frozen8, Held8
 from adapter_build.kernels.packed_attention import Documents, attend
 from adapter_build.kernels.projection import Projection
-
-Tensor = torch.Tensor
-
 
 WEIGHTS: dict[tuple[str, str], type[Frozen | Frozen8]] = {
     ("full", "full"): Frozen,
@@ -120,7 +118,8 @@ class FusedLayer:
         parts = qkv.split(self.widths, 1)
         leaves = tuple(part.unflatten(1, (-1, self.head)).detach().requires_grad_() for part in parts)
         with torch.enable_grad(), attention_kernels(repeatable=not self.fast):
-            return leaves, attend(*leaves, documents, self.scale)
+            q, k, v = leaves
+            return leaves, attend(q, k, v, documents, self.scale)
 
     def attend_backward(self, leaves: tuple[Tensor, ...], out: Tensor, dflat: Tensor) -> tuple[Tensor, ...]:
         """Return the gradients of q, k and v (tokens, heads, head size)."""
@@ -159,8 +158,9 @@ class _Layer(torch.autograd.Function):
         dmiddle, rounded = layer.norm_backward(1, dsecond, middle, second_scale, dout)
         dflat, dz = layer.o.backward(dmiddle, rounded)
         of_o = layer.o.gradients(flat, z_o, dmiddle, dz)
-        parts = layer.attend_backward(*attention, dflat)
-        dqkv, rounded = llama_kernels.rotate_back(*parts, cos, sin, layer.fp8)
+        leaves, seen = attention
+        dq, dk, dv = layer.attend_backward(leaves, seen, dflat)
+        dqkv, rounded = llama_kernels.rotate_back(dq, dk, dv, cos, sin, layer.fp8)
         dx = None
         dfirst, dz = layer.qkv.backward(dqkv, rounded)
         of_qkv = layer.qkv.gradients(first, z_qkv, dqkv, dz)

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adapter_build.kernels import llama_kernels
 from adapter_build.kernels.frozen_weight import Frozen, Frozen8
 from adapter_build.kernels.llama_kernels import Rounded
 from adapter_build.kernels.packing import LORA_COLUMNS
-
-Tensor = torch.Tensor
 
 
 class Projection:

@@ -4,11 +4,14 @@ The well-kept kernels do the same without room for LoRA's columns beside a norme
 and without rounding: each would be one more pass over memory.
 """
 
+# pyright: reportIndexIssue=false
+# Triton has no types: what its decorator makes of a function, called with a grid in brackets.
+
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
-Tensor = torch.Tensor
 Rounded = tuple[Tensor, Tensor]
 WARPS = 8
 

@@ -1,12 +1,13 @@
 """llama_kernels' rotation of heads, for NVIDIA GPUs: backward, q, k and v are joined and rounded on the way."""
 
-import torch
+# pyright: reportIndexIssue=false
+# Triton has no types: what its decorator makes of a function, called with a grid in brackets.
+
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from adapter_build.kernels.triton_norm import WARPS, Rounded, rounded_like
-
-Tensor = torch.Tensor
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:

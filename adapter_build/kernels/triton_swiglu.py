@@ -1,12 +1,14 @@
 """llama_kernels' SwiGLU and residuals, for NVIDIA GPUs, with LoRA's products added while a tile is at hand."""
 
-import torch
+# pyright: reportIndexIssue=false
+# Triton has no types: what its decorator makes of a function, called with a grid in brackets.
+
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from adapter_build.kernels.triton_norm import WARPS
 
-Tensor = torch.Tensor
 ROWS, COLUMNS = 32, 128  # of a tile
 LEAST = 16  # ranks that tl.dot takes
 

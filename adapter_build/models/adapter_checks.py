@@ -65,7 +65,7 @@ def check_config(
             f"{path}: r is {rank}, above the server's {max_rank}: lower adapters.{name}.rank or raise deploy.max_rank"
         )
     alpha = config.get("lora_alpha")
-    if type(alpha) not in (int, float) or not 0 < alpha <= sys.float_info.max:
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha <= sys.float_info.max:
         raise BadInput(f"{path}: lora_alpha is {shown(alpha)}; it must be above 0: set adapters.{name}.alpha")
     if fault := odd_scale(config):
         raise BadInput(f"{path}: lora_alpha is {fault}: set adapters.{name}.alpha")

@@ -50,7 +50,8 @@ def read_shape(by_name: Mapping[str, Path]) -> tuple[dict[str, Any], LlamaShape]
     config = given_object(where, MEND)
     check_llama(config, where)
     check_quantisation(config, where)
-    check_settings(config, *(given_object(by_name[name], MEND) for name in TOKENIZER), by_name)
+    settings, tokenizer = (given_object(by_name[name], MEND) for name in TOKENIZER)
+    check_settings(config, settings, tokenizer, by_name)
     shape = shape_of(config, where)
     positions(config, where)
     return config, shape

@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def link_base_files(files: Iterable[Path], folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def base_folder(files: Iterable[Path]) -> Iterator[Path]:
+def base_folder(files: Iterable[Path]) -> Generator[Path]:
     """Yield a temporary folder as `link_base_files` makes it."""
     with tempfile.TemporaryDirectory() as scratch:
         yield link_base_files(files, Path(scratch) / "files")

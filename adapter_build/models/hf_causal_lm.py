@@ -49,10 +49,11 @@ class HFCausalLM(ModelPT):
         self.tokenizer = tokenizer_of(folder)
         if model is None:
             with no_init_weights():  # they are about to be restored
-                model = AutoModelForCausalLM.from_config(
+                made = AutoModelForCausalLM.from_config(
                     config_of(folder), torch_dtype=getattr(torch, cfg.dtype), attn_implementation=ATTENTION
                 )
-            model.tie_weights()
+            made.tie_weights()
+            model = made
         self.model = model
 
     @classmethod

@@ -44,7 +44,7 @@ def read_member(path: str | Path, name: str) -> bytes:
             # NeMo's own archives write their members as ./name.
             wanted = next((entry for entry in archive if entry.name.removeprefix("./") == name), None)
             file = archive.extractfile(wanted) if wanted else None
-            if file is None:
+            if not wanted or not file:
                 raise BadInput(f"{path}: has no {name}, so it is not a .nemo file of this project")
             most = JSON if name.endswith((".json", ".yaml")) else LARGEST
             if wanted.issparse() or wanted.size > most:  # a few bytes on disk can claim any number

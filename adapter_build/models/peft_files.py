@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
+def arguments(description: str | None) -> argparse.ArgumentParser:
     """Return the parser of the options that the export of either backend takes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--checkpoint", type=Path, required=True, help="the adapter's .nemo file")

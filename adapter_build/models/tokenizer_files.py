@@ -74,14 +74,13 @@ class TokenizerFiles:
         if text is None:
             raise BadInput(f"{where}: names no eos_token, so nothing would end an answer: set it to the base's own")
         own = _content(self._settings.get("eos_token"), "eos_token", self.config)
-        number = self._number(own, self.config) if own else None
-        if text != own:
-            number = self._number(text, where)
-            if own:
-                raise BadInput(
-                    f"{self.config}: eos_token is {shown(own)}, but {shown(text)} in {where.name}: correct the one "
-                    "that is wrong"
-                )
+        stated = self._number(own, self.config) if own else None
+        number = self._number(text, where) if stated is None or text != own else stated
+        if own and text != own:
+            raise BadInput(
+                f"{self.config}: eos_token is {shown(own)}, but {shown(text)} in {where.name}: correct the one that is "
+                "wrong"
+            )
         if self.declared.get(text, number) != number:
             raise BadInput(
                 f"{self.config}: added_tokens_decoder gives {shown(text)} the number {self.declared[text]}, "

@@ -5,7 +5,7 @@ read_base tries each that applies to the base; compare_base names the first that
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def mends(settings: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> Iterator
 
 
 @contextmanager
-def changed(folder: Path, settings: Settings) -> Iterator[Path]:
+def changed(folder: Path, settings: Settings) -> Generator[Path]:
     """Yield a folder with a base's JSON files, its tokenizer_config.json with these settings instead."""
     with tempfile.TemporaryDirectory() as scratch:
         for path in folder.glob("*.json"):

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -62,7 +62,7 @@ def serving(
     port: int,
     timeout: float,
     log: Path | None = None,
-) -> Iterator[Server]:
+) -> Generator[Server]:
     """Serve `adapters` (name → folder, all in one model store) beside the image's base, under the name `base`.
 
     `port` 0 takes a free one. Raises `BadInput` with the fault that NIM's registry, the container engine or the log

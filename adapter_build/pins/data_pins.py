@@ -64,7 +64,7 @@ def is_pinned(lock: Path, name: str, entry: dict[str, Any]) -> bool:
 
 def pin_base(lock: Path, name: str, entry: dict[str, Any]) -> None:
     """Fetch each file of a base once and write its pin. Raises `BadInput` if one cannot be fetched."""
-    pin = {"package": _pin_package, "huggingface": _pin_repository}.get(entry.get("source"))
+    pin = {"package": _pin_package, "huggingface": _pin_repository}.get(entry.get("source", ""))
     if not pin:
         raise BadInput(f"{lock}: bases.{name}.source: expected package or huggingface")
     pin(lock, name, entry)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from adapter_build import ROOT
@@ -23,7 +23,7 @@ OBJECT_STORE = 512 * 2**20  # bytes of shared memory on each node; a partition h
 
 
 @contextlib.contextmanager
-def ray_executor(threads: int, nodes: int) -> Iterator[RayDataExecutor]:
+def ray_executor(threads: int, nodes: int) -> Generator[RayDataExecutor]:
     """Start Ray with `threads` processors on each of `nodes` nodes, and end it.
 
     With several nodes, Slurm's srun starts the same script on each. The executor is yielded on the first node alone: on
@@ -52,7 +52,7 @@ def ray_executor(threads: int, nodes: int) -> Iterator[RayDataExecutor]:
 
 
 @contextlib.contextmanager
-def _on_slurm(threads: int, folder: str) -> Iterator[None]:
+def _on_slurm(threads: int, folder: str) -> Generator[None]:
     shared = Path(os.environ["TMPDIR"]) / "ray"
     shared.mkdir(exist_ok=True)
     os.environ["RAY_PORT_BROADCAST_DIR"] = str(shared)

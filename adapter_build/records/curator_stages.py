@@ -98,7 +98,7 @@ class MinScore(DocumentFilter):
 
     def keep_document(self, score: float | None) -> bool:
         """Compare with the minimum; pandas turns a null among numbers into NaN."""
-        return self._keep_null if pd.isna(score) else score >= self._minimum
+        return self._keep_null if score is None or pd.isna(score) else score >= self._minimum
 
 
 @dataclass(frozen=True)

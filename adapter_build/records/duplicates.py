@@ -4,7 +4,7 @@ import hashlib
 import html
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
@@ -27,7 +27,7 @@ def first_of_duplicates(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def shared_between(splits: dict[str, Iterable[dict[str, Any]]]) -> str:
+def shared_between(splits: Mapping[str, Iterable[dict[str, Any]]]) -> str:
     """Return in words how many records of later splits repeat one of an earlier split, with an example; '' for none."""
     places: dict[bytes, tuple[str, str]] = {}
     count, example = 0, ""

@@ -25,7 +25,7 @@ LARGEST_EXACT = 2.0**53  # a double beyond it need not be the integer that was w
 BLANK = re.compile(r"[ \t\r\n]*")
 WORD = re.compile(r"[\w.+-]*")
 # Ending, first bytes, and the function that opens it. The bytes decide: a file's name may be anything.
-PACKED: list[tuple[str, bytes, Callable[[Path], IO[bytes]]]] = [
+PACKED: list[tuple[str, bytes, Callable[[Path], Any]]] = [
     (".xz", b"\xfd7zXZ\0", lzma.open),
     (".gz", b"\x1f\x8b", gzip.open),
     (".bz2", b"BZh", bz2.open),
@@ -200,7 +200,7 @@ def _chunks(path: Path) -> Iterator[str]:
                 yield from _decoded(path, head, data)
                 return
         with unpack(path) as unpacked:
-            yield from _decoded(path, unpacked.peek(HEAD)[:HEAD], unpacked)  # type: ignore[attr-defined]
+            yield from _decoded(path, unpacked.peek(HEAD)[:HEAD], unpacked)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
     except EOFError:

@@ -33,7 +33,7 @@ def dropping_raw_records(path: Path, schema: Path, faults: Faults) -> Iterator[d
     The first good record with an id keeps it. A bad one whose id is no integer, or another's, is named @ and its
     position. Reads the file twice. Raises `BadInput` if no record is good.
     """
-    good: set[int] = set()
+    good: set[int | str] = set()
     found: dict[int, tuple[Any, Fault]] = {}
     for position, record, fault in _checked(path, schema):
         if fault:
@@ -102,16 +102,17 @@ def _name(position: int, record: object) -> str:
 def _complaint(error: ValidationError) -> tuple[str, str, str, str]:
     """Return the fault in words, the filter, the field, and the value that was expected."""
     where = error.json_path.removeprefix("$").removeprefix(".") or "the record"
+    wanted: Any = error.validator_value
     if error.validator == "required":
-        missing = ", ".join(key for key in error.validator_value if key not in error.instance)
+        missing = ", ".join(key for key in wanted if key not in error.instance)
         return f"{where} has no field {missing}", "raw_schema", missing, "a field"
     if error.validator == "type":
-        allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        allowed = wanted if isinstance(wanted, list) else [wanted]
         bound = " or ".join(allowed)
         return f"{where} must be {bound}, found {_json_type(error.instance)}", "raw_schema", where, bound
     if error.validator in ("minimum", "maximum"):
-        limit = {"minimum": "no less than", "maximum": "no more than"}[error.validator]
-        bound = f"{limit} {error.validator_value}"
+        limit = {"minimum": "no less than", "maximum": "no more than"}[str(error.validator)]
+        bound = f"{limit} {wanted}"
         return f"{where} must be {bound}, found {str(error.instance)[:60]}", "raw_schema", where, bound
     return f"{where}: {error.message[:200]}", "raw_schema", where, str(error.validator)
 

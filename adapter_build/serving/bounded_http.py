@@ -95,7 +95,8 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse(*refused.args)
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(*(cause.args if isinstance(cause, _Refused) else (400, "this is no sound HTTP/1.1 request")))
+            refused = cause if isinstance(cause, _Refused) else _Refused(400, "this is no sound HTTP/1.1 request")
+            self._refuse(*refused.args)
 
     def on_message_begin(self) -> None:
         """Begin a request."""

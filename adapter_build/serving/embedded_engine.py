@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedRWPair
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.ports import EVERYWHERE, HOST, listening
@@ -56,7 +57,7 @@ class Server:
     url: str
     version: str
     process: subprocess.Popen[bytes]
-    channel: BinaryIO
+    channel: BufferedRWPair
     folder: Path  # its working directory
 
     def serve(self, name: str, folder: Path | None) -> str | None:
@@ -111,7 +112,7 @@ def serving(
     bounds: Mapping[str, Any] | None = None,
     listener: socket.socket | None = None,
     reason: str = STARTING,
-) -> Iterator[Server]:
+) -> Generator[Server]:
     """Serve base model `base` (its HF `files`) and `adapters` (name → staged folder).
 
     With `max_rank` there is room for others, up to that rank, which `Server.serve` takes. `context` bounds the tokens

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -186,7 +186,7 @@ def serving(
     interval: float,
     say: Callable[[str], Any],
     **how: Any,
-) -> Iterator[Supervisor]:
+) -> Generator[Supervisor]:
     """Serve base `base`, whose true name is `model`, and every sound adapter of the store `loras`.
 
     A change of the store is served within `interval` seconds; `how` is as for `embedded_engine.serving`. Raises

@@ -120,5 +120,6 @@ def tune(
             ),
             resume=None,
         )
+    assert recorder.best  # the last step is validated
     loss, step, weights = recorder.best
     return Tuned(weights, step, loss, recorder.metrics)

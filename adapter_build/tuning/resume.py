@@ -65,10 +65,10 @@ class Resume(pl.Callback):
                 torch.cuda.set_rng_state(random["gpu"])
             self._state = None
         elif self._folder and self._interval and step > self._saved and not step % self._interval:
-            self._save(step, trainer, module)
+            self._save(self._folder, step, trainer, module)
             self._saved = step
 
-    def _save(self, step: int, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _save(self, folder: Path, step: int, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             random["gpu"] = torch.cuda.get_rng_state()
@@ -86,7 +86,7 @@ class Resume(pl.Callback):
         content = io.BytesIO()
         torch.save(state, content)
         try:
-            write_state(self._folder, content.getbuffer())
+            write_state(folder, content.getbuffer())
         except OSError as error:  # a saved state only saves time: the run goes on
             if not self._failed:
                 kept = "what was saved before stays, and tuning goes on"

@@ -8,13 +8,14 @@ import difflib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from adapter_build import ROOT
 from adapter_build.core.config_paths import CONTROL, expanded, expanded_url
 from adapter_build.core.faults import BadInput
+from adapter_build.core.strict_json import is_object
 from adapter_build.workflow.settings_file import kind, number
 
 SCHEMA = json.loads((ROOT / "schemas" / "config.schema.json").read_text(encoding="utf-8"))
@@ -25,13 +26,14 @@ _KINDS = {"object": "names and values", "array": "a list", "boolean": "true or f
 def fill(config: dict[str, Any], schema: dict[str, Any]) -> None:
     """Fill in the defaults of a schema in place, values in their final form. Raises `BadInput` naming the key."""
     _unset(config, schema, ())
-    errors = sorted(_filling(schema).iter_errors(config), key=lambda error: [str(part) for part in error.path])
+    found: Iterator[ValidationError] = _filling(schema).iter_errors(config)
+    errors = sorted(found, key=lambda error: [str(part) for part in error.path])
     if errors:
         raise BadInput(" ".join(_explain(errors[0]).split()))
     finish(config, schema)
 
 
-def _unset(config: dict[str, Any], schema: dict[str, Any], where: tuple[str, ...]) -> None:
+def _unset(config: dict[Any, Any], schema: dict[str, Any], where: tuple[str, ...]) -> None:
     """Remove the keys that are null. Raises `BadInput` for a name that is no text, and where null removes nothing."""
     for key, value in list(config.items()):
         name = ".".join([*where, str(key)])
@@ -45,11 +47,11 @@ def _unset(config: dict[str, Any], schema: dict[str, Any], where: tuple[str, ...
             others = [entry for entry, other in config.items() if other is not None]
             close = did_you_mean(key, others)
             raise BadInput(f"config: {name}: null drops an entry of an earlier file, and none has this name{close}")
-        elif isinstance(value, dict):
+        elif is_object(value):
             _unset(value, inner, (*where, key))
 
 
-def _filling(schema: dict[str, Any]) -> Draft202012Validator:
+def _filling(schema: dict[str, Any]) -> Any:
     """Return a validator that also fills in defaults, as the jsonschema manual shows."""
     check_properties = Draft202012Validator.VALIDATORS["properties"]
 
@@ -60,7 +62,8 @@ def _filling(schema: dict[str, Any]) -> Draft202012Validator:
                     instance.setdefault(name, json.loads(json.dumps(subschema["default"])))
         yield from check_properties(validator, known, instance, schema)
 
-    return validators.extend(Draft202012Validator, {"properties": properties})(schema)
+    extend: Any = vars(validators)["extend"]  # has no types
+    return extend(Draft202012Validator, {"properties": properties})(schema)
 
 
 def finish(config: Any, schema: Mapping[str, Any]) -> None:
@@ -71,8 +74,10 @@ def finish(config: Any, schema: Mapping[str, Any]) -> None:
 
 def leaves(value: Any, schema: Mapping[str, Any], where: str = "") -> Iterator[tuple[Any, Any, Mapping[str, Any], str]]:
     """Yield of each value its container, its key in that, its schema and its dotted name."""
-    if isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties") or {}
+    inside: list[tuple[Any, Mapping[str, Any], str]]
+    if is_object(value):
+        known: dict[str, Any] = schema.get("properties", {})
+        others: dict[str, Any] = schema.get("additionalProperties") or {}
         inside = [(key, known.get(key, others), f"{where}.{key}" if where else key) for key in value]
     else:
         inside = [(index, schema.get("items", {}), where) for index in range(len(value))]
@@ -98,17 +103,18 @@ def _finished(value: Any, schema: Mapping[str, Any], where: str) -> Any:
 def _explain(error: ValidationError) -> str:
     where = ".".join(map(str, error.absolute_path))
     prefix = f"config: {where}: " if where else "config: "
-    value = error.instance
+    value: Any = error.instance
+    schema = cast(dict[str, Any], error.schema)
     if error.validator == "additionalProperties":
-        known = error.schema["properties"]
+        known = schema["properties"]
         unknown = next(key for key in value if key not in known)
         return f"{prefix}unknown key {unknown!r}{did_you_mean(str(unknown), known)}"
     if error.validator == "type":
-        wanted = kind(error.schema)
+        wanted = kind(schema)
         return f"{prefix}expected {_KINDS.get(wanted, wanted)}, {_found(error)}"
     if error.validator == "enum":
-        choices = ", ".join(map(str, error.validator_value))
-        if not isinstance(value, str) or kind(error.schema) == "integer":
+        choices = ", ".join(map(str, schema["enum"]))
+        if not isinstance(value, str) or kind(schema) == "integer":
             return f"{prefix}expected one of {choices}, {_found(error)}"
         close = did_you_mean(value, choices.split(", ")).partition(" (known: ")[0]
         return f"{prefix}{value!r} is none of: {choices}{close}"
@@ -121,7 +127,7 @@ def _explain(error: ValidationError) -> str:
 
 def _found(error: ValidationError) -> str:
     """Describe the value that is not of the wanted type, and the way to write the one that was meant."""
-    value, wanted = error.instance, kind(error.schema)
+    value, wanted = error.instance, kind(cast(dict[str, Any], error.schema))
     found = "found " + (
         "nothing (null)" if value is None else str(value).lower() if value in (True, False) else repr(value)
     )

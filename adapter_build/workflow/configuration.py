@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from adapter_build.core.strict_json import is_object
 from adapter_build.workflow.config_checks import check_settings
 from adapter_build.workflow.config_schema import SCHEMA, fill
 from adapter_build.workflow.settings_file import given_setting, read_settings
@@ -69,7 +70,7 @@ def overlay(config: dict[str, Any], changes: dict[str, Any]) -> None:
     not name are removed.
     """
     brought, known = changes.get("adapters"), config.get("adapters")
-    if isinstance(brought, dict) and isinstance(known, dict):
+    if is_object(brought) and is_object(known):
         own = [name for name, adapter in brought.items() if name not in known and adapter is not None]
         config["adapters"] = {name: adapter for name, adapter in known.items() if name in brought or not own}
     _merge(config, changes)
@@ -77,9 +78,9 @@ def overlay(config: dict[str, Any], changes: dict[str, Any]) -> None:
 
 def _merge(config: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
-        if isinstance(value, dict):
+        if is_object(value):
             before = config.get(key)
-            config[key] = before if isinstance(before, dict) else {}  # a new one: aliases in YAML share theirs
+            config[key] = before if is_object(before) else {}  # a new one: aliases in YAML share theirs
             _merge(config[key], value)
         elif value is None and key in config:
             del config[key]

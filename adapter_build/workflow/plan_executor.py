@@ -11,6 +11,9 @@ and `settings`, the variables STEP_… that the Snakefile has set for step runne
 could plan, so that its list is complete, and an empty list means that there is nothing to do.
 """
 
+# pyright: basic
+# Snakemake has no types.
+
 import json
 import os
 import sys

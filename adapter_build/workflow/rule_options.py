@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from adapter_build.core.config_paths import states
 from adapter_build.hermetic.runtime import Runtime
@@ -74,6 +74,10 @@ def step_params(
     `ValueError` for two options of the script with one name.
     """
     path, own_files = f"scripts/{script}", user_files or {}
+
+    def bundle_path(wildcards: Any) -> str | None:
+        return bundle and bundle.format(**dict(wildcards.items()))
+
     of_runner: list[tuple[str, Value]] = [
         ("--env", environment),
         ("--runtime", runtime),
@@ -83,7 +87,7 @@ def step_params(
         *(("--ulimit", limit) for limit in ulimits),
         ("--nodes", nodes if nodes > 1 else None),
         *(("--secret", name) for name in secrets),
-        ("--bundle", lambda wildcards: bundle and bundle.format(**dict(wildcards.items()))),
+        ("--bundle", bundle_path),
         ("--keep", keep),
     ]
     flags = {"network": network or nodes > 1, "loopback": loopback, "on-host": on_host, "always": always}
@@ -104,16 +108,19 @@ def step_params(
             found += _option([option, _dashed(name)], _words(value, wildcards))
         return found
 
-    found: dict[str, Any] = {"options": options, "files": _files(taken, own_files), "script": path}
-    if callable(environment):
-        found["code"] = lambda wildcards: code(environment(wildcards), path)
-    else:
-        found["code"] = code(environment, path)
-    if own_files:
-        found["states"] = lambda wildcards: states(
-            [file for of in own_files.values() for file in _words(of, wildcards)]
-        )
-    return found
+    def code_of(wildcards: Any) -> str:
+        return code(_words(environment, wildcards)[0], path)
+
+    def user_states(wildcards: Any) -> Any:
+        return states([file for of in own_files.values() for file in _words(of, wildcards)])
+
+    return {
+        "options": options,
+        "files": _files(taken, own_files),
+        "script": path,
+        "code": code_of if callable(environment) else code_of(None),
+        **({"states": user_states} if own_files else {}),
+    }
 
 
 def of_adapter(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Callable[[Any], Any]]:
@@ -183,7 +190,7 @@ def _words(value: Value, wildcards: Any) -> Words:
     found = value(wildcards) if callable(value) else value
     if found is None:
         return []
-    return [_word(part) for part in found] if isinstance(found, list | tuple) else [_word(found)]
+    return [_word(part) for part in cast(Sequence[Any], found)] if isinstance(found, list | tuple) else [_word(found)]
 
 
 def _word(value: Any) -> Any:

@@ -6,7 +6,7 @@ text, and the last of two equal keys. Here a scalar without quotes is text until
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import yaml
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.regular_file import read_regular_text
+from adapter_build.core.strict_json import is_list, is_object
 
 _NULL = ("", "~", "null", "Null", "NULL")
 _TRUE = ("true", "yes", "on")
@@ -34,9 +35,9 @@ class _Loader(yaml.SafeLoader):
     # The one resolver is that of the merge key (`<<`).
     yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))]}  # noqa: RUF012 - PyYAML's own
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Refuse a mapping with two equal names, or with one that is no text."""
-        names = set()
+        names: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a name is one word of text", key.start_mark)
@@ -89,10 +90,11 @@ def typed(value: Any, schema: Mapping[str, Any]) -> Any:
     """Return a value with its scalars in the types of the schema; a scalar that does not fit stays text."""
     if isinstance(value, Plain):
         return _scalar(value, schema)
-    if isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties") or {}
+    if is_object(value):
+        known: dict[str, Any] = schema.get("properties", {})
+        others: dict[str, Any] = schema.get("additionalProperties") or {}
         return {name: typed(inner, known.get(name, others)) for name, inner in value.items()}
-    if isinstance(value, list):
+    if is_list(value):
         return [typed(inner, schema.get("items", {})) for inner in value]
     return value
 

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from adapter_build.core.digests import file_digest
 from adapter_build.core.faults import BadInput, refusal
@@ -116,7 +117,7 @@ def action_of(arguments: argparse.Namespace) -> Action:
 def parse(command_line: Sequence[str] | None = None, description: str | None = None) -> argparse.Namespace:
     """Return the options of a command line, by default of this process's own."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    named = {"action": "append", "nargs": "+", "default": [], "metavar": ("NAME", "VALUE")}
+    named: dict[str, Any] = {"action": "append", "nargs": "+", "default": [], "metavar": ("NAME", "VALUE")}
     parser.add_argument("--env", required=True, help="the environment, a folder of containers/, or tune.cuda")
     parser.add_argument("--log", required=True, type=Path, help="logs/STEP.log; STEP names the attestation too")
     parser.add_argument("--input", **named, help="an option of the script and the files it reads")
