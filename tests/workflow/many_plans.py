@@ -2,8 +2,7 @@
 
     cd CHECKOUT; python many_plans.py all|pending TARGETS OVERLAY…
 
-Each OVERLAY gets a plan beside it, OVERLAY.json (adapter_build/workflow/plan_executor.py), and what Snakemake said,
-OVERLAY.log.
+Each OVERLAY gets a plan beside it, OVERLAY.json (workflow/plan_executor.py), and what Snakemake said, OVERLAY.log.
 `all` plans every step of `rule all`, `pending` those that Snakemake would run now for the TARGETS, a list in JSON.
 """
 
@@ -19,7 +18,7 @@ AT_ONCE = 2
 def main() -> None:
     """Start a child per overlay."""
     which, targets, *overlays = sys.argv[1:]
-    sys.path.insert(0, str(Path.cwd() / "scripts"))
+    sys.path.insert(0, str(Path.cwd()))
     # The children's imports; Snakemake's own go round in a circle unless its command line comes first.
     import snakemake.cli
     import snakemake.workflow  # noqa: F401
