@@ -11,6 +11,7 @@
 #               of a build's files, and proof that they are unchanged
 # make why STEP=tune_adapter/law-titlegen   what changed since a step last ran; runs nothing
 # make gc       files of the store that no target needs, and leftovers of killed steps; YES=1 deletes them
+# make docs     write the pages of docs/ that are taken from the tree anew: packages, configuration, action keys
 # make lock     write containers/*/requirements.lock anew from requirements.in
 # make images   build the environments' images for this machine's Docker Engine, or REGISTRY=host:port/prefix;
 #               ENVIRONMENT=tune.cuda, which no build without GPUs needs, is built when asked for
@@ -49,7 +50,7 @@ SAY_WHY := { account="$$(ls -t .snakemake/log/*.log 2>/dev/null | head -n 1)"; [
 	echo "the build stopped; Snakemake's account: $$account" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build environment images test test-fast check serve watch doctor ask audit why gc lock pin bench clean
+.PHONY: build environment images test test-fast check serve watch doctor ask audit why gc docs lock pin bench clean
 
 build: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) $(call several,SNAKEMAKE) || $(SAY_WHY)
@@ -70,6 +71,7 @@ test-fast: environment
 
 check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules
+	@$(RUN)/python -m adapter_build.cli.write_reference --check
 	@$(RUN)/shellcheck $$(git ls-files "*.sh") .ci/run && $(RUN)/snakemake --lint
 	@$(RUN)/python -m adapter_build.cli.install_environment checks
 	@.venvs/checks/bin/pyright
@@ -99,6 +101,9 @@ gc: environment
 
 images: environment
 	@$(RUN)/python -m adapter_build.cli.build_images $(if $(ENVIRONMENT),--environment $(call one,$(ENVIRONMENT))) $(if $(REGISTRY),--registry $(call one,$(REGISTRY)))
+
+docs: environment
+	@$(RUN)/python -m adapter_build.cli.write_reference
 
 lock: environment
 	@adapter_build/cli/lock_environments.sh

@@ -1,21 +1,16 @@
-"""Write docs/action-keys.md: which module of ours is in which step's key, and which is in none.
-
-python -m adapter_build.workflow.action_keys
-"""
+"""docs/action-keys.md: which module of ours is in which step's key, and which is in none."""
 
 import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from adapter_build import ROOT
-from adapter_build.core.faults import run
 from adapter_build.hermetic.closure import shares
 
-PAGE = ROOT / "docs/action-keys.md"
 NO_STEPS = ("find_package", "step")
 HEAD = """# Modules in the steps' keys
 
-Written by `python -m adapter_build.workflow.action_keys`; a test keeps it as the code is.
+Written by `make docs`; a test keeps it as the code is.
 
 A step runs anew when the code in its action key changes. Of its script that is everything; of a module of the library
 it is what the script refers to, directly or by way of others, and what importing the module executes
@@ -23,12 +18,6 @@ it is what the script refers to, directly or by way of others, and what importin
 are in no key. *Whole*: each statement of the module is in these steps' keys; *in part*: the others run nothing anew
 there.
 """
-
-
-def main() -> None:
-    """Write the page."""
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(), encoding="utf-8")
 
 
 def page(root: Path = ROOT) -> str:
@@ -81,7 +70,3 @@ def guards(files: Iterable[Path], root: Path) -> Iterator[str]:
         for node in ast.parse(path.read_bytes()).body:
             if isinstance(node, ast.FunctionDef) and "guard" in map(ast.unparse, node.decorator_list):
                 yield f"{path.relative_to(root).with_suffix('').as_posix().removeprefix('adapter_build/')}.{node.name}"
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,0 +1,1 @@
+"""Pages of docs/ that are written from the tree: packages, configuration, modules in action keys."""
