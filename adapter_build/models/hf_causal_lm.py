@@ -20,6 +20,7 @@ from adapter_build.models.tuning_reader import config_of, tokenizer_of
 
 FORMAT = "hf"
 ATTENTION = "sdpa"
+TARGET = "hf_causal_lm.HFCausalLM"  # the model class's name in every file, wherever its module lies
 UNIQUE = re.compile(r"^[0-9a-f]{32}_")  # NeMo puts a random prefix before each artifact's name
 
 
@@ -30,6 +31,7 @@ class SameBytes(SaveRestoreConnector):
     def _make_nemo_file_from_folder(filename: str, source_dir: str) -> None:
         members: dict[str, Path | bytes] = {UNIQUE.sub("", path.name): path for path in Path(source_dir).iterdir()}
         text = (Path(source_dir) / CONFIG).read_text(encoding="utf-8")
+        text = re.sub(r"^target: .*$", f"target: {TARGET}", text, flags=re.MULTILINE)
         members[CONFIG] = re.sub(r"nemo:[0-9a-f]{32}_", "nemo:", text).encode()
         write_archive(filename, members)
 

@@ -75,7 +75,9 @@ if __name__ == "__main__":
     if LISTENER in os.environ:
         launcher.create_server_socket = lambda *_, **__: socket.socket(fileno=int(os.environ[LISTENER]))
     if BOUNDS in os.environ:
-        uvicorn.config.HTTP_PROTOCOLS["auto"] = "adapter_build.serving.bounded_http:BoundedHttp"
+        from adapter_build.serving.bounded_http import BoundedHttp
+
+        uvicorn.config.HTTP_PROTOCOLS["auto"] = BoundedHttp
     # vLLM looks at the model's class in another process so that CUDA is not touched: 6 s of imports, and no CUDA here.
     registry._run_in_subprocess = lambda function: function()
     main()

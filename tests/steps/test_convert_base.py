@@ -40,7 +40,7 @@ def test_bytes_depend_on_the_files_alone(tiny_base: Path, tmp_path: Path) -> Non
         config = yaml.safe_load(archive.extractfile("model_config.yaml").read())
     assert [entry.name for entry in entries] == sorted(entry.name for entry in entries)
     assert {(entry.mtime, entry.uid, entry.gid, entry.mode, entry.uname) for entry in entries} == {(0, 0, 0, 0o644, "")}
-    assert config["format"] == "hf"
+    assert (config["format"], config["target"]) == ("hf", "hf_causal_lm.HFCausalLM")  # wherever its module lies
     assert str(tmp_path) not in json.dumps(config)
 
 

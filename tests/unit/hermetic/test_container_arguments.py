@@ -89,7 +89,8 @@ def test_the_served_engine_is_part_of_the_check(place):
     client = APIClient(base_url="unix:///nowhere", version="1.41")
     host = docker._configuration(client, step, place, Limits(), "sha256:1")["HostConfig"]
     targets = {mount["Target"] for mount in host["Mounts"]}
-    assert {"/checkout/adapter_build/serving/vllm_server.py", "/checkout/adapter_build/serving/nim_paths.py"} <= targets
+    engine = {f"/checkout/adapter_build/serving/{name}.py" for name in ("vllm_server", "nim_paths", "bounded_http")}
+    assert engine <= targets
 
 
 def test_apptainers_command_line(place):

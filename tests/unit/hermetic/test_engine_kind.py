@@ -113,9 +113,7 @@ def test_the_first_line_of_a_build_says_it(monkeypatch):
     monkeypatch.setattr(landlock.platform, "release", lambda: "5.10.0-21-amd64")
     with pytest.raises(BadInput) as refused:
         runtime.Runtime("host", (), isolated="required")
-    assert str(refused.value) == (
-        f"isolation: required needs bubblewrap or Landlock: {unheld}; or set isolation: best"
-    )
+    assert str(refused.value) == (f"isolation: required needs bubblewrap or Landlock: {unheld}; or set isolation: best")
     assert runtime.Runtime("host", (), sent=True, isolated="required").name == "host", "each node's runner sees to it"
     taken.name, taken.reason = "docker", "an engine answers and has every image"
     for kind, held in ((USUAL, ""), (ROOTLESS, " (rootless engine)"), (SELINUX, " (SELinux labels off for steps)")):
