@@ -1,5 +1,6 @@
 # make          everything: environments, then the adapter, its check on a server, the report
-# make test     every test; make test-fast: the quick ones, under 3 minutes
+# make test     what any laptop can test; make test-fast: the quick tests, under 3 minutes; make test-services: those
+#               that start a Docker Engine, a registry, a Slurm or an S3 server, as root
 # make PARANOID=1   the same, every file read and hashed anew, without the digest cache
 # make serve    a server that stays up, with the built adapters, and those staged later
 #               CONFIG=configs/llama-3.1-8b-nim.yaml, for this and for make: an overlay of config.yaml, or several:
@@ -50,7 +51,8 @@ SAY_WHY := { account="$$(ls -t .snakemake/log/*.log 2>/dev/null | head -n 1)"; [
 	echo "the build stopped; Snakemake's account: $$account" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build environment images test test-fast check serve watch doctor ask audit why gc docs lock pin bench clean
+.PHONY: build environment images test test-fast test-services check serve watch doctor ask audit why gc docs lock pin
+.PHONY: bench clean
 
 build: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) $(call several,SNAKEMAKE) || $(SAY_WHY)
@@ -63,11 +65,15 @@ environment:
 
 test: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
-	@RUN=$(RUN) adapter_build/cli/run_tests.sh $(call several,PYTEST)
+	@RUN=$(RUN) adapter_build/cli/run_tests.sh "not (containers or cluster)" builds $(call several,PYTEST)
+
+test-services: environment
+	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
+	@RUN=$(RUN) adapter_build/cli/run_tests.sh "containers or cluster" cluster $(call several,PYTEST)
 
 test-fast: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
-	@$(RUN)/python -m pytest -m "not slow" $(call several,PYTEST)
+	@RUN=$(RUN) adapter_build/cli/run_tests.sh "not slow" "attacks or steps" $(call several,PYTEST)
 
 check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules

@@ -22,7 +22,8 @@ SLICE = ROOT.parent / "shared/data/law-stackexchange-slice.json.xz"
 needs_slice = pytest.mark.skipif(not SLICE.is_file(), reason="needs ../shared/data/law-stackexchange-slice.json.xz")
 # The beginning of a step that a test writes.
 START = Path(__file__).with_name("step_options.py").read_text()
-ATTACKS = Path(__file__).parent / "attacks"
+TESTS = Path(__file__).parent
+MARKS = {"attacks": "attacks", "steps": "steps", "workflow": "builds"}
 # Everything that needs no server.
 STORE = (
     "results/loras/law-titlegen/adapter_model.safetensors",
@@ -33,10 +34,11 @@ STORE = (
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of attacks, by their folder."""
+    """Mark tests by their folder."""
     for item in items:
-        if item.path.is_relative_to(ATTACKS):
-            item.add_marker("attacks")
+        for folder, mark in MARKS.items():
+            if item.path.is_relative_to(TESTS / folder):
+                item.add_marker(mark)
 
 
 @pytest.fixture

@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
-# Every test, in two runs at once that take about as long: those that start a Docker Engine or a Slurm mostly wait, and
-# attacks are tried beside them. Options are pytest's.
+# Tests in two runs at once, so that two processors are used and one run computes while the other waits:
+#     run_tests.sh WHICH BESIDE [OPTION…]
+# WHICH tests by their marks, of which those marked BESIDE are the second run. Options are pytest's.
 set -uo pipefail
 
+which=$1 beside=$2
+shift 2
 none_selected=5 # pytest's exit code
-log=logs/test-services.log
-beside="containers or cluster or attacks"
+log=logs/tests-beside.log
+export SKIPS_FILE=$PWD/logs/skipped-tests
 mkdir -p logs
+: >"$SKIPS_FILE"
 
-"$RUN/python" -m pytest -m "$beside" "$@" >"$log" 2>&1 &
-services=$!
-trap 'kill "$services"' INT TERM
-"$RUN/python" -m pytest -m "not ($beside)" "$@"
-code=$?
-wait "$services"
-services_code=$?
+"$RUN/python" -m pytest -m "($which) and ($beside)" "$@" >"$log" 2>&1 &
+second=$!
+trap 'kill "$second"' INT TERM
+"$RUN/python" -m pytest -m "($which) and not ($beside)" "$@"
+first_code=$?
+wait "$second"
+second_code=$?
 cat "$log"
-for result in "$code" "$services_code"; do
-    [ "$result" = 0 ] || [ "$result" = "$none_selected" ] || exit "$result"
+"$RUN/python" tests/support/skipped.py "$SKIPS_FILE"
+for code in "$first_code" "$second_code"; do
+    [ "$code" = 0 ] || [ "$code" = "$none_selected" ] || exit "$code"
 done

@@ -13,11 +13,12 @@ SOME = Path(__file__).with_name("some_skipped.py")
 
 def run(folder: Path, tests: Path, **variables: str) -> list[str]:
     """Return the lines of a run of pytest with a configuration of its own."""
+    outside = {name: value for name, value in os.environ.items() if name != FILE}
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -rfExX\n")
     done = subprocess.run(
         [sys.executable, "-B", "-m", "pytest", "-q", "--noconftest", "-c", folder / "pytest.ini",
          "-p", "skipped", "-p", "no:cacheprovider", tests],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **variables},
+        env={**outside, "PYTHONPATH": str(Path(__file__).parent), **variables},
         capture_output=True, text=True, check=False, cwd=folder,
     )  # fmt: skip
     return done.stdout.splitlines()
