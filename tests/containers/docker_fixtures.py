@@ -139,6 +139,19 @@ def registry(folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def published(folder: Path, engine: Engine, registry: str, tiny_base: Path) -> Checkout:
     """A checkout in which `make images REGISTRY=…` has built all four images and put them into the registry."""
+    return _published(folder, engine, registry, tiny_base)
+
+
+@pytest.fixture(scope="session")
+def published_workflow(request: pytest.FixtureRequest) -> Checkout:
+    """The same with the small image `workflow` alone, unless a test of this run needs the others too."""
+    if any("published" in item.fixturenames for item in request.session.items):
+        return request.getfixturevalue("published")
+    given = (request.getfixturevalue(name) for name in ("folder", "engine", "registry", "tiny_base"))
+    return _published(*given, "ENVIRONMENT=workflow")
+
+
+def _published(folder: Path, engine: Engine, registry: str, tiny_base: Path, *options: str) -> Checkout:
     made = Checkout(folder / "checkout")
     lock, before = made.folder / "containers/images.lock.yaml", folder / "images.lock.yaml"
     for left in ("results", ".snakemake", ".venvs"):  # by an earlier run, where the folder is kept
@@ -151,11 +164,12 @@ def published(folder: Path, engine: Engine, registry: str, tiny_base: Path) -> C
         shutil.copy(before, lock)
         return made
     done = subprocess.run(
-        ["make", "images", f"REGISTRY={registry}/adapter"],
+        ["make", "images", f"REGISTRY={registry}/adapter", *options],
         cwd=made.folder, env=engine.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr + (made.folder / "logs/images.log").read_text()[-3000:]
-    shutil.copy(lock, before)
+    if not options:
+        shutil.copy(lock, before)
     return made
 
 

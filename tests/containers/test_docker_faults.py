@@ -21,13 +21,13 @@ WRITE = START + "copy.write_text(source.read_text())\n"
 
 
 @pytest.fixture
-def step(tmp_path, engine, published):
+def step(tmp_path, engine, published_workflow):
     """Run a script's text as the step `try` with runtime docker, in a project of its own."""
     for part in ("adapter_build", "scripts", "containers"):
         shutil.copytree(
             ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "images.local.lock.yaml")
         )
-    shutil.copy(published.folder / "containers/images.lock.yaml", tmp_path / "containers")
+    shutil.copy(published_workflow.folder / "containers/images.lock.yaml", tmp_path / "containers")
     (tmp_path / "in.txt").write_text("in")
 
     def command(*options):

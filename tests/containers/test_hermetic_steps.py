@@ -24,10 +24,10 @@ LOOKS = READ + "text += os.environ['HF_TOKEN']\n" + END
 
 
 @pytest.fixture(params=["docker", "host"])
-def step(request, project, engine, published, folder):
+def step(request, project, engine, published_workflow, folder):
     """Run a script's text as the ordinary user's step `try`, in one runtime."""
     made = project(f"{request.param}-{time.monotonic_ns()}")
-    lock = published.folder / "containers/images.lock.yaml"
+    lock = published_workflow.folder / "containers/images.lock.yaml"
     (made / "containers/images.lock.yaml").write_text(lock.read_text())
 
     def run(text, *options, **variables):

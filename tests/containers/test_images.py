@@ -42,9 +42,9 @@ def test_production_images_stay_in_the_lock_and_say_that_nobody_checked_them(pub
     assert {images[name].verified for name in listed} == {"not verified"}
 
 
-def test_the_same_inputs_give_the_same_digest(published, engine):
-    lock = published.folder / "containers/images.lock.yaml"
-    before, base = read_images(lock)["workflow"], yaml.safe_load(local(published).read_text())["base"]
+def test_the_same_inputs_give_the_same_digest(published_workflow, engine):
+    lock = published_workflow.folder / "containers/images.lock.yaml"
+    before, base = read_images(lock)["workflow"], yaml.safe_load(local(published_workflow).read_text())["base"]
     # The base under one more name, as whoever pushes it gives it.
     other = f"localhost/another-name/base:{base['sha256'][:12]}"
     subprocess.run(["buildah", "tag", f"localhost/adapter-build/base:{base['sha256'][:12]}", other], check=True)
@@ -53,23 +53,23 @@ def test_the_same_inputs_give_the_same_digest(published, engine):
             ROOT / ".venvs/workflow/bin/python", "-m", "adapter_build.cli.build_images", "--environment", "workflow",
             "--registry", before.repository.removesuffix("/workflow"),
         ],
-        cwd=published.folder, env=engine.environment, capture_output=True, text=True, check=False,
+        cwd=published_workflow.folder, env=engine.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     subprocess.run(["buildah", "rmi", other], check=True, capture_output=True)
     assert read_images(lock)["workflow"] == before
-    assert yaml.safe_load(local(published).read_text())["base"] == base
-    kept = published.folder / f".images/debian-{base['sha256']}.tar"
+    assert yaml.safe_load(local(published_workflow).read_text())["base"] == base
+    kept = published_workflow.folder / f".images/debian-{base['sha256']}.tar"
     assert file_digest(kept) == base["sha256"]
     assert any(package.startswith("python3.11=") for package in base["packages"])
 
 
-def test_a_published_base_is_built_on_by_digest(published, engine, registry):
+def test_a_published_base_is_built_on_by_digest(published_workflow, engine, registry):
     """The base that is known by digest comes before one made here, as soon as its registry gives it."""
-    lock = published.folder / "containers/images.lock.yaml"
-    kept = lock.read_text(), local(published).read_text()
+    lock = published_workflow.folder / "containers/images.lock.yaml"
+    kept = lock.read_text(), local(published_workflow).read_text()
     base = yaml.safe_load(kept[1])["base"]
-    name, digest = f"{registry}/published/base", published.folder / "digest"
+    name, digest = f"{registry}/published/base", published_workflow.folder / "digest"
     push = ["buildah", "push", "--tls-verify=false", "--digestfile", digest]
     made_here = f"localhost/adapter-build/base:{base['sha256'][:12]}"
     subprocess.run([*push, made_here, f"docker://{name}:1"], check=True, capture_output=True)
@@ -81,10 +81,12 @@ def test_a_published_base_is_built_on_by_digest(published, engine, registry):
                 "--environment", "workflow",
                 "--registry", f"{registry}/on-published",
             ],
-            cwd=published.folder, env=engine.environment, capture_output=True, text=True, check=False,
+            cwd=published_workflow.folder, env=engine.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert yaml.safe_load(local(published).read_text())["base"] == {"reference": f"{name}@{digest.read_text()}"}
+        assert yaml.safe_load(local(published_workflow).read_text())["base"] == {
+            "reference": f"{name}@{digest.read_text()}"
+        }
         manifests = [
             json.loads(skopeo("--raw", f"docker://{reference}"))
             for reference in (f"{name}@{digest.read_text()}", read_images(lock)["workflow"].reference)
@@ -92,7 +94,7 @@ def test_a_published_base_is_built_on_by_digest(published, engine, registry):
         assert manifests[1]["layers"][0] == manifests[0]["layers"][0]
     finally:
         lock.write_text(kept[0])
-        local(published).write_text(kept[1])
+        local(published_workflow).write_text(kept[1])
 
 
 def local(published):
