@@ -27,7 +27,7 @@ def writing(how: str = "plainly") -> tuple[str, ...]:
 
 def _project(place: Path, ordinary: bool = False) -> Project:
     for above in (place, place.parent, place.parent.parent) if ordinary else ():
-        above.chmod(0o755)
+        above.chmod(above.stat().st_mode | 0o055)
     return Project(place / "project", ordinary)
 
 

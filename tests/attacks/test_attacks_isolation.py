@@ -141,7 +141,7 @@ def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     needed(way)
     place = tmp_path_factory.mktemp("held")
     for above in (place, place.parent, place.parent.parent):
-        above.chmod(0o755)
+        above.chmod(above.stat().st_mode | 0o055)
     project = Project(place / "project", way.ordinary)
     (project.folder / "in.json").write_text(json.dumps({**ALLOWED, **TRIED}))
     with bait(project.folder) as port:

@@ -38,7 +38,7 @@ def test_a_user_without_a_name_gets_one_for_snakemake(monkeypatch):
 )
 def test_make_sees_to_a_home_and_a_cache(tmp_path, home, seen):
     for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        above.chmod(0o755)
+        above.chmod(above.stat().st_mode | 0o055)
     os.chown(tmp_path, NAMELESS, NAMELESS)
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
     variables = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
