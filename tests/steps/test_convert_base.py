@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from adapter_samples import LLAMA3
 from test_acquire_base import copied
 from tiny_chain import chain, python, refused, script, sha256
 
@@ -78,3 +79,40 @@ def test_what_another_base_left_beside_the_files_is_not_read(tiny_base: Path, tm
     result = script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "own.nemo")
     assert result.returncode == 0, result.stderr
     assert python(HERE / "compare_logits.py", tmp_path, tmp_path / "own.nemo", tiny_base).split()[-3] == "True"
+
+
+def test_a_base_that_transformers_5_saved_is_converted_as_it_is_meant(tiny_base: Path, tmp_path: Path) -> None:
+    changes = {"rope_parameters": LLAMA3, "dtype": "float32", "transformers_version": "5.2.0"}
+    files = copied(tiny_base, tmp_path / "own", "config.json", **changes)
+    path = tmp_path / "own/config.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({key: content[key] for key in content if key not in ("rope_theta", "torch_dtype")}))
+    settings_path = tmp_path / "own/tokenizer_config.json"
+    settings_ = json.loads(settings_path.read_text())
+    settings_ |= {
+        "tokenizer_class": "TokenizersBackend",
+        "backend": "tokenizers",
+        "extra_special_tokens": ["<|im_end|>"],
+    }
+    settings_path.write_text(json.dumps(settings_))
+    result = script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "x.nemo")
+    assert result.returncode == 0, result.stderr
+    said = python(HERE / "print_restored_base.py", tmp_path, tmp_path / "x.nemo")
+    assert said.splitlines()[-1] == "500000.0 llama3 torch.float32 768"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("config.json", {"rope_parameters": {"rope_type": "longrope"}}, "rope_parameters"),
+        ("tokenizer_config.json", {"tokenizer_class": "LlamaTokenizerFast"}, "tokenizer_class"),
+        ("tokenizer_config.json", {"tokenizer_class": "TokenizersBackend2"}, "tokenizer_class"),
+    ],
+)  # fmt: skip
+def test_direct_calls_refuse_it_too(tiny_base: Path, tmp_path: Path, name: str, changes: dict, said: str) -> None:
+    files = copied(tiny_base, tmp_path / "own", name, **changes)
+    refused(script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "x.nemo"), name, said)
+    out = [tmp_path / "out" / path.name for path in files]
+    (tmp_path / "out").mkdir()
+    refused(script("workflow", "acquire_base", tmp_path / "s", base="x", source_files=files, files=out), name, said)
+    assert not list(tmp_path.glob("*.nemo*")) and not list((tmp_path / "out").iterdir())

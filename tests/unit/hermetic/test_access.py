@@ -207,14 +207,3 @@ def test_a_checkout_that_another_user_owns(tmp_path, part):
     os.chown(tmp_path, STRANGER, STRANGER)
     os.chown(tmp_path / part, 0, 0)
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0, "it writes in these folders alone"
-
-
-@as_root
-@pytest.mark.slow
-def test_a_build_there_is_refused_in_one_line(checkout):
-    """Snakemake's own word of it is a traceback, or with --quiet none."""
-    os.chown(checkout.folder, STRANGER, STRANGER)
-    command = [*WITHOUT_POWER, *checkout.command("--quiet", "all", "--dry-run", "--", "results/raw/records.jsonl")]
-    done = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert f"error: {checkout.folder}: not writable for uid 0" in done.stderr.splitlines()[-1], done.stderr

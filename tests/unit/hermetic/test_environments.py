@@ -59,27 +59,6 @@ def test_which_environments_a_build_needs(monkeypatch):
         lock_file("tune.rocm")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "environment"),
-    [
-        (("--config", "devices=0", "runtime=host"), "tune"),
-        (("--config", "devices=1", "runtime=host"), CUDA),
-        (("--configfile", "configs/llama-3.1-8b-gpu.yaml"), CUDA),
-    ],
-)
-def test_what_computes_on_gpus_runs_in_it(checkout, arguments, environment):
-    """Looked at alone: nothing of it is installed here."""
-    done = checkout.snakemake(
-        "--workflow-profile", "none", "-n", "--printshellcmds", "--forceall", *arguments, tiny=False
-    )
-    assert done.returncode == 0, done.stderr
-    ran = {script: name for name, script in re.findall(r"--env (\S+) .*-- scripts/(\w+)\.py", done.stdout)}
-    assert ran["tune_adapter"] == ran["evaluate_adapter"] == environment
-    assert ran["convert_base"] == ran["export_adapter"] == "tune"
-    assert (f"adapter_build.cli.install_environment {CUDA}" in done.stdout) == (environment == CUDA)
-
-
 def test_a_folder_that_no_environment_can_lie_in_is_named(tmp_path):
     folder = tmp_path / "a:b"
     (folder / "containers").mkdir(parents=True)

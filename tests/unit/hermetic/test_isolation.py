@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from adapter_build.hermetic import bubblewrap, isolation, landlock, landlock_sandbox
+from adapter_build.hermetic import bubblewrap, landlock_sandbox
 from adapter_build.hermetic.action import Action
 from adapter_build.hermetic.attempt import Attempt
 from adapter_build.lineage.guarantees import unconfined
@@ -120,39 +120,3 @@ def test_what_is_audited_names_steps_that_were_held_less():
         ("c", "confined by landlock abi 4, left open: x"), ("2 steps", "not confined to what it declares")
     ]  # fmt: skip
     assert list(unconfined(steps[:2])) == []
-
-
-@pytest.mark.slow
-def test_a_build_begins_by_saying_how_steps_are_held_and_that_lineage_has_no_commit(checkout, tmp_path):
-    """And with a commit, and no bubblewrap, the other way round."""
-    target = "results/raw/records.jsonl"
-    done = checkout.snakemake("--quiet", "all", "--", target)
-    assert done.returncode == 0, done.stderr
-    runtime, lineage, *_ = _said(done)
-    assert runtime.startswith(f"  runtime host ({isolation.described()}): ")
-    mend = "git clone gives a checkout with its commit"
-    assert lineage == f"  lineage has no commit: the checkout is no git repository: {mend}"
-
-    for words in (["init", "-q"], ["add", "scripts"], ["commit", "-q", "-m", "all"]):
-        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        subprocess.run(["git", *who, *words], cwd=checkout.folder, check=True)
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    for folder in ("/usr/bin", "/bin"):
-        for program in Path(folder).iterdir():
-            if program.name != "bwrap" and not (programs / program.name).is_symlink():
-                (programs / program.name).symlink_to(program)
-    shutil.rmtree(checkout.folder / "results")
-    done = subprocess.run(
-        checkout.command("--quiet", "all", "--", target), cwd=checkout.folder, capture_output=True, text=True,
-        env={**os.environ, "PATH": str(programs)}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    less = f"less isolation, landlock abi {landlock.version()}" if landlock.version() else "no isolation"
-    assert _said(done)[0].startswith(f"  runtime host ({less}: bubblewrap is not installed: apt install bubblewrap")
-    assert "lineage has no commit" not in done.stderr
-
-
-def _said(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return our own lines, without Snakemake's on the profile that it reads, which `make` leaves out."""
-    return [line for line in done.stderr.splitlines() if line.startswith("  ")]

@@ -15,14 +15,11 @@ from adapter_samples import write_base
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from tiny_chain import SETTINGS, script
-from tiny_chain import refused as said_in_one_line
 
 from adapter_build.core.faults import BadInput
 from adapter_build.models.base_checks import check_base
 from adapter_build.models.base_model import base_model
 from adapter_build.models.llama_shape import heads_of, positions, shape_of
-from adapter_build.models.nemo_archive import CONFIG, write_archive
 from adapter_build.workflow.configuration import check, overlay
 
 ROOT = Path(__file__).parents[3]
@@ -377,14 +374,3 @@ def test_a_pack_may_be_longer_than_the_positions(base: Path) -> None:
     adapter = {"sequence_length": 512, "pack_length": 2048, "micro_batch_size": 1}
     overlay(config, {"base": {"name": "tiny", "path": str(base)}, "adapters": {"law-titlegen": adapter}})
     check(config)
-
-
-@pytest.mark.slow
-def test_a_length_beyond_any_base_is_refused_before_tuning(base: Path, tmp_path: Path) -> None:
-    nemo = tmp_path / "base.nemo"
-    write_archive(nemo, {CONFIG: b"format: hf\n", "config.json": base / "config.json"})
-    files = {"train": tmp_path / "none", "validation": tmp_path / "none", "checkpoint": tmp_path / "a.nemo"}
-    options = {**SETTINGS, **files, "base": nemo, "metrics": tmp_path / "m.jsonl"}
-    for length, parts in ((513, ["adapters.<name>.sequence_length is 513", "512 positions"]), (512, ["none"])):
-        result = script("tune", "tune_adapter", tmp_path / f"{length}", **options | {"sequence_length": length})
-        said_in_one_line(result, *parts)

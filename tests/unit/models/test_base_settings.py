@@ -1,13 +1,11 @@
 """base_settings: what transformers 5 writes is read as it means it, and what tuning would misread is refused by key."""
 
-import json
 from pathlib import Path
 
 import pytest
+from adapter_samples import LLAMA3
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_acquire_base import copied
-from tiny_chain import python, refused, script
 
 from adapter_build.core.faults import BadInput
 from adapter_build.models.base_settings import (
@@ -18,13 +16,8 @@ from adapter_build.models.base_settings import (
     tokens_for_tuning,
 )
 
-HERE = Path(__file__).parent
 WHERE = {name: Path("base") / name for name in ("config.json", "tokenizer_config.json")}
 CONFIG = WHERE["config.json"]
-LLAMA3 = {
-    "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 1024,
-}  # fmt: skip
 PLAIN = {"tokenizer_class": "PreTrainedTokenizerFast"}
 BYTE_LEVEL = {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, {"type": "ByteLevel"}]}}
 
@@ -120,41 +113,3 @@ def test_tokens_and_dtype_in_the_old_words():
     assert [dtype_for_tuning(config) for config in ({"dtype": "bfloat16"}, {"torch_dtype": "a", "dtype": "b"}, {})] == [
         "bfloat16", None, None,
     ]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_base_that_transformers_5_saved_is_converted_as_it_is_meant(tiny_base: Path, tmp_path: Path) -> None:
-    changes = {"rope_parameters": LLAMA3, "dtype": "float32", "transformers_version": "5.2.0"}
-    files = copied(tiny_base, tmp_path / "own", "config.json", **changes)
-    path = tmp_path / "own/config.json"
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({key: content[key] for key in content if key not in ("rope_theta", "torch_dtype")}))
-    settings_path = tmp_path / "own/tokenizer_config.json"
-    settings_ = json.loads(settings_path.read_text())
-    settings_ |= {
-        "tokenizer_class": "TokenizersBackend",
-        "backend": "tokenizers",
-        "extra_special_tokens": ["<|im_end|>"],
-    }
-    settings_path.write_text(json.dumps(settings_))
-    result = script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "x.nemo")
-    assert result.returncode == 0, result.stderr
-    said = python(HERE / "print_restored_base.py", tmp_path, tmp_path / "x.nemo")
-    assert said.splitlines()[-1] == "500000.0 llama3 torch.float32 768"
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "said"),
-    [
-        ("config.json", {"rope_parameters": {"rope_type": "longrope"}}, "rope_parameters"),
-        ("tokenizer_config.json", {"tokenizer_class": "LlamaTokenizerFast"}, "tokenizer_class"),
-        ("tokenizer_config.json", {"tokenizer_class": "TokenizersBackend2"}, "tokenizer_class"),
-    ],
-)  # fmt: skip
-def test_direct_calls_refuse_it_too(tiny_base: Path, tmp_path: Path, name: str, changes: dict, said: str) -> None:
-    files = copied(tiny_base, tmp_path / "own", name, **changes)
-    refused(script("tune", "convert_base", tmp_path / "s", files=files, nemo=tmp_path / "x.nemo"), name, said)
-    out = [tmp_path / "out" / path.name for path in files]
-    (tmp_path / "out").mkdir()
-    refused(script("workflow", "acquire_base", tmp_path / "s", base="x", source_files=files, files=out), name, said)
-    assert not list(tmp_path.glob("*.nemo*")) and not list((tmp_path / "out").iterdir())

@@ -1,43 +1,22 @@
 """The end token, wherever the formats put it: found as both environments' transformers find it, or refused by file."""
 
-import itertools
 import json
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from adapter_samples import SPECIALS, write_base
+from end_tokens import END, OTHER, decoder, placed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapter_build.core.faults import BadInput
-from adapter_build.models.base_checks import check_base, named
+from adapter_build.models.base_checks import check_base
 from adapter_build.models.tokenizer_files import end_token
 from adapter_build.serving.deployment_checks import special_tokens
 
 ROOT = Path(__file__).parents[3]
-HERE = Path(__file__).parent
-END, OTHER = SPECIALS[2], SPECIALS[0]
 QUICK = {"derandomize": True, "deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
-
-
-def as_object(text: str) -> dict[str, Any]:
-    """Return a token as transformers writes one."""
-    return {
-        "__type": "AddedToken", "content": text, "lstrip": False, "normalized": False, "rstrip": False,
-        "single_word": False,
-    }  # fmt: skip
-
-
-def decoder(*texts: str) -> dict[str, Any]:
-    """Return an added_tokens_decoder of these special tokens."""
-    return {
-        str(SPECIALS.index(text)): {key: value for key, value in as_object(text).items() if key != "__type"}
-        | {"special": True}
-        for text in texts
-    }
 
 
 @pytest.fixture(scope="module")
@@ -46,62 +25,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sound") / "base"
     write_base(folder)
     return folder
-
-
-def placed(sound: Path, folder: Path, own: Any, mapped: Any, decoded: Any, added: bool) -> dict[str, Path]:
-    """Write the base with the end token in tokenizer_config.json, special_tokens_map.json; ... leaves a key out."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sound.iterdir():
-        if not (folder / path.name).exists():
-            (folder / path.name).hardlink_to(path)
-    tokenizer = json.loads((sound / "tokenizer.json").read_text())
-    if not added:
-        tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != END]
-    contents = {
-        "tokenizer.json": tokenizer,
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIALS[1], "eos_token": own,
-            "added_tokens_decoder": decoded,
-        },
-        "special_tokens_map.json": {"bos_token": SPECIALS[1], "eos_token": mapped},
-    }  # fmt: skip
-    for name, content in contents.items():
-        (folder / name).unlink()
-        (folder / name).write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
-    return named(folder.iterdir())
-
-
-def places() -> Iterator[tuple[Any, Any, Any, bool]]:
-    """Yield combinations of places: the end token in one of them or both, as a text or an object."""
-    forms = [END, as_object(END), ...]
-    for own, mapped, decoded, added in itertools.product(forms, forms, [..., decoder(END)], [True, False]):
-        if own is not ... or (mapped is not ... and decoded is ...):
-            yield own, mapped, decoded, added
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("environment", ["tune", "serve"])
-def test_the_end_token_is_that_which_transformers_finds(sound: Path, tmp_path: Path, environment: str) -> None:
-    ours = {}
-    for number, place in enumerate(places()):
-        folder = tmp_path / f"{number:03}"
-        by_name = placed(sound, folder, *place)
-        check_base(by_name.values())
-        ours[folder.name] = list(end_token(by_name))
-    # With an added_tokens_decoder the map is not read.
-    folder = tmp_path / "999"
-    ours[folder.name] = list(end_token(placed(sound, folder, END, OTHER, decoder(END), True)))
-    done = subprocess.run(
-        [ROOT / f".venvs/{environment}/bin/python", HERE / "print_end_tokens.py", tmp_path],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    theirs = {
-        name: [text, number]
-        for name, text, number in map(json.loads, filter(lambda line: line[:1] == "[", done.stdout.splitlines()))
-    }
-    assert len(ours) > 20 and set(map(tuple, ours.values())) == {(END, 2)}
-    assert ours == theirs
 
 
 @pytest.mark.parametrize(("place", "parts"), [

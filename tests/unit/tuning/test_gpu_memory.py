@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from h100_base import SHAPE
-from tiny_chain import chain, python
 
 from adapter_build.core.faults import BadInput
 from adapter_build.tuning.gpu_memory import MIB, loading, needed, peak, resident
@@ -16,7 +15,6 @@ from adapter_build.tuning.layer_memory import Shape, Work
 from adapter_build.workflow.configuration import check as check_configuration
 from adapter_build.workflow.configuration import overlaid
 
-HERE = Path(__file__).parent
 LLAMA = Shape.of(SHAPE)
 GB80, GB48, GB24 = 80995 * MIB, 45000 * MIB, 22400 * MIB
 PACKED = {
@@ -26,13 +24,6 @@ PACKED = {
 }  # fmt: skip
 # Records of a thousand tokens: packs as full as they can be.
 STREAM = [Size(1024, 20)] * 96
-
-
-@pytest.mark.slow
-def test_records_are_measured_by_the_tokenizer_alone(tiny_base: Path, tmp_path: Path) -> None:
-    made = chain(tiny_base)
-    said = python(HERE / "check_prompt_sizes.py", tmp_path, made.nemo, tiny_base, made.folder / "train.jsonl")
-    assert said.strip().endswith("ok")
 
 
 FP8 = {"products": "fp8"}
