@@ -244,8 +244,7 @@ def test_engine_that_ends_early_fails_at_once(project: Path) -> None:
 def test_signal_ends_the_engine_too(project: Path, number: int) -> None:
     """TERM and INT are passed on in good order; after KILL, which nobody can pass on, the kernel ends the engine."""
     process = started(project)
-    assert until(lambda: any(_is_server(pid) for pid in engines(project)), 30)
-    time.sleep(2)  # far enough to have begun, by no means ready
+    assert until(lambda: any(_has_begun(pid) for pid in engines(project)), 30)
     process.send_signal(number)
     code = process.wait(20)
     stderr = process.communicate()[1]
@@ -272,9 +271,11 @@ def test_a_signal_ends_what_is_asked_at_once(project: Path) -> None:
     assert not (project / "ready.json").exists()
 
 
-def _is_server(pid: int) -> bool:
+def _has_begun(pid: int) -> bool:
+    """Tell if a process is the server, and loads PyTorch: it is by no means ready."""
     try:
-        return "vllm_server" in Path(f"/proc/{pid}/cmdline").read_text()
+        process = Path(f"/proc/{pid}")
+        return "vllm_server" in (process / "cmdline").read_text() and "libtorch" in (process / "maps").read_text()
     except OSError:
         return False
 
