@@ -75,6 +75,10 @@ test-fast: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
 	@RUN=$(RUN) adapter_build/cli/run_tests.sh "not slow" "attacks or steps" $(call several,PYTEST)
 
+coverage: environment
+	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
+	@COVERAGE=1 RUN=$(RUN) adapter_build/cli/run_tests.sh $(call several,PYTEST)
+
 check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules
 	@$(RUN)/python -m adapter_build.cli.write_reference --check

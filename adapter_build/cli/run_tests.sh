@@ -24,3 +24,6 @@ cat "$log"
 for code in "$first_code" "$second_code"; do
     [ "$code" = 0 ] || [ "$code" = "$none_selected" ] || exit "$code"
 done
+if [ -n "${COVERAGE:-}" ]; then
+    env -u COVERAGE_PROCESS_START -u PYTHONPATH .venvs/checks/bin/python tests/measured/share.py logs/coverage.txt "$@"
+fi

@@ -39,6 +39,10 @@ tempfile.tempdir = None
 sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 sys.argv = asked["argv"]
 sys.path[:1] = asked["path"]
+with contextlib.suppress(ImportError):
+    from sitecustomize import measure  # tests/measured, of `make coverage`
+
+    measure()
 code: object = 1
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")

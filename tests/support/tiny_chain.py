@@ -12,6 +12,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+from measured import python_path
 from warm_process import run_warm
 
 ROOT = Path(__file__).parents[2]
@@ -45,9 +46,9 @@ def python(program: Path, scratch: Path, *arguments: Any) -> str:
     """Run a test's program in the tune environment, with our scripts at hand, and return what it prints."""
     if WITHIN:
         command = [*WITHIN, ROOT / ".venvs/tune/bin/python", program, *arguments]
-        result = run(command, scratch, PYTHONPATH=f"{ROOT}:{ROOT / 'scripts'}")
+        result = run(command, scratch, **python_path(ROOT, ROOT / "scripts"))
     else:
-        environment = variables_in(scratch, PYTHONPATH=f"{ROOT}:{ROOT / 'scripts'}")
+        environment = variables_in(scratch, **python_path(ROOT, ROOT / "scripts"))
         result = run_warm("tune", list(map(str, [program, *arguments])), scratch, environment)
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -78,7 +79,7 @@ def variables_in(scratch: Path, **variables: str) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"], "HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
-        **variables,
+        **python_path(), **variables,
     }  # fmt: skip
 
 

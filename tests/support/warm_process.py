@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from measured import python_path
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 SECONDS = 1800  # none of them takes a tenth of it
@@ -26,7 +28,7 @@ LIBRARIES = {
 
 def run_warm(name: str, arguments: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a script in the environment `name`: `arguments[0]`, with arguments; return how it ended and its output."""
-    path = env.get("PYTHONPATH", str(Path(arguments[0]).parent)).split(os.pathsep)
+    path = [str(Path(arguments[0]).parent), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         asked = {
@@ -49,7 +51,7 @@ def _server(name: str) -> Any:
     home = tempfile.TemporaryDirectory()
     variables = {
         "PATH": os.environ["PATH"], "HOME": home.name, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1",
-        "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
+        "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1", **python_path(),
     }  # fmt: skip
     server = subprocess.Popen(
         [ROOT / f".venvs/{name}/bin/python", HERE / "fork_server.py", *LIBRARIES[name]], env=variables,
