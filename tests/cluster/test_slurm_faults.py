@@ -1,4 +1,4 @@
-"""What goes wrong on a cluster, in the middle of a step: the build, or one more, ends with the undisturbed bytes."""
+"""Faults of a cluster in the middle of a step: the build, or one more, ends with the undisturbed bytes."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Whose containers a step removes: those of killed runners on this host, and nobody else's."""
+"""Containers that a step removes: those of killed runners on this host, and no others."""
 
 import io
 import socket

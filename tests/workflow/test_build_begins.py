@@ -1,4 +1,4 @@
-"""How a build begins: refused where it cannot write, it says how steps are confined, and plans for GPUs or none."""
+"""Beginning of a build: refused where it cannot write, it says how steps are confined, and plans for GPUs or none."""
 
 import os
 import re

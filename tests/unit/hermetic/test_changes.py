@@ -1,4 +1,4 @@
-"""Why a step would run: which files of our code it uses otherwise, and which of their parts."""
+"""Reasons for which a step would run: the files of our code that changed for it, and their parts."""
 
 import copy
 from collections.abc import Callable

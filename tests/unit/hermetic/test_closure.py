@@ -429,7 +429,7 @@ def test_a_docstring_that_another_module_reads_counts(tmp_path: Path, script: st
 
 
 def test_the_closure_is_of_files(tmp_path: Path) -> None:
-    """What a guard or an unused function imports must be there when it runs, though it is in no key."""
+    """Modules that a guard or an unused function imports must be there when it runs, though they are in no key."""
     script = tree(
         tmp_path,
         {S: "from adapter_build.m import e\ne(1)\n", M: f"{GUARDED}\ndef g():\n    import adapter_build.p.m\n",

@@ -1,4 +1,4 @@
-"""What tuning takes of a GPU's memory: near what an H100 measured; what does not fit is refused, with what would."""
+"""The estimate of GPU memory: near an H100's measurements; a run that does not fit is refused, with what would."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a rule says of its step reaches the runner and Snakemake's memory alike, each value beside its name."""
+"""A rule's options reach the runner and Snakemake's memory alike, each value beside its name."""
 
 import json
 import os
