@@ -51,7 +51,7 @@ SAY_WHY := { account="$$(ls -t .snakemake/log/*.log 2>/dev/null | head -n 1)"; [
 	echo "the build stopped; Snakemake's account: $$account" >&2; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build environment images test test-fast test-services check serve watch doctor ask audit why gc docs lock pin
+.PHONY: build environment images test test-fast test-services environments check serve watch doctor ask audit why gc docs lock pin
 .PHONY: bench clean
 
 build: environment
@@ -63,21 +63,20 @@ environment:
 	@python="$$(adapter_build/cli/find_python.sh)" && "$$python" -m adapter_build.cli.install_environment workflow
 	@$(if $(CONFIG),$(RUN)/python -m adapter_build.cli.check_configuration config.yaml $(OVERLAYS))
 
-test: environment
+environments: environment
 	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
+
+test: environments
 	@RUN=$(RUN) adapter_build/cli/run_tests.sh "not (containers or cluster)" builds $(call several,PYTEST)
 
-test-services: environment
-	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
+test-services: environments
 	@RUN=$(RUN) adapter_build/cli/run_tests.sh "containers or cluster" cluster $(call several,PYTEST)
 
-test-fast: environment
-	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
+test-fast: environments
 	@RUN=$(RUN) adapter_build/cli/run_tests.sh "not slow" "attacks or steps" $(call several,PYTEST)
 
-coverage: environment
-	@$(QUIETLY) --cores $(call one,$(CORES)) environments || $(SAY_WHY)
-	@COVERAGE=1 RUN=$(RUN) adapter_build/cli/run_tests.sh $(call several,PYTEST)
+coverage: environments
+	@COVERAGE=1 RUN=$(RUN) adapter_build/cli/run_tests.sh "not (containers or cluster)" builds $(call several,PYTEST)
 
 check: environment
 	@$(RUN)/ruff format --check . && $(RUN)/ruff check . && $(RUN)/snakefmt --check Snakefile rules

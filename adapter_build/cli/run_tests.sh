@@ -7,8 +7,9 @@ set -uo pipefail
 which=$1 beside=$2
 shift 2
 none_selected=5 # pytest's exit code
-log=logs/tests-beside.log
-export SKIPS_FILE=$PWD/logs/skipped-tests
+name=${beside// /-} # of this call: make test and make test-services may run at once
+log=logs/tests-$name.log
+export SKIPS_FILE=$PWD/logs/skipped-$name
 mkdir -p logs
 : >"$SKIPS_FILE"
 
