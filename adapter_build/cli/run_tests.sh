@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Tests in two runs at once, so that two processors are used and one run computes while the other waits:
 #     run_tests.sh WHICH BESIDE [OPTION…]
-# WHICH tests by their marks, of which those marked BESIDE are the second run. Options are pytest's.
+# WHICH tests by their marks, of which those marked BESIDE are the second run. Options are pytest's. With COVERAGE, the
+# share of our code that they cover, too.
 set -uo pipefail
 
 which=$1 beside=$2
@@ -12,6 +13,17 @@ log=logs/tests-$name.log
 export SKIPS_FILE=$PWD/logs/skipped-$name
 mkdir -p logs
 : >"$SKIPS_FILE"
+
+if [ -n "${COVERAGE:-}" ]; then
+    COVERAGE_DATA=$PWD/logs/coverage
+    rm -rf "$COVERAGE_DATA"
+    mkdir -p "$COVERAGE_DATA"
+    chmod 1777 "$COVERAGE_DATA" # some tests are other users
+    COVERAGE_PACKAGES=$(echo "$PWD"/.venvs/checks/lib/python3*/site-packages)
+    COVERAGE_PROCESS_START=$PWD/pyproject.toml
+    PYTHONPATH=$PWD/tests/measured${PYTHONPATH:+:$PYTHONPATH}
+    export COVERAGE_DATA COVERAGE_PACKAGES COVERAGE_PROCESS_START PYTHONPATH
+fi
 
 "$RUN/python" -m pytest -m "($which) and ($beside)" "$@" >"$log" 2>&1 &
 second=$!

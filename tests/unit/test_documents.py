@@ -36,5 +36,5 @@ def test_they_lead_somewhere(name) -> None:
 
 
 def test_one_that_leads_nowhere_is_found() -> None:
-    text = "See [this](nowhere.md) and [that](README.md#here), `scripts/nothing.py`, `scripts/step`, `tests/`, `results/report/`."
+    text = "See [this](nowhere.md), [that](README.md#here), `scripts/nothing.py`, `scripts/step`, `tests/`, `logs/x`."
     assert list(missing(text, ROOT)) == ["nowhere.md", "scripts/nothing.py"]
