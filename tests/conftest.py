@@ -145,6 +145,14 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkout
     return made
 
 
+@pytest.fixture(scope="session")
+def sliced(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout in which the slice of real posts went through everything up to the prompts of every split."""
+    made = Checkout(tmp_path_factory.mktemp("sliced") / "checkout")
+    made.prompts(SLICE, "train", "val", "test")
+    return made
+
+
 @pytest.fixture
 def copy_of_built(built: Checkout, tmp_path: Path) -> Checkout:
     """A copy of the built checkout, Snakemake's records included, for a test that changes something."""

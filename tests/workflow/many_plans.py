@@ -1,4 +1,4 @@
-"""Plan many configurations of one checkout, two at a time, for what it costs to import Snakemake once.
+"""Plan many configurations of one checkout, two at a time: Snakemake is imported and the code of steps read once.
 
     cd CHECKOUT; python many_plans.py all|pending TARGETS OVERLAY…
 
@@ -6,6 +6,7 @@ Each OVERLAY gets a plan beside it, OVERLAY.json (workflow/plan_executor.py), an
 `all` plans every step of `rule all`, `pending` those that Snakemake would run now for the TARGETS, a list in JSON.
 """
 
+import gc
 import json
 import os
 import sys
@@ -23,8 +24,12 @@ def main() -> None:
     import snakemake.cli
     import snakemake.workflow  # noqa: F401
 
+    from adapter_build.hermetic.closure import code_digest
     from adapter_build.workflow import plan_executor
 
+    for script in Path("scripts").glob("*.py"):
+        code_digest(script)
+    gc.freeze()
     options = ["--forceall"] if which == "all" else []
     wanted = ["--", *json.loads(targets)] if which == "pending" else []
     running: set[int] = set()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from conftest import ROOT, SLICE, Checkout, needs_slice
+from conftest import ROOT, Checkout, needs_slice
 from equal_titles import PROMPTS, by_transformers, count_equal
 from jsonschema import Draft202012Validator
 from pinned_losses import misfits, pinned
@@ -199,9 +199,9 @@ def test_titles_served_are_those_of_transformers(served):
 
 
 @needs_slice
-def test_titles_of_real_posts_are_those_of_transformers(served, tmp_path):
+def test_titles_of_real_posts_are_those_of_transformers(served, sliced, tmp_path):
     results, url = served
-    rows = by_transformers(results, Checkout(tmp_path / "checkout").prompts(SLICE, "test"), tmp_path)
+    rows = by_transformers(results, sliced.folder / "results/prompts/law-titlegen/test.jsonl", tmp_path)
     assert len(rows) == PROMPTS
     assert count_equal(url, results, rows, at_once=8) == {"base": PROMPTS, "adapter": PROMPTS}
 

@@ -9,7 +9,7 @@ import re
 
 import pyarrow.parquet
 import pytest
-from conftest import SLICE, Checkout, needs_slice
+from conftest import SLICE, needs_slice
 
 from adapter_build.audit.training_records import why
 
@@ -18,14 +18,6 @@ PROMPTS = [f"results/prompts/law-titlegen/{split}.jsonl" for split in ("train", 
 # Marks within a line.
 INLINE = {"a", "abbr", "b", "cite", "code", "del", "em", "i", "kbd", "s", "small", "span", "strike", "strong", "sub",
           "sup", "u"}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def sliced(tmp_path_factory):
-    """A checkout in which the slice went through everything up to its prompts."""
-    made = Checkout(tmp_path_factory.mktemp("sliced") / "checkout")
-    made.prompts(SLICE, "train", "val", "test")
-    return made
 
 
 @pytest.fixture(scope="module")
