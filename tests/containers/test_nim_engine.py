@@ -228,7 +228,10 @@ def test_a_build_ends_with_nims_sentinel(stand_in, engine):
 
     digest = stand_in.pin("not verified")
     done = build()
-    assert done.returncode == 1 and "error: containers/images.lock.yaml: the digest of stand-in" in done.stderr
+    assert (
+        done.returncode == 1
+        and "error: config: deploy.nim.image: containers/images.lock.yaml: the digest of stand-in" in done.stderr
+    )
     stand_in.pin("asked of its registry")
     done = build()
     assert done.returncode == 0, done.stderr
