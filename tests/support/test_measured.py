@@ -59,3 +59,15 @@ def test_a_process_that_is_not_asked_is_not_measured(tmp_path) -> None:
 def test_no_build_knows_of_it() -> None:
     asked = [path for folder in ("adapter_build", "scripts", "rules") for path in (ROOT / folder).rglob("*.py")]
     assert not [path for path in asked if "COVERAGE" in path.read_text()]
+
+
+def test_the_run_of_the_tests_tells_its_processes(tmp_path) -> None:
+    (tmp_path / "python").write_text('#!/bin/sh\nenv >>"$PWD/told"\n')
+    (tmp_path / "python").chmod(0o755)
+    for asked in ("", "1"):
+        variables = {"PATH": os.environ["PATH"], "RUN": str(tmp_path), "COVERAGE": asked}
+        script = ROOT / "adapter_build/cli/run_tests.sh"
+        subprocess.run([script, "slow", "builds"], cwd=tmp_path, env=variables, capture_output=True, check=False)
+        told = (tmp_path / "told").read_text()
+        assert (f"\nCOVERAGE_PROCESS_START={tmp_path}/pyproject.toml\n" in told) == bool(asked), told
+        assert (f"\nPYTHONPATH={tmp_path}/tests/measured\n" in told) == bool(asked)
