@@ -120,14 +120,14 @@ def taken(place: Place, capsys: Any) -> str:
     return line
 
 
-def config(**changes: Any) -> Callable[[Place], None]:
+def config(**changes: Any) -> Callable[[Place], object]:
     """Change adapter_config.json."""
-    return lambda place: (place.law / CONFIG).write_text(json.dumps(adapter_config(**changes))) and None
+    return lambda place: (place.law / CONFIG).write_text(json.dumps(adapter_config(**changes)))
 
 
-def text(change: Callable[[str], str]) -> Callable[[Place], None]:
+def text(change: Callable[[str], str]) -> Callable[[Place], object]:
     """Change the text of adapter_config.json."""
-    return lambda place: (place.law / CONFIG).write_text(change(json.dumps(adapter_config()))) and None
+    return lambda place: (place.law / CONFIG).write_text(change(json.dumps(adapter_config())))
 
 
 def weights(change: Callable[[Tensors], Tensors], **changes: Any) -> Callable[[Place], None]:
@@ -232,7 +232,7 @@ def folder_linked(to: str) -> Callable[[Place], None]:
 
 FIFO, DIRECTORY = os.mkfifo, Path.mkdir
 LAW = "loras/law"
-MADE: dict[str, Callable[[Place], None]] = {
+MADE: dict[str, Callable[[Place], object]] = {
     # The scale.
     "alpha_1e30": config(lora_alpha=1e30),
     "alpha_1e6": config(lora_alpha=1e6),
@@ -346,7 +346,7 @@ def test_it_is_refused_in_one_line_at_once(tmp_path: Path, capsys: Any, attack: 
         assert time.monotonic() - start < SECONDS
 
 
-HONEST: dict[str, Callable[[Place], None]] = {
+HONEST: dict[str, Callable[[Place], object]] = {
     "as it is": lambda place: None,
     "rsLoRA": weights(lambda _: times(0.1, 0.05)(adapter_tensors(rank=8)), r=8, lora_alpha=256, use_rslora=True),
     "a small scale": weights(times(0.1, 0.01), lora_alpha=0.01),

@@ -80,7 +80,7 @@ class Place:
         [path] = (self.folder / ".store/objects").glob("*/*")
         return path
 
-    def rewrite(self, change: Callable[[dict[str, Any]], object] | bytes) -> str:
+    def rewrite(self, change: Callable[[dict[str, Any]], Any] | bytes) -> str:
         """Run the step again after a change of the record."""
         self.project()
         content = json.loads(self.record.read_text())
@@ -93,7 +93,7 @@ class Place:
         self.record.write_bytes(new)
         return self.again()
 
-    def reseal(self, change: Callable[[dict[str, Any]], object]) -> str:
+    def reseal(self, change: Callable[[dict[str, Any]], Any]) -> str:
         """Run the step again after a change of the record's statement, which is signed anew by another."""
         make_key(str(self.folder / "other.pem"))
 

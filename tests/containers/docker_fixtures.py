@@ -145,7 +145,7 @@ def published(folder: Path, engine: Engine, registry: str, tiny_base: Path) -> C
 @pytest.fixture(scope="session")
 def published_workflow(request: pytest.FixtureRequest) -> Checkout:
     """The same with the small image `workflow` alone, unless a test of this run needs the others too."""
-    if any("published" in item.fixturenames for item in request.session.items):
+    if any("published" in getattr(item, "fixturenames", ()) for item in request.session.items):
         return request.getfixturevalue("published")
     given = (request.getfixturevalue(name) for name in ("folder", "engine", "registry", "tiny_base"))
     return _published(*given, "ENVIRONMENT=workflow")

@@ -26,7 +26,7 @@ for prompt in prompts:
     )
     plain.append(made[0, len(prompt) :].tolist())
 steps, step = [], greedy_answers.AnswerBatch.step
-greedy_answers.AnswerBatch.step = lambda batch: (steps.append(len(batch.tokens)), step(batch))
+greedy_answers.AnswerBatch.step = lambda batch: (steps.append(len(batch.tokens)), step(batch))  # pyright: ignore[reportAttributeAccessIssue] - counts its calls
 
 
 def answered(together, chunk, most=12, stops=stops):

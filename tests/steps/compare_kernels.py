@@ -43,7 +43,7 @@ for dtype in (torch.float32, torch.float16):
     scale, dy = plain.norm(x, weight, 1e-5, 0, False)[1], rows(SIZE + 64)
     for fp8 in (False, True):
         both = [module.norm_backward(dy, x, weight, scale, residual, fp8) for module in (ours, plain)]
-        near(*both, "norm_backward")
+        near(both[0], both[1], "norm_backward")
     near(ours.quantize(x), plain.quantize(x), "quantize")
 
     queries, keys, head = 9, 3, 16
@@ -52,12 +52,12 @@ for dtype in (torch.float32, torch.float16):
     gradients = [rows(heads, head) for heads in (queries, keys, keys)]
     for fp8 in (False, True):
         both = [module.rotate_back(*gradients, cos, sin, fp8) for module in (ours, plain)]
-        near(*both, "rotate_back")
+        near(both[0], both[1], "rotate_back")
     qkv = rows((queries + 2 * keys) * head)
     turned = [qkv.clone(), qkv.clone()]
     for module, whole in zip((ours, plain), turned, strict=True):
         module.rotate(whole, cos, sin, queries + keys)
-    near(*turned, "rotate")
+    near(turned[0], turned[1], "rotate")
     # The failing twin: what is not turned as far is not near.
     try:
         near(qkv, turned[1], "not turned")
@@ -74,8 +74,8 @@ for dtype in (torch.float32, torch.float16):
         for down in (None, (dz, a)):
             changed = [gate_up.clone(), gate_up.clone()]
             both = [m.swiglu_backward(dh, g, lora, down) for m, g in zip((ours, plain), changed, strict=True)]
-            near(*both, "swiglu_backward")
-            near(*changed, "swiglu_backward's gradients")
+            near(both[0], both[1], "swiglu_backward")
+            near(changed[0], changed[1], "swiglu_backward's gradients")
     y, residual, b = rows(INNER), rows(INNER), torch.randn(INNER, 8, dtype=dtype)
     near(ours.finish(y.clone(), residual, dz, b), plain.finish(y.clone(), residual, dz, b), "finish")
 print("ok")

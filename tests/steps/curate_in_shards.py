@@ -4,5 +4,5 @@ import sys
 
 import curate_split
 
-curate_split.SHARD = int(sys.argv.pop(1))
+curate_split.PARTITION = int(sys.argv.pop(1))
 curate_split.main()

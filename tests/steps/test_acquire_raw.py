@@ -194,8 +194,8 @@ def test_the_real_slice(run_script, tmp_path):
 
 def fetch(served, folder: Path, entry: dict[str, Any], **variables: str):
     out = folder / "records.jsonl"
-    entry = json.dumps({"repo": REPO, "revision": COMMIT, "file": FILE, **entry})
-    options = ("--kind", "huggingface", "--dataset", "law", "--entry", entry, "--records", out)
+    whole = json.dumps({"repo": REPO, "revision": COMMIT, "file": FILE, **entry})
+    options = ("--kind", "huggingface", "--dataset", "law", "--entry", whole, "--records", out)
     return served.run("scripts/acquire_raw.py", *options, TMPDIR=str(folder), **variables), out
 
 

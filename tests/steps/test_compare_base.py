@@ -189,7 +189,8 @@ def test_what_is_known_without_reading_is_refused_by_reading_too(
     def known(folder: Path) -> None:
         by_name = {path.name: path for path in folder.iterdir()}
         names = ("config.json", "tokenizer_config.json", "tokenizer.json")
-        check_settings(*(json.loads(by_name[name].read_text()) for name in names), by_name)
+        config, settings, tokenizer = (json.loads(by_name[name].read_text()) for name in names)
+        check_settings(config, settings, tokenizer, by_name)
 
     for folder, _, _ in agreeing(readings):
         known(folder)

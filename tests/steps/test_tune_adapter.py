@@ -59,7 +59,7 @@ def test_early_stop_keeps_the_best(tiny: Chain, tmp_path: Path) -> None:
     result = tiny.tune(tmp_path / "out", **changes)
     assert result.returncode == 0, result.stderr
     checks = {r["step"]: r["validation_loss"] for r in read_jsonl(tmp_path / "out/metrics.jsonl") if len(r) == 2}
-    best = min(checks, key=checks.get)
+    best = min(checks, key=lambda step: checks[step])
     assert max(checks) == best + 2 < 30
     config = yaml.safe_load(read_member(tmp_path / "out/adapter.nemo", "model_config.yaml"))
     assert (config["step"], config["validation_loss"]) == (best, checks[best])

@@ -51,7 +51,7 @@ except SystemExit as ended:
     code = ended.code or 0
 except BaseException:
     sys.excepthook(*sys.exc_info())
-threading._shutdown()
+threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue] - as Python ends a process
 atexit._run_exitfuncs()
 if not isinstance(code, int):
     print(code, file=sys.stderr)

@@ -8,6 +8,7 @@ from rounded_layers import Loss
 
 from adapter_build.kernels.packing import rounded_layers
 
-loss = Loss(*map(Path, sys.argv[2:]), 24)
+nemo, prompts = map(Path, sys.argv[2:])
+loss = Loss(nemo, prompts, 24)
 full = loss.of(range)
 print(*(loss.of(layers, products="fp8") / full - 1 for layers in (rounded_layers, range)))

@@ -28,10 +28,20 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
+class Changed(Checkout):
+    """A checkout that was changed: its shortest record, an edited one, one that is gone, its bound and its commit."""
+
+    shortest: str
+    edited: str
+    gone: str
+    bound: str
+    commit: str
+
+
 @pytest.fixture(scope="module")
 def changed(built, tmp_path_factory):
     """A copy of the build, in git now, built again with another record of every kind, parameter, script and adapter."""
-    made = Checkout(tmp_path_factory.mktemp("changed") / "checkout")
+    made = Changed(tmp_path_factory.mktemp("changed") / "checkout")
     shutil.copytree(built.folder, made.folder, symlinks=True)
     kept = [row["id"] for row in read_jsonl(made.folder / "results/curated/law-qa-train.jsonl")]
     words = {row["id"]: len(row["question"].split()) for row in read_jsonl(

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import openlineage.client.facet_v2 as facets
 import pytest
@@ -179,12 +180,15 @@ def server():
     """A server on loopback that keeps what is posted; `server.answer` is its status."""
 
     class Handler(Quiet):
+        server: Any
+
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             self.server.posted.append((self.path, self.headers.get("Authorization"), body))
             self.send_response(self.server.answer)
             self.end_headers()
 
+    running: Any
     with serving(Handler) as running:
         running.posted, running.answer = [], 201
         running.url = f"http://127.0.0.1:{running.server_port}"

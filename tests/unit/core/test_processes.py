@@ -23,7 +23,7 @@ def test_a_child_is_ended_even_where_a_signal_left_its_lock_taken(locked):
     """As between two bytecodes of Popen.wait: with the lock taken, that one would wait for ever."""
     process = started("-c", "import time; time.sleep(60)")
     if locked:
-        process._waitpid_lock.acquire()
+        process._waitpid_lock.acquire()  # pyright: ignore[reportAttributeAccessIssue] - what a signal leaves taken
         assert process.poll() is None
     end_group(process, seconds=5)
     assert process.returncode == -signal.SIGTERM

@@ -8,7 +8,7 @@ from attestation_samples import statement
 from conftest import ROOT
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import SSlibKey  # pyright: ignore[reportPrivateImportUsage] - its documented place
 
 from adapter_build.core.faults import BadInput
 from adapter_build.core.strict_json import Malformed

@@ -80,7 +80,7 @@ def test_output_and_attestation(step, project):
     assert done.returncode == 0, done.stderr
     assert (project / "results/out.txt").read_text() == "in a b c"
     document = read_statement(project / "results/lineage/copy/one.json")
-    json_format.ParseDict(document, statement_pb2.Statement())
+    json_format.ParseDict(document, statement_pb2.Statement())  # pyright: ignore[reportAttributeAccessIssue] - made as protobuf loads it
     assert document["subject"] == [
         {"name": "results/out.txt", "digest": {"sha256": file_digest(project / "results/out.txt")}}
     ]

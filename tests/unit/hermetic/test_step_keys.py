@@ -141,7 +141,7 @@ def guards() -> Iterator[tuple[str, ast.stmt]]:
     """Yield every definition that is marked as a guard, with its name."""
     for name, path in modules(ROOT).items():
         for node in ast.walk(ast.parse(path.read_text())):
-            if "guard" in {ast.unparse(one) for one in getattr(node, "decorator_list", ())}:
+            if isinstance(node, ast.FunctionDef) and "guard" in map(ast.unparse, node.decorator_list):
                 module = name.removeprefix("adapter_build/").removeprefix("scripts/").removesuffix(".py")
                 yield f"{module.replace('/', '.')}.{node.name}", node
 

@@ -98,7 +98,7 @@ def test_beyond_them_it_says_what_nemos_own_configuration_says(config):
 @pytest.mark.parametrize("adds_bos", [True, False])
 def test_prompts_begin_with_bos_where_the_tokenizer_puts_it(config, adds_bos):
     adapter = {**config["adapters"]["law-titlegen"], "devices": 1}
-    ours = tuning(adapter, *(Path(name) for name in ("/b.nemo", "/t.jsonl", "/v.jsonl", "/r")), adds_bos)
+    ours = tuning(adapter, Path("/b.nemo"), Path("/t.jsonl"), Path("/v.jsonl"), Path("/r"), adds_bos)
     said = [f"model.data.train_ds.add_bos={adds_bos}", f"model.data.validation_ds.add_bos={adds_bos}"]
     assert [word for word in ours if "add_bos" in word] == said
     assert not [word for word in command(config) if "add_bos" in word]
@@ -312,7 +312,8 @@ def test_the_same_files_are_packed_to_the_same_bytes(tmp_path, monkeypatch):
     for size in (1100, 2300, 3072):  # in a header, in a later one, after the last file
         (tmp_path / "cut").write_bytes(packed[0][:size])
         with pytest.raises(BadInput, match=r"not a whole \.nemo|has no model_config"):
-            check_base(tmp_path / "cut") and repack(tmp_path / "cut", tmp_path / "other")
+            check_base(tmp_path / "cut")
+            repack(tmp_path / "cut", tmp_path / "other")
     write_archive(tmp_path / "outside", {"../x": b"x"})
     with pytest.raises(BadInput, match="lies outside of it"):
         repack(tmp_path / "outside", tmp_path / "other")

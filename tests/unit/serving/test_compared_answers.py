@@ -22,6 +22,7 @@ class Told(Quiet):
     said: dict[tuple[str, str], list[str]]
     length: Any
     together: int
+    running: int
     lock = threading.Lock()
 
     def do_GET(self) -> None:
@@ -57,7 +58,7 @@ class Told(Quiet):
 @pytest.fixture
 def told() -> Iterator[Any]:
     """Start the server; `told.said` and `told.length` are the test's to change."""
-    handler = type("Handler", (Told,), {"said": {}, "length": 4096, "together": 0, "running": 0})
+    handler: Any = type("Handler", (Told,), {"said": {}, "length": 4096, "together": 0, "running": 0})
     with serving(handler) as server:
         handler.url = f"http://127.0.0.1:{server.server_port}"
         yield handler

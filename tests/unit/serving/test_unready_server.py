@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from adapter_build.serving.unready_server import MAX_HEAD, UnreadyServer
 def told(port: int, path: str, body: bytes | None = None) -> tuple[int, dict[str, object], str | None]:
     """Return status, body and Retry-After."""
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", body), timeout=5)
+        answer: Any = urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", body), timeout=5)
     except urllib.error.HTTPError as error:
         answer = error
     with answer:
